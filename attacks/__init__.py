@@ -1,0 +1,1 @@
+"""One file is one attack; see CONTRIBUTING.md."""

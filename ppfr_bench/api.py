@@ -1,0 +1,301 @@
+"""The nouns a contributor needs: cards, Config, Faces, FaceDataset, Defense, Attack, Recognizer, AttackerView.
+
+Conventions, said once: an image tensor is float32 RGB in [0, 1], shape (n, 3, h, w), aligned 112x112 unless a
+card says otherwise. Stored and released images are uint8 of the same shape: what an attacker gets is an 8-bit image.
+All randomness comes from the ``torch.Generator`` that is passed in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from ppfr_bench.errors import Unavailable, UserError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+__all__ = [
+    "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
+    "FaceDataset", "Faces", "Knowledge", "Oracle", "Pairs", "Randomness", "Recognizer", "RecognizerCard",
+    "Unavailable", "UserError", "per_image_generators", "to_bytes", "to_float",
+]  # fmt: skip
+
+SIZE = 112
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+ByteArray = npt.NDArray[np.uint8]
+
+Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
+Knowledge = Literal["oblivious", "aware", "informed"]
+Track = Literal["recognition", "representation", "template", "cloak", "robustness"]
+
+
+class Config(BaseModel):
+    """Parameters of a plug-in, checked before anything runs: unknown keys are errors, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Card(Config):
+    """What is known of a component, and where it comes from."""
+
+    title: str
+    reference: str  # paper or project, with its year
+    licence: str  # of the method's code or weights, as stated there
+    code_url: str = ""
+    deviations: tuple[str, ...] = ()  # from the paper, each in one sentence
+
+
+class DefenseCard(Card):
+    """Card of a defense; ``output`` and ``track`` decide which leaderboard it enters."""
+
+    family: str
+    output: Literal["image", "representation", "template"] = "image"
+    track: Track = "recognition"
+    randomness: Randomness = "deterministic"
+    learned: bool = False
+    control: bool = False  # a positive or negative control: may release clear images, never competes for a rank
+    clear_share: float = Field(0.0, ge=0, le=1)  # share of textured pixels left untouched by design (eye mask: 0.8)
+    training_data: str = "none"
+    weights_sha256: str = ""
+
+
+class AttackCard(Card):
+    """Card of an attack. ``measures`` says which privacy it sets; ``knowledge`` which view it is given."""
+
+    family: str
+    measures: Literal["appearance", "identity"]
+    knowledge: Knowledge
+    learned: bool = False
+    needs_gallery: bool = False  # a clear gallery of the target identities
+    needs_recognizer: bool = False  # one cell a recognizer
+
+
+class RecognizerCard(Card):
+    """Card of a recognizer: how it wants its input and how two embeddings compare."""
+
+    dimension: int
+    metric: Literal["cosine", "euclidean"]
+    training_data: str
+    assets: tuple[str, ...] = ()  # names in assets.py
+    expected_accuracy: dict[str, float] = Field(default_factory=dict)  # data set -> clear 10-fold accuracy measured
+
+
+class DatasetCard(Card):
+    """Card of a data set. Faces of real people never reach a report."""
+
+    real_people: bool
+
+
+def to_float(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
+    """uint8 (n, 3, h, w) in 0..255 -> float32 in [0, 1]."""
+    return torch.as_tensor(np.array(images) if isinstance(images, np.ndarray) else images).to(torch.float32) / 255
+
+
+def to_bytes(images: Tensor) -> ByteArray:
+    """float32 (n, 3, h, w) in [0, 1] -> uint8 in 0..255, rounded to nearest: what is really released."""
+    array: ByteArray = (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return array
+
+
+def per_image_generators(generator: Generator, n: int) -> list[Generator]:
+    """One independent generator an image, so that what an image receives does not depend on its batch.
+
+    Seeds are drawn one after the other: n images in one call, or in several, get the same generators.
+    """
+    seeds = [int(torch.randint(0, 2**63 - 1, (1,), generator=generator)) for _ in range(n)]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+class Faces(ABC):
+    """A sequence of aligned face images with identities, decoded when asked for.
+
+    ``identities`` is int64 (n,); ``names`` holds one label an image for messages (never a path outside the data set).
+    """
+
+    identities: IntArray
+    names: Sequence[str]
+
+    @abstractmethod
+    def load(self, indices: Sequence[int] | IntArray) -> ByteArray:
+        """Images uint8 (len(indices), 3, 112, 112), in the order asked for."""
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def batches(self, size: int) -> Iterator[ByteArray]:
+        """All images in order, at most ``size`` at a time, the last batch included."""
+        for start in range(0, len(self), size):
+            yield self.load(range(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Verification pairs over one ``Faces``: indices (m,), ``same`` bool (m,), ``fold`` int (m,), identity-disjoint."""
+
+    left: IntArray
+    right: IntArray
+    same: npt.NDArray[np.bool_]
+    fold: IntArray
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+
+class FaceDataset(ABC):
+    """Three splits of disjoint identities, and what is measured on the last of them.
+
+    ``defender`` may be trained on by the defense, ``attacker`` by the attack; ``evaluation`` by nobody.
+    ``pairs`` index into ``evaluation``; ``gallery`` and ``targets`` too (one clear photo an identity; other
+    photos of the same people, which the attacker sees protected only). ``canary`` is the standard clear-clear protocol.
+    """
+
+    card: ClassVar[DatasetCard]
+    version: ClassVar[int]
+    Config: ClassVar[type[Config]]
+
+    name: str
+    revision: str  # changes whenever any image, identity or pair does
+    defender: Faces
+    attacker: Faces
+    evaluation: Faces
+    pairs: Pairs
+    gallery: IntArray
+    targets: IntArray
+    canary: tuple[Faces, Pairs]
+
+
+class Defense(ABC):
+    """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
+
+    Args of the constructor: a ``Config`` of the class, its defaults if none is given.
+    """
+
+    version: ClassVar[int]
+    card: ClassVar[DefenseCard]
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+
+    @property
+    def randomness(self) -> Randomness:
+        """The randomness contract under the present parameters; the harness checks it."""
+        return self.card.randomness
+
+    def fit(self, faces: Faces, generator: Generator) -> None:
+        """Learn from the defender's training identities (and nothing else). Default: nothing to learn."""
+
+    @abstractmethod
+    def protect(self, images: Tensor, generator: Generator) -> Tensor:
+        """float32 (n, 3, h, w) in [0, 1] -> the same shape and range, all randomness from ``generator``."""
+
+
+class Recognizer(ABC):
+    """A face recognizer as a black box: images in, embeddings out, no gradient."""
+
+    version: ClassVar[int]
+    card: ClassVar[RecognizerCard]
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (n, 3, 112, 112) in [0, 1] -> float32 (n, d); unit length where the metric is cosine."""
+
+    def similarity(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """Row by row, (m, d) and (m, d) -> (m,): cosine, or minus the Euclidean distance; larger is more alike."""
+        if self.card.metric == "cosine":
+            return np.asarray((left * right).sum(axis=1), dtype=np.float64)
+        return -np.linalg.norm(left - right, axis=1)
+
+    def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray:
+        """All against all, (p, d) and (g, d) -> (p, g)."""
+        if self.card.metric == "cosine":
+            return np.asarray(probes @ gallery.T, dtype=np.float64)
+        squared = (probes**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * probes @ gallery.T
+        return -np.sqrt(np.maximum(squared, 0))
+
+
+class Oracle(Protocol):
+    """The live defense as a service: protects images of the attacker's choosing, with fresh randomness, and counts."""
+
+    @property
+    def queries(self) -> int: ...
+
+    def protect(self, images: ByteArray) -> ByteArray:
+        """uint8 (n, 3, 112, 112) -> uint8 of the same shape."""
+        ...
+
+
+class Embedder(Protocol):
+    """A recognizer in the attacker's hands, its embeddings cached by image content."""
+
+    name: str
+
+    def embed(self, images: ByteArray) -> FloatArray:
+        """uint8 (n, 3, 112, 112) -> (n, d)."""
+        ...
+
+    def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray: ...
+
+
+@dataclass(frozen=True)
+class AttackerView:
+    """Everything an attacker sees, and nothing else: no field can hold a target's original.
+
+    Attributes:
+        auxiliary: the attacker's own clear images and identities, disjoint from the evaluation identities.
+        auxiliary_protected: the same images once through the oracle, uint8 (n, 3, 112, 112), memory-mapped;
+            None for an ``oblivious`` attacker.
+        oracle: the live defense; None for an ``oblivious`` attacker.
+        targets: the protected targets, uint8 (shots, n, 3, 112, 112).
+        gallery: clear photos of the target identities (other photos than the targets), where the threat model grants it.
+        recognizer: an off-the-shelf recognizer, where the attack needs one.
+        defense: the defense itself, for an ``informed`` attacker.
+        reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
+    """
+
+    knowledge: Knowledge
+    auxiliary: Faces
+    targets: ByteArray
+    auxiliary_protected: ByteArray | None = None
+    oracle: Oracle | None = None
+    gallery: ByteArray | None = None
+    recognizer: Embedder | None = None
+    defense: Defense | None = None
+    reconstructions: dict[str, ByteArray] | None = None
+
+
+class Attack(ABC):
+    """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
+
+    An *appearance* attack returns reconstructions uint8 (n_targets, 3, 112, 112); an *identity* attack returns
+    similarities float64 (n_targets, n_gallery), larger is more alike. The scorer alone holds originals and names.
+    """
+
+    version: ClassVar[int]
+    card: ClassVar[AttackCard]
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+        self.log: dict[str, Any] = {}  # training images, steps, validation curve: goes into the record
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Labels of the attacks whose reconstructions this one starts from."""
+        return ()
+
+    def fit(self, view: AttackerView, generator: Generator) -> None:
+        """Learn from the attacker's own images. Default: nothing to learn."""
+
+    @abstractmethod
+    def run(self, view: AttackerView) -> npt.NDArray[Any]:
+        """The attacker's answer on the targets."""
