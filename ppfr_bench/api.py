@@ -183,7 +183,7 @@ class Defense(ABC):
     card: ClassVar[DefenseCard]
     Config: ClassVar[type[Config]] = Config
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
 
     @property
@@ -213,14 +213,14 @@ class Recognizer(ABC):
         """Row by row, (m, d) and (m, d) -> (m,): cosine, or minus the Euclidean distance; larger is more alike."""
         if self.card.metric == "cosine":
             return np.asarray((left * right).sum(axis=1), dtype=np.float64)
-        return -np.linalg.norm(left - right, axis=1)
+        return np.asarray(-np.linalg.norm(left - right, axis=1), dtype=np.float64)
 
     def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray:
         """All against all, (p, d) and (g, d) -> (p, g)."""
         if self.card.metric == "cosine":
             return np.asarray(probes @ gallery.T, dtype=np.float64)
         squared = (probes**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * probes @ gallery.T
-        return -np.sqrt(np.maximum(squared, 0))
+        return np.asarray(-np.sqrt(np.maximum(squared, 0)), dtype=np.float64)
 
 
 class Oracle(Protocol):
@@ -256,7 +256,7 @@ class AttackerView:
             None for an ``oblivious`` attacker.
         oracle: the live defense; None for an ``oblivious`` attacker.
         targets: the protected targets, uint8 (shots, n, 3, 112, 112).
-        gallery: clear photos of the target identities (other photos than the targets), where the threat model grants it.
+        gallery: clear photos of the target identities (other photos than the targets), where the attack needs them.
         recognizer: an off-the-shelf recognizer, where the attack needs one.
         defense: the defense itself, for an ``informed`` attacker.
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
@@ -284,7 +284,7 @@ class Attack(ABC):
     card: ClassVar[AttackCard]
     Config: ClassVar[type[Config]] = Config
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
         self.log: dict[str, Any] = {}  # training images, steps, validation curve: goes into the record
 

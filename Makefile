@@ -1,0 +1,47 @@
+# Two commands do everything:  make leaderboard  ·  make test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RESULTS ?= .bench/results
+OUT ?= leaderboards
+SUITE ?= quick
+
+.PHONY: leaderboard test check official benchmark clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write leaderboards/quick/"
+	@echo "make test          the tests"
+	@echo "make check         tests, lint and types: what CI runs"
+	@echo "make benchmark     speed, as ratios within one run"
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ppfr-bench needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -e '.[recognizers,test]'
+	@touch $@
+
+leaderboard: $(BIN)/.installed
+	$(BIN)/ppfr-bench assets fetch
+	$(BIN)/ppfr-bench run $(SUITE) --results $(RESULTS)
+	$(BIN)/ppfr-bench leaderboard --results $(RESULTS) --out $(OUT)
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest -q -m "not slow"
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The committed records and pages of the official suites; lfw_quick needs PPFR_BENCH_LFW.
+official: $(BIN)/.installed
+	$(BIN)/ppfr-bench run quick --results results
+	$(BIN)/ppfr-bench run lfw_quick --results results
+	$(BIN)/ppfr-bench leaderboard --results results --out leaderboards
+
+benchmark: $(BIN)/.installed
+	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only
+
+clean:
+	rm -rf $(VENV) .bench build dist

@@ -1,0 +1,460 @@
+"""The command line: thin, every error one message, every listing also as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ppfr_bench import registry
+from ppfr_bench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from ppfr_bench.results import Record
+    from ppfr_bench.runner.plan import Cell
+
+app = typer.Typer(
+    name="ppfr-bench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    help="The benchmark that tells whether a privacy-preserving face recognition method is private.",
+)  # fmt: skip
+assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch, verify.")
+app.add_typer(assets_app, name="assets")
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="path=value, e.g. attack.unet.steps=300; repeatable.")
+]
+
+
+class What(StrEnum):
+    defenses = "defenses"
+    attacks = "attacks"
+    recognizers = "recognizers"
+    datasets = "datasets"
+    metrics = "metrics"
+    suites = "suites"
+    assets = "assets"
+
+
+class Kind(StrEnum):
+    defense = "defense"
+    attack = "attack"
+
+
+class Rerun(StrEnum):
+    failed = "failed"
+    all = "all"
+
+
+def names(what: What) -> list[str]:
+    """All names of one kind, without importing what they name."""
+    if what in (What.defenses, What.attacks):
+        return registry.names("defense" if what is What.defenses else "attack")
+    if what is What.recognizers:
+        from ppfr_bench.recognizers import recognizer_names
+
+        return recognizer_names()
+    if what is What.datasets:
+        from ppfr_bench.datasets import dataset_names
+
+        return dataset_names()
+    if what is What.metrics:
+        from ppfr_bench.metrics import METRICS
+
+        return sorted(METRICS)
+    if what is What.suites:
+        from ppfr_bench.suites import suite_names
+
+        return suite_names()
+    from ppfr_bench.assets import MANIFEST
+
+    return sorted(MANIFEST)
+
+
+@app.command("list")
+def list_(what: Annotated[What | None, typer.Argument()] = None, as_json: Json = False) -> None:
+    """What there is: defenses, attacks, recognizers, data sets, metrics, suites, assets."""
+    found = {kind.value: names(kind) for kind in ([what] if what else What)}
+    if as_json:
+        print(json.dumps(found[what.value] if what else found, indent=1))
+        return
+    for kind, members in found.items():
+        out.print(f"[bold]{kind}[/bold]" if what is None else "", end="\n" if what is None else "")
+        for member in members:
+            out.print(f"  {member}" if what is None else member, highlight=False)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
+    defense: Annotated[list[str] | None, typer.Option("--defense", help="Only this one; repeatable.")] = None,
+    attack: Annotated[list[str] | None, typer.Option("--attack", help="Only this one; repeatable.")] = None,
+    recognizer: Annotated[list[str] | None, typer.Option("--recognizer", help="Only this one; repeatable.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Another data set, with its defaults.")] = None,
+    dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
+    plugin: Plugins = None,
+    settings: Settings = None,
+    results: Results = Path("results"),
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu; a GPU comes with a later version.")] = "cpu",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the suite's.")] = None,
+    rerun: Annotated[Rerun | None, typer.Option(help="Run cells again that failed, or all.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells, what is recorded, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a suite: every defense against every attack. The same command again does only what is missing."""
+    from ppfr_bench.results import ResultStore
+    from ppfr_bench.runner.execute import describe, execute, missing
+    from ppfr_bench.runner.plan import make_plan, open_dataset
+    from ppfr_bench.suites import Entry, load_suite
+
+    if device != "cpu":
+        raise UserError(f"--device {device}: this version measures on the CPU", "Leave --device out.")
+    plugins = tuple(path.resolve() for path in plugin or ())
+    added = [registry.add_plugin(path) for path in plugins]
+    overrides = tuple(settings or ()) + (() if seed is None else (f"seed={seed}",))
+    loaded = load_suite(suite, overrides)
+    if dataset is not None:
+        loaded = loaded.model_copy(update={"dataset": Entry(name=dataset)})
+    if dataset_root is not None:
+        params = loaded.dataset.params | {"root": str(dataset_root)}
+        loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"params": params})})
+    for kind, chosen in (("defense", defense), ("attack", attack)):
+        chosen = chosen or [name for k, name in added if k == kind == "defense"]
+        if chosen:
+            loaded = loaded.model_copy(update={kind: _choose(kind, chosen, getattr(loaded, kind))})
+    if recognizer:
+        for name in recognizer:
+            if name not in names(What.recognizers):
+                raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, names(What.recognizers)))
+        loaded = loaded.model_copy(update={"recognizers": tuple(recognizer)})
+    plan = make_plan(loaded, open_dataset(loaded.dataset), plugins)
+    store = ResultStore(results)
+    todo = missing(plan, store, rerun.value if rerun else None)
+    if dry_run:
+        _print_plan(describe(plan.cells, store, plan), len(todo), as_json)
+        return
+    _check_writable(results)
+    start = time.monotonic()
+    with _Progress(len(todo), f"{plan.suite} on {plan.dataset.label}") as progress:
+        outcome = execute(plan, store, workers=workers, rerun=rerun.value if rerun else None, report=progress)
+    if todo:
+        store.write_index()
+    summary = {
+        "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),
+        "seconds": round(time.monotonic() - start, 1), "results": str(results / plan.suite),
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        done = ", ".join(f"{count} {status}" for status, count in sorted(outcome.counts.items())) or "nothing to do"
+        err.print(f"{plan.suite}: {len(plan.cells)} cells, {outcome.cached} already recorded; {done}; "
+                  f"{summary['seconds']} s. Records: {summary['results']}", highlight=False)  # fmt: skip
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(
+    results: Results = Path("results"),
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path("leaderboards"),
+    as_json: Json = False,
+) -> None:
+    """Publish the pages of every suite that has records, and print the tables."""
+    from ppfr_bench.leaderboard import pages, table, terminal
+    from ppfr_bench.results import ResultStore
+
+    store = ResultStore(results)
+    suites = sorted({record.suite for record in store.records()})
+    if not suites:
+        raise UserError(f"no records in {results}", "Run a suite first:  ppfr-bench run quick")
+    published: dict[str, list[str]] = {}
+    for suite in suites:
+        published[suite] = [str(path) for path in pages.publish(results, suite, out_dir)]
+        if not as_json:
+            terminal.print_table(table.build(list(store.records(suite))), out)
+    if as_json:
+        print(json.dumps(published, indent=1))
+    else:
+        out.print(f"Pages: {out_dir}/index.html", highlight=False)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="A record (path or first digits of its key), or a defense.")],
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """One row explained: what each number is, which attack set it, between which floor and ceiling."""
+    from ppfr_bench.leaderboard import table, terminal
+    from ppfr_bench.results import ResultStore
+
+    store = ResultStore(results)
+    records = [store.read(Path(what))] if what.endswith(".json") else list(store.records())
+    chosen = records if what.endswith(".json") else [r for r in records if len(what) >= 6 and r.key.startswith(what)]
+    if chosen:
+        if as_json:
+            print(json.dumps([record.model_dump(mode="json") for record in chosen], indent=1))
+            return
+        for record in chosen:
+            terminal.explain(record, out)
+        return
+    of_defense = [record for record in records if record.defense.label == what]
+    if not of_defense:
+        known = {record.defense.label for record in records}
+        raise UserError(f"no record or defense '{what}' in {results}", did_you_mean(what, known))
+    if as_json:
+        print(json.dumps([record.model_dump(mode="json") for record in of_defense], indent=1))
+        return
+    for suite in sorted({record.suite for record in of_defense}):
+        for row in table.build([record for record in records if record.suite == suite]):
+            if row.defense == what:
+                terminal.explain(row, out)
+
+
+@app.command()
+def protect(
+    defense: str,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of aligned 112x112 face images.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the protected images go, as PNG.")],
+    seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
+    settings: Settings = None,
+    plugin: Plugins = None,
+) -> None:
+    """Protect a folder of images with one defense."""
+    from ppfr_bench.protect import protect_folder
+
+    for path in plugin or ():
+        registry.add_plugin(path)
+    count = protect_folder(registry.build("defense", defense, _params(settings)), source, target, seed)
+    out.print(f"{count} images protected by {defense}: {target}", highlight=False)
+
+
+@app.command()
+def check(what: Annotated[str, typer.Argument(help="A plug-in's name, or its file.")], as_json: Json = False) -> None:
+    """The contract, for a contributor, in seconds: on synthetic faces, without any download."""
+    from ppfr_bench.check import check_plugin
+
+    if what.endswith(".py"):
+        path = Path(what).resolve()
+        known = {stem for kind in ("defense", "attack") for stem in registry.names(kind)}  # type: ignore[arg-type]
+        inside = path.parent.name in ("defenses", "attacks") and path.stem in known
+        kind, name = (path.parent.name[:-1], path.stem) if inside else registry.add_plugin(path)
+    else:
+        kinds = [kind for kind in ("defense", "attack") if what in registry.names(kind)]  # type: ignore[arg-type]
+        if not kinds:
+            known = {*registry.names("defense"), *registry.names("attack")}
+            raise UserError(f"unknown plug-in '{what}'", did_you_mean(what, known))
+        kind, name = kinds[0], what
+    findings = check_plugin(kind, name)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps({"kind": kind, "name": name, "findings": [vars(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            out.print(f"[red]✗[/red] {finding.code}: {escape(finding.message)}", highlight=False)
+        if not findings:
+            out.print(f"[green]✓[/green] {kind} {name} keeps the contract", highlight=False)
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(kind: Kind, name: str) -> None:
+    """Write a plug-in that passes `check`, to start from."""
+    from ppfr_bench.scaffold import write_plugin
+
+    path = write_plugin(kind.value, name)
+    out.print(f"{path}\nNext:  ppfr-bench check {path}", highlight=False)
+
+
+@assets_app.command("list")
+def assets_list(as_json: Json = False) -> None:
+    """Every asset: where it comes from, its size and licence, and whether it is here."""
+    from ppfr_bench.assets import MANIFEST, is_cached
+
+    rows = [
+        {"name": name, "source": f"{a.source}:{a.package} {a.version}", "size": a.size, "licence": a.licence,
+         "sha256": a.sha256, "cached": is_cached(name)}
+        for name, a in sorted(MANIFEST.items())
+    ]  # fmt: skip
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("asset", "from", "MB", "licence", "here")
+    for row in rows:
+        size = f"{float(str(row['size'])) / 1e6:.1f}"
+        table.add_row(str(row["name"]), str(row["source"]), size, str(row["licence"]), "yes" if row["cached"] else "no")
+    out.print(table)
+
+
+@assets_app.command("fetch")
+def assets_fetch(name: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Fetch assets (all by default); what is here already is not fetched again."""
+    from ppfr_bench.assets import MANIFEST, fetch
+    from ppfr_bench.errors import Unavailable
+
+    unavailable = 0
+    for asset in name or sorted(MANIFEST):
+        try:
+            out.print(f"{asset}: {fetch(asset)}", highlight=False, soft_wrap=True)
+        except Unavailable as error:  # the recognizers that need it are skipped; the suite still runs
+            unavailable += 1
+            err.print(f"[yellow]{asset}: not to be had here:[/yellow] {escape(str(error))}", highlight=False)
+    if name and unavailable:
+        raise typer.Exit(1)
+
+
+@assets_app.command("verify")
+def assets_verify(name: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Check the sha256 of the assets that are here."""
+    from ppfr_bench.assets import MANIFEST, is_cached, verify
+
+    wrong = 0
+    for asset in name or sorted(MANIFEST):
+        state = ("ok" if verify(asset) else "WRONG") if name or is_cached(asset) else "not fetched"
+        wrong += state == "WRONG"
+        out.print(f"{asset}: {state}", highlight=False)
+    if wrong:
+        err.print("Fetch again:  ppfr-bench assets fetch NAME", highlight=False)
+        raise typer.Exit(1)
+
+
+def _choose(kind: str, chosen: list[str], entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The chosen entries of a suite, by label or name; a plug-in the suite does not hold comes with its defaults.
+
+    An attack brings along the attacks whose reconstructions it starts from.
+    """
+    from ppfr_bench.suites import Entry
+
+    known = registry.names("defense" if kind == "defense" else "attack")
+    result: list[Any] = []
+    for name in chosen:
+        found = [entry for entry in entries if entry.label == name] or [e for e in entries if e.name == name]
+        if not found and name not in known:
+            raise UserError(f"unknown {kind} '{name}'", did_you_mean(name, {*known, *(e.label for e in entries)}))
+        for entry in found or [Entry(name=name)]:
+            sources = registry.build("attack", entry.name, entry.params).sources if kind == "attack" else ()
+            for more in [e for e in entries if e.label in sources] + [entry]:
+                if more not in result:
+                    result.append(more)
+    return tuple(result)
+
+
+def _params(settings: list[str] | None) -> dict[str, Any]:
+    import tomllib
+
+    params: dict[str, Any] = {}
+    for setting in settings or ():
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: expected key=value", "For example:  --set sigma=6")
+        try:
+            params[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            params[name] = text
+    return params
+
+
+def _check_writable(folder: Path) -> None:
+    from ppfr_bench.results import write_atomic
+
+    probe = folder / ".writable"
+    write_atomic(probe, b"")
+    probe.unlink()
+
+
+def _print_plan(rows: list[tuple[Cell, str, float | None]], todo: int, as_json: bool) -> None:
+    if as_json:
+        cells = [{"cell": cell.title, "key": cell.key, "state": state, "seconds": s} for cell, state, s in rows]
+        print(json.dumps({"to_run": todo, "cells": cells}, indent=1))
+        return
+    table = Table("cell", "state", "key")
+    for cell, state, _ in rows:
+        table.add_row(cell.title, state, cell.key[:12])
+    out.print(table)
+    took = [seconds for _, state, seconds in rows if state == "ok" and seconds is not None]
+    guess = (
+        f"; about {todo * sum(took) / len(took) / 60:.0f} min at the pace of those recorded" if took and todo else ""
+    )
+    out.print(f"{len(rows)} cells, {len(rows) - todo} recorded, {todo} to run{guess}", highlight=False)
+
+
+class _Progress:
+    """A bar with rate and estimate on a terminal, a line now and then without one."""
+
+    def __init__(self, total: int, title: str) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.total, self.done, self.title = total, 0, title
+        self.start = self.last = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TimeRemainingColumn())  # fmt: skip
+        self.bar = Progress(*columns, console=err, disable=not err.is_terminal)
+        self.task = self.bar.add_task(title, total=total)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, cell: Cell, record: Record) -> None:
+        self.done += 1
+        self.bar.update(self.task, advance=1, description=f"{self.title}: {cell.title}")
+        if record.status != "ok":
+            line = escape(f"{record.status}: {cell.title}: {record.reason}")
+            self.bar.console.print(line, highlight=False, soft_wrap=True)
+        now = time.monotonic()
+        if not err.is_terminal and (now - self.last > 15 or self.done == self.total):
+            self.last = now
+            rate = self.done / (now - self.start)
+            left = (self.total - self.done) / rate
+            print(f"{self.title}: {self.done} of {self.total} cells, {rate * 60:.1f} a minute, about {left:.0f} s left",
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Run the command line; a UserError is one message and exit code 2, anything else too unless --debug asks."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except UserError as error:
+        if debug:
+            raise
+        err.print("[red]error:[/red]", escape(str(error)), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception as error:
+        if debug:
+            raise
+        message = escape(f"{type(error).__name__}: {error}")
+        err.print("[red]internal error:[/red]", message, highlight=False, soft_wrap=True)
+        err.print("This is a bug. The same command with --debug shows where.", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Finds plug-ins by file stem and by entry point; imports none of them to list them."""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+import re
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from ppfr_bench.errors import UserError, did_you_mean
+
+Kind = Literal["defense", "attack"]
+_STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
+_added: dict[tuple[Kind, str], tuple[Path, EntryPoint]] = {}
+
+
+def names(kind: Kind) -> list[str]:
+    """Names of all plug-ins of a kind, sorted, none of them imported.
+
+    Raises:
+        UserError: two plug-ins have one name; both sources are named.
+    """
+    return sorted(_plugins(kind))
+
+
+def source(kind: Kind, name: str) -> str:
+    """Where a plug-in comes from: ``module:attribute``."""
+    return _find(kind, name).value
+
+
+def load(kind: Kind, name: str) -> Any:
+    """The plug-in's class, checked against the contract.
+
+    Raises:
+        UserError: unknown (the nearest name is given), fails to import (it alone), or breaks the contract.
+    """
+    plugin = _find(kind, name)
+    try:
+        loaded = plugin.load()
+    except UserError:
+        raise
+    except Exception as error:  # a contributor's file may raise anything; it fails alone
+        raise UserError(
+            f"{kind} '{name}' ({plugin.value}) cannot be imported: {type(error).__name__}: {error}",
+            f"Its file must end in {kind.upper()} = <class>; see CONTRIBUTING.md.",
+        ) from error
+    _validate(kind, name, loaded)
+    return loaded
+
+
+def build(kind: Kind, name: str, params: dict[str, Any]) -> Any:
+    """An instance of a plug-in, its parameters checked.
+
+    Raises:
+        UserError: as ``load``, or a parameter that the plug-in's Config refuses.
+    """
+    from pydantic import ValidationError
+
+    from ppfr_bench.suites import explain
+
+    plugin = load(kind, name)
+    try:
+        config = plugin.Config.model_validate(params)
+    except ValidationError as error:
+        raise UserError(f"{kind} {name}: {explain(error, plugin.Config)}", "") from error
+    return plugin(config)
+
+
+def add_plugin(path: Path) -> tuple[Kind, str]:
+    """Add one file as a plug-in under a module name of its own, the same in every process that adds it.
+
+    Raises:
+        UserError: no such file, a stem that is no name, a name that is taken, or a file that does not load.
+    """
+    path = Path(path).resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"expected a Python file, got {path}", "For example:  --plugin my_defense.py")
+    if not _STEM.fullmatch(path.stem):
+        raise UserError(f"expected a file name of lower-case letters, digits and _, got {path.name}", "Rename the file.")
+    module_name = f"ppfr_bench.plugins.{path.stem}"
+    module = _import_file(module_name, path)
+    kinds: list[Kind] = [kind for kind in ("defense", "attack") if hasattr(module, kind.upper())]
+    if len(kinds) != 1:
+        raise UserError(f"{path} must end in DEFENSE = <class> or ATTACK = <class>", "See CONTRIBUTING.md.")
+    kind = kinds[0]
+    clash = _added.get((kind, path.stem))
+    if clash and clash[0] != path:
+        raise UserError(f"two files would be {kind} '{path.stem}': {clash[0]} and {path}", "Rename one of them.")
+    if not clash and path.stem in names(kind):
+        raise UserError(f"{kind} '{path.stem}' exists already ({source(kind, path.stem)})", f"Rename {path.name}.")
+    _added[kind, path.stem] = path, EntryPoint(path.stem, f"{module_name}:{kind.upper()}", f"ppfr_bench.{kind}s")
+    _validate(kind, path.stem, getattr(module, kind.upper()))
+    return kind, path.stem
+
+
+@cache
+def _built_in(kind: Kind) -> dict[str, EntryPoint]:
+    group = f"ppfr_bench.{kind}s"
+    package = import_module(group)
+    stems = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+    return {stem: EntryPoint(stem, f"{group}.{stem}:{kind.upper()}", group) for stem in stems}
+
+
+def _plugins(kind: Kind) -> dict[str, EntryPoint]:
+    found = dict(_built_in(kind))
+    extra = [*entry_points(group=f"ppfr_bench.{kind}s"), *(p for (k, _), (_, p) in _added.items() if k == kind)]
+    for plugin in extra:
+        other = found.setdefault(plugin.name, plugin)
+        if other.value != plugin.value:
+            raise UserError(
+                f"two {kind}s are named '{plugin.name}': {other.value} and {plugin.value}", "Rename or uninstall one."
+            )
+    return found
+
+
+def _find(kind: Kind, name: str) -> EntryPoint:
+    plugins = _plugins(kind)
+    if name not in plugins:
+        raise UserError(f"unknown {kind} '{name}'", did_you_mean(name, plugins))
+    return plugins[name]
+
+
+def _import_file(module_name: str, path: Path) -> ModuleType:
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # before it runs, so that its classes can be pickled by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a contributor's file may raise anything
+        del sys.modules[module_name]
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}", "Run it with python.") from error
+    return module
+
+
+def _validate(kind: Kind, name: str, plugin: Any) -> None:
+    from ppfr_bench import api
+
+    base, card = (api.Defense, api.DefenseCard) if kind == "defense" else (api.Attack, api.AttackCard)
+    wrong = ""
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
+        wrong = f"expected a subclass of ppfr_bench.api.{base.__name__}, got {plugin!r}"
+    elif getattr(plugin, "__abstractmethods__", None):
+        wrong = f"it does not define {', '.join(sorted(plugin.__abstractmethods__))}"
+    elif type(getattr(plugin, "version", None)) is not int:
+        wrong = "expected `version = 1` (an int)"
+    elif not isinstance(getattr(plugin, "card", None), card):
+        wrong = f"expected `card = {card.__name__}(...)`"
+    elif not (isinstance(plugin.Config, type) and issubclass(plugin.Config, api.Config)):
+        wrong = "expected its Config to be a subclass of ppfr_bench.api.Config"
+    if wrong:
+        raise UserError(f"{kind} '{name}': {wrong}", "See CONTRIBUTING.md.")

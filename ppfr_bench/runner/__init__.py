@@ -1,0 +1,1 @@
+"""From a suite to records: plan (suite -> cells), lab (content-addressed stages), score, execute."""

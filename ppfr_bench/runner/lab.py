@@ -1,0 +1,299 @@
+"""The lab of one process: every stage between a data set and a score, each computed once and kept by content."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppfr_bench import conformance, registry
+from ppfr_bench.api import SIZE, Attack, AttackerView, Defense, FaceDataset, Faces, to_bytes, to_float
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.errors import UserError
+from ppfr_bench.metrics import METRICS, image_metric_names, load_image_metric
+from ppfr_bench.metrics.verification import best_threshold
+from ppfr_bench.recognizers import load_recognizer
+from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
+from ppfr_bench.results import Component, digest
+from ppfr_bench.runner.cache import Stage, StageCache, StageWriter
+from ppfr_bench.runner.plan import Plan, identity_of
+
+log = logging.getLogger(__name__)
+Split = Literal["evaluation", "attacker", "targets"]
+Images = npt.NDArray[np.uint8]
+CALIBRATION_IDENTITIES = 100
+
+
+class Rejected(UserError):
+    """A defense broke the contract or let clear images out: it is not attacked, it is refused."""
+
+
+class LiveOracle:
+    """The defense as a service: protects what the attacker sends, fresh randomness each time, and counts."""
+
+    def __init__(self, protect: Callable[[Images, torch.Generator], Images], generator: torch.Generator) -> None:
+        self._protect = protect
+        self._generator = generator
+        self._queries = 0
+
+    @property
+    def queries(self) -> int:
+        return self._queries
+
+    def protect(self, images: Images) -> Images:
+        self._queries += len(images)
+        return self._protect(images, self._generator)
+
+
+class Lab:
+    """Stages of one plan, in one process."""
+
+    def __init__(self, plan: Plan, dataset: FaceDataset) -> None:
+        self.plan = plan
+        self.dataset = dataset
+        self.cache = StageCache(cache_dir() / "stages")
+        self._defenses: dict[str, Defense] = {}
+
+    @cached_property
+    def store(self) -> EmbeddingStore:
+        return EmbeddingStore(cache_dir() / "embeddings.sqlite")
+
+    def generator(self, *purpose: Any) -> torch.Generator:
+        """A generator that depends on the suite's seed and the purpose, and on nothing else."""
+        seed = int(digest([self.plan.seed, *purpose])[:15], 16)
+        return torch.Generator().manual_seed(seed)
+
+    # Defense ---------------------------------------------------------------------------------------------------
+
+    def defense(self, component: Component) -> Defense:
+        """The defense, fitted on the defender's identities if it learns; kept for the life of the process."""
+        key = digest(identity_of(component))
+        if key not in self._defenses:
+            defense = registry.build("defense", component.name, component.config)
+            if type(defense).fit is not Defense.fit:
+                defense.fit(self.dataset.defender, self.generator("fit", identity_of(component)))
+            self._defenses[key] = defense
+        return self._defenses[key]
+
+    def _released(self, component: Component, images: Images, generator: torch.Generator) -> Images:
+        """What leaves the defense: 8-bit images, or an error if it is no such thing."""
+        batch = to_float(images)
+        with torch.inference_mode():
+            out = self.defense(component).protect(batch, generator)
+        if not isinstance(out, torch.Tensor) or out.shape != batch.shape:
+            came = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise Rejected(f"defense {component.label}: expected images of shape {tuple(batch.shape)}, got {came}")
+        if not torch.isfinite(out).all():
+            raise Rejected(f"defense {component.label}: released NaN or infinite values")
+        if out.min() < -1e-4 or out.max() > 1 + 1e-4:
+            low, high = float(out.min()), float(out.max())
+            raise Rejected(f"defense {component.label}: expected values in [0, 1], got [{low:.3g}, {high:.3g}]")
+        return to_bytes(out)
+
+    def check(self, component: Component) -> None:
+        """Check the contract on a few evaluation images, once a defense.
+
+        Raises:
+            Rejected: with every finding.
+        """
+
+        def compute(writer: StageWriter) -> None:
+            count = min(8, len(self.dataset.evaluation))
+            images, names = (
+                self.dataset.evaluation.load(range(count)),
+                list(self.dataset.evaluation.names[:count]),
+            )
+            found = conformance.check_defense(self.defense(component), images, names, self.plan.seed)
+            writer.meta["findings"] = [f"{finding.code}: {finding.message}" for finding in found]
+
+        spec = {
+            "defense": identity_of(component),
+            "dataset": self.plan.dataset_revision,
+            "seed": self.plan.seed,
+        }
+        findings = self.cache.get("check", spec, compute).meta["findings"]
+        if findings:
+            raise Rejected(f"defense {component.label} breaks the contract: {'; '.join(findings)}",
+                           f"See every check:  ppfr-bench check {component.name}")  # fmt: skip
+
+    def release(self, component: Component, split: Split, shot: int = 0) -> Stage:
+        """One protected version of a split: ``images`` uint8 (n, 3, 112, 112), checked for clear images on the way.
+
+        Raises:
+            Rejected: the defense breaks the contract, or an image (named) is released clear or half clear.
+        """
+        self.check(component)
+        faces = self.faces(split)
+        card = type(self.defense(component)).card
+
+        def compute(writer: StageWriter) -> None:
+            images = writer.open("images", (len(faces), 3, SIZE, SIZE), np.uint8)
+            generator = self.generator("protect", self.plan.dataset_revision, split, shot)
+            leaked: list[str] = []
+            start = 0
+            for batch in faces.batches(self.plan.protocol.batch):
+                stop = start + len(batch)
+                images[start:stop] = released = self._released(component, batch, generator)
+                if not card.control:
+                    names = list(faces.names[start:stop])
+                    leaked += conformance.leaked_images(batch, released, names, card.clear_share)
+                start = stop
+            writer.meta |= {"images": len(faces), "leaked": leaked}
+
+        spec = {"defense": identity_of(component), "dataset": self.plan.dataset_revision, "split": split, "shot": shot,
+                "seed": self.plan.seed}  # fmt: skip
+        stage = self.cache.get("release", spec, compute)
+        if leaked := stage.meta["leaked"]:
+            some = ", ".join(leaked[:5]) + (f" and {len(leaked) - 5} more" if len(leaked) > 5 else "")
+            raise Rejected(f"defense {component.label} lets clear images out: {some} ({len(leaked)} of {len(faces)})",
+                           "On failure a defense must raise, never release its input.")  # fmt: skip
+        return stage
+
+    def faces(self, split: Split) -> Faces:
+        """The clear images of a split."""
+        if split == "targets":
+            from ppfr_bench.datasets.faces import subset
+
+            return subset(self.dataset.evaluation, self.dataset.targets)
+        return self.dataset.evaluation if split == "evaluation" else self.dataset.attacker
+
+    # Recognizers -----------------------------------------------------------------------------------------------
+
+    def embedder(self, component: Component) -> CachedEmbedder:
+        return CachedEmbedder(component.name, load_recognizer(component.name), self.store)
+
+    def embeddings(self, recognizer: Component, of: str, batches: Callable[[], Iterator[Images]]) -> Stage:
+        """``embeddings`` (n, d) of the images with content key ``of``."""
+        embedder = self.embedder(recognizer)
+
+        def compute(writer: StageWriter) -> None:
+            parts = [embedder.embed(batch) for batch in batches()]
+            writer.save("embeddings", np.concatenate(parts).astype(np.float32))
+
+        return self.cache.get("embed", {"recognizer": identity_of(recognizer), "of": of}, compute)
+
+    def clear_embeddings(self, recognizer: Component, which: Literal["evaluation", "canary"] = "evaluation") -> Stage:
+        faces = self.dataset.evaluation if which == "evaluation" else self.dataset.canary[0]
+        batches = lambda: faces.batches(self.plan.protocol.batch)  # noqa: E731 - a thunk, passed on once
+        return self.embeddings(recognizer, f"{which} of {self.plan.dataset_revision}", batches)
+
+    def released_embeddings(self, recognizer: Component, defense: Component) -> Stage:
+        release = self.release(defense, "evaluation")
+        return self.embeddings(recognizer, release.key, lambda: chunks(release["images"], self.plan.protocol.batch))
+
+    def frozen_threshold(self, recognizer: Component) -> float:
+        """The best threshold on clear images of the attacker's people: what an untouched deployment would keep."""
+        identities = self.dataset.attacker.identities
+        order = np.argsort(identities, kind="stable")
+        _, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        starts = first[counts >= 2][:CALIBRATION_IDENTITIES]
+        indices = np.concatenate([order[starts], order[starts + 1]])
+        faces = self.dataset.attacker
+        batches = lambda: (faces.load(part) for part in chunks(indices, self.plan.protocol.batch))  # noqa: E731
+        stage = self.embeddings(recognizer, f"calibration of {self.plan.dataset_revision}", batches)
+        left, right = np.split(stage["embeddings"].astype(np.float64), 2)
+        scores = load_recognizer(recognizer.name).similarity_matrix(left, right)
+        genuine, impostor = scores.diagonal(), scores[~np.eye(len(scores), dtype=bool)]
+        # As many impostors as genuine pairs, evenly spaced in rank, so that both errors weigh the same.
+        impostor = np.sort(impostor)[:: max(1, len(impostor) // len(genuine))]
+        scores = np.concatenate([genuine, impostor])
+        return float(best_threshold(scores, np.arange(len(scores)) < len(genuine)))
+
+    # Attacks ---------------------------------------------------------------------------------------------------
+
+    def attack(self, defense: Component, component: Component, recognizer: Component | None = None) -> Stage:
+        """The attacker's ``answer`` on the targets: images uint8 (n, 3, 112, 112) or similarities (n, gallery)."""
+        attack: Attack = registry.build("attack", component.name, component.config)
+        card = attack.card
+        aware = card.knowledge != "oblivious"
+        targets = self._targets(defense)
+        reconstructions = {label: self.attack(defense, self.plan.attacks[label])["answer"] for label in attack.sources}
+        protected = self.release(defense, "attacker")["images"] if aware else None
+        purpose = ("attack", identity_of(component), identity_of(defense), self.plan.dataset_revision)
+
+        def compute(writer: StageWriter) -> None:
+            oracle = LiveOracle(lambda x, g: self._released(defense, x, g), self.generator("oracle", *purpose))
+            view = AttackerView(
+                knowledge=card.knowledge,
+                auxiliary=self.dataset.attacker,
+                targets=targets,
+                auxiliary_protected=protected,
+                oracle=oracle if aware else None,
+                gallery=self.dataset.evaluation.load(self.dataset.gallery) if card.needs_gallery else None,
+                recognizer=self.embedder(recognizer) if recognizer is not None else None,
+                defense=self.defense(defense) if card.knowledge == "informed" else None,
+                reconstructions=reconstructions,
+            )
+            attack.fit(view, self.generator(*purpose))
+            answer = np.asarray(attack.run(view))
+            self._check_answer(component, answer, card.measures)
+            writer.save("answer", answer)
+            queries = oracle.queries + (len(protected) if card.learned and protected is not None else 0)
+            writer.meta |= {"log": attack.log, "queries": queries}
+
+        chain = [identity_of(self.plan.attacks[label]) for label in attack.sources]
+        spec = {
+            "attack": identity_of(component), "sources": chain, "defense": identity_of(defense), "seed": self.plan.seed,
+            "recognizer": identity_of(recognizer) if recognizer else None, "dataset": self.plan.dataset_revision,
+            "shots": self.plan.protocol.shots, "threads": self.plan.protocol.threads,
+        }  # fmt: skip
+        return self.cache.get("attack", spec, compute)
+
+    def _targets(self, defense: Component) -> Images:
+        """The protected targets, uint8 (shots, n, 3, 112, 112)."""
+        shots = [self.release(defense, "evaluation")["images"][self.dataset.targets]]
+        shots += [self.release(defense, "targets", shot)["images"] for shot in range(1, self.plan.protocol.shots)]
+        return np.stack(shots)
+
+    def _check_answer(self, component: Component, answer: npt.NDArray[Any], measures: str) -> None:
+        targets, gallery = len(self.dataset.targets), len(self.dataset.gallery)
+        shape = (targets, 3, SIZE, SIZE) if measures == "appearance" else (targets, gallery)
+        if answer.shape != shape or (measures == "appearance") != (answer.dtype == np.uint8):
+            raise UserError(
+                f"attack {component.label}: expected {'uint8' if measures == 'appearance' else 'float'} {shape}, "
+                f"got {answer.dtype} {answer.shape}"
+            )
+        if not np.isfinite(answer).all():
+            raise UserError(f"attack {component.label}: answered NaN or infinite similarities")
+
+    def mean_face(self) -> Images:
+        """The mean of the attacker's own images, uint8 (1, 3, 112, 112): what answering blindly looks like."""
+
+        def compute(writer: StageWriter) -> None:
+            faces, total = self.dataset.attacker, np.zeros((3, SIZE, SIZE))
+            for batch in faces.batches(self.plan.protocol.batch):
+                total += batch.sum(axis=0, dtype=np.float64)
+            writer.save("mean", (total / len(faces)).round().astype(np.uint8)[None])
+
+        return self.cache.get("mean_face", {"dataset": self.plan.dataset_revision}, compute)["mean"]
+
+    def likeness(self, of: str, answer: Images) -> Stage:
+        """Every image metric of an answer against the originals, an array (n targets,) each.
+
+        An answer of one image stands for all targets (the blind baseline).
+        """
+        targets, evaluation, size = self.dataset.targets, self.dataset.evaluation, self.plan.protocol.batch
+
+        def compute(writer: StageWriter) -> None:
+            for name in image_metric_names():
+                metric, values = load_image_metric(name), []
+                for part in chunks(np.arange(len(targets)), size):
+                    guess = answer[part] if len(answer) > 1 else np.repeat(answer, len(part), axis=0)
+                    values.append(metric.values(to_float(guess), to_float(evaluation.load(targets[part]))))
+                writer.save(name, np.concatenate(values))
+
+        versions = {name: METRICS[name].version for name in image_metric_names()}
+        return self.cache.get(
+            "likeness", {"of": of, "dataset": self.plan.dataset_revision, "metrics": versions}, compute
+        )
+
+
+def chunks(array: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
+    """Consecutive slices of at most ``size`` rows, the last included."""
+    for start in range(0, len(array), size):
+        yield np.asarray(array[start : start + size])

@@ -1,0 +1,167 @@
+"""Plan: a suite becomes a list of cells, each with the spec that determines its result and the key of that spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ppfr_bench import registry
+from ppfr_bench.api import AttackCard, DefenseCard, FaceDataset
+from ppfr_bench.datasets import dataset_class, load_dataset
+from ppfr_bench.errors import UserError
+from ppfr_bench.metrics import METRICS
+from ppfr_bench.recognizers import recognizer_class
+from ppfr_bench.results import SCHEMA_VERSION, CellKind, Component, digest
+from ppfr_bench.suites import Entry, Protocol, Suite, explain
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One record to be: what is measured (``kind``), on which defense, by which attack and recognizer."""
+
+    kind: CellKind
+    defense: Component
+    attack: Component | None
+    recognizer: Component | None
+    key: str
+
+    @property
+    def title(self) -> str:
+        """For progress lines: ``pixelate / linkage / dlib_resnet``."""
+        parts = (self.defense.label, self.attack.label if self.attack else self.kind,
+                 self.recognizer.label if self.recognizer else "")  # fmt: skip
+        return " / ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite resolved: every component with its version and full parameters, and the cells."""
+
+    suite: str
+    seed: int
+    surrogate: str
+    protocol: Protocol
+    dataset: Component
+    dataset_params: dict[str, Any]
+    dataset_revision: str
+    real_people: bool
+    identity: Component
+    defenses: tuple[Component, ...]
+    attacks: dict[str, Component]
+    cells: tuple[Cell, ...]
+    plugins: tuple[Path, ...] = ()
+
+    def folder(self, cell: Cell) -> Path:
+        """Where the cell's record lies below the results root."""
+        what = cell.attack.label if cell.attack else cell.kind
+        return Path(self.suite) / self.dataset.label / cell.defense.label / what
+
+
+def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()) -> Plan:
+    """Resolve a suite. Every name, key and parameter is checked here, before anything runs.
+
+    Raises:
+        UserError: an unknown or invalid component, named with the nearest known one.
+    """
+    data = Component(
+        label=suite.dataset.label, name=suite.dataset.name, version=type(dataset).version,
+        config=_without_paths(suite.dataset.params),
+    )  # fmt: skip
+    identity = _component("defense", Entry(name="identity"))
+    defenses = tuple(_component("defense", entry) for entry in suite.defense)
+    attacks = {entry.label: _component("attack", entry) for entry in suite.attack}
+    recognizers = tuple(
+        Component(label=name, name=name, version=recognizer_class(name).version) for name in suite.recognizers
+    )
+    for attack in attacks.values():
+        _sources(attack, attacks)
+
+    base = {
+        "schema": SCHEMA_VERSION, "seed": suite.seed, "dataset": dataset.revision, "surrogate": suite.surrogate,
+        "protocol": suite.protocol.model_dump(include={"shots", "replicates", "threads"}),
+        "metrics": {name: info.version for name, info in METRICS.items()},
+    }  # fmt: skip
+
+    def cell(
+        kind: CellKind,
+        defense: Component,
+        attack: Component | None = None,
+        recognizer: Component | None = None,
+    ) -> Cell:
+        chain = [identity_of(a) for a in (attack, *_sources(attack, attacks))] if attack else []
+        spec = base | {"cell": kind, "defense": identity_of(defense), "attack": chain,
+                       "recognizer": identity_of(recognizer) if recognizer else None}  # fmt: skip
+        return Cell(kind, defense, attack, recognizer, digest(spec))
+
+    cells = [cell("canary", identity, None, recognizer) for recognizer in recognizers]
+    for defense in sorted(defenses, key=lambda component: component.name != "identity"):  # ceilings first
+        cells += [cell("utility", defense, None, recognizer) for recognizer in recognizers]
+        for attack in attacks.values():
+            card: AttackCard = registry.load("attack", attack.name).card
+            cells += [cell("attack", defense, attack, r) for r in (recognizers if card.needs_recognizer else (None,))]
+    return Plan(
+        suite=suite.name, seed=suite.seed, surrogate=suite.surrogate, protocol=suite.protocol, dataset=data,
+        dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
+        real_people=dataset.card.real_people, identity=identity, defenses=defenses, attacks=attacks,
+        cells=tuple(cells), plugins=plugins,
+    )  # fmt: skip
+
+
+def open_dataset(entry: Entry) -> FaceDataset:
+    """The data set of a suite, its parameters checked.
+
+    Raises:
+        UserError: unknown data set, unknown key, wrong type, or data that are not there.
+    """
+    try:
+        return load_dataset(entry.name, entry.params)
+    except ValidationError as error:
+        model = dataset_class(entry.name).Config
+        raise UserError(
+            f"data set {entry.name}: {explain(error, model)}", "See the [dataset] table of the suite."
+        ) from error
+
+
+def identity_of(component: Component) -> dict[str, Any]:
+    """What determines a component's output: not its label."""
+    return component.model_dump(exclude={"label"})
+
+
+def _component(kind: registry.Kind, entry: Entry) -> Component:
+    plugin = registry.build(kind, entry.name, entry.params)
+    card = type(plugin).card
+    if isinstance(card, DefenseCard) and card.output != "image":
+        raise UserError(f"{entry.name} releases a {card.output}; the suites of this version measure images", "")
+    return Component(
+        label=entry.label,
+        name=entry.name,
+        version=type(plugin).version,
+        config=plugin.config.model_dump(mode="json"),
+    )
+
+
+def _sources(attack: Component, attacks: dict[str, Component]) -> list[Component]:
+    """The attacks whose reconstructions an attack starts from, and theirs."""
+    found: list[Component] = []
+    queue = [attack]
+    while queue:
+        current = queue.pop()
+        for label in registry.build("attack", current.name, current.config).sources:
+            if label not in attacks:
+                raise UserError(
+                    f"attack '{current.label}' starts from '{label}', which this suite does not run",
+                    f"Add it to the suite, or choose one of: {', '.join(attacks)}.",
+                )
+            if attacks[label] in found or attacks[label] == attack:
+                continue
+            found.append(attacks[label])
+            queue.append(attacks[label])
+    return found
+
+
+def _without_paths(params: dict[str, Any]) -> dict[str, Any]:
+    """Folders say where the data lie, not what they are: they stay out of records."""
+    return {name: value for name, value in params.items() if not name.endswith("root")}

@@ -1,0 +1,31 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of stages, data sets and embeddings that starts empty, over the assets already fetched."""
+    from ppfr_bench.assets import cache_dir
+
+    root = tmp_path_factory.mktemp("cache")
+    (cache_dir() / "assets").mkdir(parents=True, exist_ok=True)
+    (root / "assets").symlink_to(cache_dir() / "assets")
+    return root
+
+
+@pytest.fixture(scope="session")
+def command_environment(fresh_cache: Path) -> dict[str, str]:
+    """The environment of a command run as a user would, with the fresh cache."""
+    return os.environ | {"PPFR_BENCH_CACHE": str(fresh_cache), "COLUMNS": "200"}

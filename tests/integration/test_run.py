@@ -1,0 +1,199 @@
+"""The main job end to end, as a user types it: real faces, real recognizers, a really trained attack."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.assets
+Environment = dict[str, str]
+
+SAYS = {
+    "nan": "not_finite|NaN", "shape": "shape", "range": "range|\\[0, 1\\]", "raises": "no face found", "dies": "worker died",
+    "hangs": "timeout: more than 10 s", "leaks": "lets clear images out|clear_image",
+}  # fmt: skip
+BROKEN = {
+    "nan": "return images / 0 * 0",
+    "shape": "return images[:, :, :100]",
+    "range": "return images + 2",
+    "raises": "raise RuntimeError('no face found')",
+    "dies": "import os; os.kill(os.getpid(), 9)",
+    "hangs": "import time; time.sleep(1000)",
+    "leaks": "out = 1 - images; out[:, :, :60] = images[:, :, :60]; return out",
+}
+
+
+def ppfr_bench(*arguments: object, env: Environment, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ppfr_bench.cli", *map(str, arguments)],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory, command_environment: Environment) -> Path:
+    results = tmp_path_factory.mktemp("smoke") / "results"
+    ppfr_bench("run", "smoke", "--results", results, env=command_environment)
+    return results
+
+
+def records(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(results.rglob("*.json"))]
+
+
+def pick(results: Path, **wanted: str) -> dict[str, Any]:
+    def matches(record: dict[str, Any]) -> bool:
+        labels = {k: (record[k] or {}).get("label") if k != "cell" else record[k] for k in wanted}
+        return labels == wanted
+
+    (found,) = [record for record in records(results) if matches(record)]
+    return found
+
+
+def content(results: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(results)): p.read_bytes() for p in sorted(results.rglob("*")) if p.is_file()}
+
+
+def test_every_cell_is_recorded_and_measured(smoke: Path) -> None:
+    found = records(smoke)
+    assert {record["status"] for record in found} == {"ok"}, [r["reason"] for r in found]
+    assert {r["cell"] for r in found} == {"canary", "utility", "attack"}
+
+
+def test_no_defense_keeps_everything_and_hides_nothing(smoke: Path) -> None:
+    utility = pick(smoke, defense="identity", cell="utility", recognizer="dlib_resnet")["metrics"]
+    assert utility["retention"]["value"] == 1
+    assert utility["accuracy"]["value"] > 0.9
+    for attack in ("visual", "unet", "ridge"):
+        metrics = pick(smoke, defense="identity", attack=attack)["metrics"]
+        assert metrics["leakage_ssim"]["value"] == 1, attack
+
+
+def test_blackout_hides_everything_and_keeps_nothing(smoke: Path) -> None:
+    utility = pick(smoke, defense="blackout", cell="utility", recognizer="dlib_resnet")["metrics"]
+    assert utility["accuracy"]["interval"][0] <= 0.5 <= utility["accuracy"]["interval"][1]
+    linkage = pick(smoke, defense="blackout", attack="linkage", recognizer="dlib_resnet")["metrics"]
+    assert linkage["rank_1"]["value"] == pytest.approx(linkage["rank_1_blind"]["value"])
+    assert linkage["leakage_rank_1"]["value"] == 0
+
+
+def test_a_fixed_permutation_is_undone(smoke: Path) -> None:
+    metrics = pick(smoke, defense="block_permutation", attack="ridge")["metrics"]
+    assert metrics["leakage_lpips"]["value"] > 0.9
+
+
+def test_the_same_command_again_does_nothing(smoke: Path, command_environment: Environment) -> None:
+    before = content(smoke)
+    done = ppfr_bench("run", "smoke", "--results", smoke, "--json", env=command_environment)
+    assert json.loads(done.stdout)["already_recorded"] == len(records(smoke))
+    assert content(smoke) == before
+
+
+def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, command_environment: Environment) -> None:
+    command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--results", str(tmp_path / "r")]
+    process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and len(list(tmp_path.rglob("*.json"))) < 3:
+        pass
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(list(tmp_path.rglob("*.json"))) < len(records(smoke))
+    ppfr_bench("run", "smoke", "--results", tmp_path / "r", "--workers", 2, env=command_environment)
+    assert content(tmp_path / "r") == content(smoke)
+
+
+def test_the_pages_are_a_function_of_the_records(smoke: Path, tmp_path: Path, command_environment: Environment) -> None:
+    for name in ("one", "two"):
+        ppfr_bench("leaderboard", "--results", smoke, "--out", tmp_path / name, env=command_environment)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    names = {path.name for path in (tmp_path / "one" / "smoke").iterdir()}
+    assert {"leaderboard.html", "leaderboard.md", "leaderboard.csv", "pareto.png", "samples.png"} <= names
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environment: Environment) -> None:
+    plugin = tmp_path / f"broken_{how}.py"
+    plugin.write_text(
+        "from ppfr_bench.api import Config, Defense, DefenseCard\n"
+        "class Broken(Defense):\n"
+        "    version = 1\n"
+        "    card = DefenseCard(title='Broken', family='test', reference='none', licence='MIT')\n"
+        "    def protect(self, images, generator):\n"
+        f"        {BROKEN[how]}\n"
+        "DEFENSE = Broken\n"
+    )
+    results = tmp_path / "results"
+    ppfr_bench("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
+               "--set", f"protocol.timeout={10 if how == 'hangs' else 300}", "--results", results, env=command_environment, code=1)  # fmt: skip
+    mine = [record for record in records(results) if record["defense"]["label"] == f"broken_{how}"]
+    assert mine and {record["status"] for record in mine} == {"failed"}
+    assert all(re.search(SAYS[how], record["reason"]) and not record["metrics"] for record in mine), mine
+    canary = [record for record in records(results) if record["cell"] == "canary"]
+    assert {record["status"] for record in canary} == {"ok"}
+    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "quik"), "Did you mean 'quick'"),
+        (("run", "smoke", "--defense", "pixelat"), "Did you mean 'pixelate'"),
+        (("run", "smoke", "--recognizer", "dlib"), "Did you mean 'dlib_resnet'"),
+        (("run", "smoke", "--set", "defense.blackout.sigma=1"), "sigma"),
+        (("run", "smoke", "--set", "dataset.identities=4"), "unknown key 'identities'"),
+        (("run", "smoke", "--set", "dataset.targets=many"), "targets"),
+        (("run", "smoke", "--results", "/proc/nowhere"), "cannot write"),
+        (("run", "lfw_quick"), "PPFR_BENCH_LFW"),
+        (("leaderboard", "--results", "/nonexistent"), "no results at"),
+        (("show", "nothing", "--results", "/nonexistent"), "no results at"),
+        (("check", "pixelat"), "Did you mean 'pixelate'"),
+        (("protect", "pixelate", "/nonexistent", "/tmp/out"), "expected a folder"),
+    ],
+)
+def test_wrong_usage_is_explained(
+    arguments: tuple[str, ...], says: str, command_environment: Environment, tmp_path: Path
+) -> None:
+    environment = {k: v for k, v in command_environment.items() if k != "PPFR_BENCH_LFW"}
+    if arguments[0] == "run" and "--results" not in arguments:
+        arguments += ("--results", str(tmp_path))
+    assert says in ppfr_bench(*arguments, env=environment, code=2).stderr
+
+
+def test_protect_a_folder(tmp_path: Path, command_environment: Environment) -> None:
+    from PIL import Image
+
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(3):
+        Image.effect_noise((112, 112), 40 + i).convert("RGB").save(source / f"{i}.png")
+    for name in ("a", "b"):
+        ppfr_bench("protect", "stochastic_local", source, tmp_path / name, "--seed", 1, env=command_environment)
+    assert content(tmp_path / "a") == content(tmp_path / "b") and len(content(tmp_path / "a")) == 3
+    ppfr_bench("protect", "stochastic_local", source, tmp_path / "c", env=command_environment)
+    assert content(tmp_path / "c") != content(tmp_path / "a")
+    Image.new("RGB", (80, 112)).save(source / "small.png")
+    done = ppfr_bench("protect", "pixelate", source, tmp_path / "d", env=command_environment, code=2)
+    assert "small.png" in done.stderr and "112" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack"])
+def test_a_new_plugin_passes_its_check(kind: str, tmp_path: Path, command_environment: Environment) -> None:
+    command = [sys.executable, "-m", "ppfr_bench.cli"]
+    for arguments in (["new", kind, "my_own"], ["check", "my_own.py"]):
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, env=command_environment, capture_output=True,
+                              text=True)  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "keeps the contract" in done.stdout

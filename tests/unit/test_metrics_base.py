@@ -1,0 +1,110 @@
+"""Scores that may be missing, the list of metrics, and the guard on images."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ppfr_bench.errors import UserError
+from ppfr_bench.metrics import METRICS, Score, image_metric_names, load_image_metric
+from ppfr_bench.metrics.base import check_images
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_missing_and_never_zero(value: float) -> None:
+    score = Score(value, (0.1, 0.2), 40)
+    assert score.value is None
+    assert score.interval is None
+    assert score.reason
+    assert score.n == 40
+
+
+def test_a_missing_score_keeps_its_own_reason() -> None:
+    assert Score(math.nan, None, 0, "the attack crashed").reason == "the attack crashed"
+
+
+def test_a_missing_score_needs_a_reason() -> None:
+    with pytest.raises(ValueError, match="reason"):
+        Score(None, None, 0)
+
+
+def test_a_measured_zero_stays_a_zero() -> None:
+    assert Score(0.0, (0.0, 0.1), 5) == Score(0, (0, 0.1), 5)
+    assert Score(0.0, None, 5).value == 0.0
+
+
+def test_an_interval_runs_upwards_and_is_finite() -> None:
+    with pytest.raises(ValueError, match="low to high"):
+        Score(0.5, (0.9, 0.1), 5)
+    assert Score(0.5, (0.1, math.nan), 5).interval is None
+
+
+def test_every_metric_is_described_under_its_own_name() -> None:
+    expected = {"lpips", "ssim", "ms_ssim", "psnr", "accuracy", "auc", "eer", "rank_1", "leakage", "retention"}
+    assert expected <= METRICS.keys()
+    for name, info in METRICS.items():
+        low, high = info.range
+        assert info.name == name
+        assert info.version >= 1
+        assert info.source and info.description and info.description[-1] != "."
+        assert low is None or high is None or low < high
+
+
+def test_directions_say_what_is_better() -> None:
+    lower = {name for name, info in METRICS.items() if info.direction == "lower_is_better"}
+    assert lower == {"lpips", "eer", "leakage"}
+
+
+def test_a_range_contains_its_ends_but_no_nan() -> None:
+    accuracy, retention = METRICS["accuracy"], METRICS["retention"]
+    assert accuracy.contains(0.0) and accuracy.contains(1.0)
+    assert not accuracy.contains(99.4)  # a percentage is not a share
+    assert not accuracy.contains(math.nan)
+    assert retention.contains(-0.02) and not retention.contains(math.nan)
+
+
+def test_an_unknown_image_metric_names_the_nearest() -> None:
+    assert image_metric_names() == ("lpips", "ssim", "ms_ssim", "psnr")
+    with pytest.raises(UserError, match="Did you mean 'ms_ssim'"):
+        load_image_metric("msssim")
+
+
+def image(value: float = 0.5, shape: tuple[int, ...] = (2, 3, 112, 112)) -> torch.Tensor:
+    return torch.full(shape, value)
+
+
+@pytest.mark.parametrize(
+    ("images", "references", "message"),
+    [
+        (image(1.0) * 255, image(), r"lie in \[0, 1\], got 255"),
+        (image() * 2 - 1.5, image(), r"lie in \[0, 1\], got -0.5"),
+        (image(), image(1.00001), r"references must lie in \[0, 1\]"),
+        (image(math.nan), image(), "NaN"),
+        (image(), image(math.inf), "inf"),
+        (image().double(), image(), "float32"),
+        ((image() * 255).byte(), image(), "float32"),
+        (image(), image(shape=(1, 3, 112, 112)), "one reference an image"),
+        (image(shape=(2, 1, 112, 112)), image(), "n, 3, h, w"),
+        (image(shape=(2, 112, 112, 3)), image(), "n, 3, h, w"),
+        (image(shape=(3, 112, 112)), image(), "n, 3, h, w"),
+        (image(shape=(2, 3, 8, 112)), image(), "11 pixels a side"),
+    ],
+)
+def test_images_of_another_kind_are_refused(images: torch.Tensor, references: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_images("SSIM", images, references, smallest_side=11)
+
+
+def test_one_nan_pixel_in_a_batch_is_enough() -> None:
+    images = image()
+    images[1, 2, 3, 4] = math.nan
+    with pytest.raises(UserError, match="NaN"):
+        check_images("SSIM", images, image(), smallest_side=11)
+
+
+def test_rounding_beyond_the_range_is_clamped() -> None:
+    images, references = check_images("SSIM", image(1 + 5e-7), image(-5e-7), smallest_side=11)
+    assert float(images.max()) == 1.0
+    assert float(references.min()) == 0.0
