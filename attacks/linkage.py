@@ -1,0 +1,48 @@
+"""Identity linkage: name the person on a protected, or a reconstructed, image from a clear gallery."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
+
+
+class LinkageConfig(Config):
+    """``probe``: ``protected``, or the label of the attack whose reconstructions are linked."""
+
+    probe: str = Field("protected", pattern=r"^[a-z0-9_]+$")
+
+
+class Linkage(Attack):
+    """Has clear photos of the people and an off-the-shelf recognizer, and compares: L1, or L4 on reconstructions."""
+
+    version = 1
+    card = AttackCard(
+        title="Linkage to a clear gallery",
+        family="linkage",
+        reference="ladder L1 and L4 of the threat model; McPherson et al. 2016, SEBA (Fantomas) 2024",
+        licence="MIT",
+        measures="identity",
+        knowledge="oblivious",
+        needs_gallery=True,
+        needs_recognizer=True,
+    )
+    Config = LinkageConfig
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The attack that rebuilt the probes, if one did."""
+        return () if self.config.probe == "protected" else (self.config.probe,)
+
+    def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
+        """Similarities (n_targets, n_gallery)."""
+        assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
+        rebuilt = view.reconstructions or {}
+        probes = rebuilt[self.config.probe] if self.sources else view.targets[0]
+        embed = view.recognizer.embed
+        return view.recognizer.similarity_matrix(embed(np.asarray(probes)), embed(view.gallery))
+
+
+ATTACK = Linkage

@@ -1,0 +1,29 @@
+"""No attack: look at what is released."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.api import Attack, AttackCard, AttackerView
+
+
+class Visual(Attack):
+    """Knows nothing of the defense and has no tool: the protected image itself is the reconstruction."""
+
+    version = 1
+    card = AttackCard(
+        title="Looking at it",
+        family="visual",
+        reference="the usual protected-against-original comparison of the field",
+        licence="MIT",
+        measures="appearance",
+        knowledge="oblivious",
+    )
+
+    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+        """The first shot of every target, uint8 (n, 3, 112, 112)."""
+        return np.array(view.targets[0])
+
+
+ATTACK = Visual

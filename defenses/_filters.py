@@ -1,0 +1,75 @@
+"""Image filters that several defenses share; batched, in floating point, the same for every batch size."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch.nn import functional
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def luma(images: torch.Tensor) -> torch.Tensor:
+    """(n, 3, h, w) -> (n, 1, h, w): BT.601 luma."""
+    red, green, blue = (images[:, i : i + 1] * weight for i, weight in enumerate(LUMA))
+    return red + green + blue
+
+
+@cache
+def _blur_matrix(size: int, sigma: float) -> torch.Tensor:
+    """(size, size): row i holds the weights that output i gives to each input, borders reflected."""
+    radius = min(math.ceil(3 * sigma), size - 1)
+    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+    sources = torch.arange(size)[:, None] + taps.long()
+    sources = sources.abs()
+    sources = torch.where(sources > size - 1, 2 * (size - 1) - sources, sources)
+    weights = (kernel / kernel.sum()).expand(size, -1)
+    return torch.zeros(size, size, dtype=torch.float64).scatter_add_(1, sources, weights).float()
+
+
+def gaussian(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of (n, c, h, w), sigma in pixels, cut at three sigma; borders are reflected.
+
+    Two small matrix products an image: several times faster on a CPU than convolutions with one channel.
+    """
+    n, channels, height, width = images.shape
+    planes = images.reshape(n * channels, height, width)
+    down = _blur_matrix(height, sigma).expand(len(planes), -1, -1)
+    along = _blur_matrix(width, sigma).T.expand(len(planes), -1, -1)
+    return torch.bmm(torch.bmm(down, planes), along).reshape(images.shape)
+
+
+def local_contrast(gray: torch.Tensor, mean_sigma: float, spread_sigma: float, floor: float = 0.02) -> torch.Tensor:
+    """(gray - local mean) / local standard deviation, both Gaussian-weighted; sigmas in pixels, ``floor`` in [0, 1].
+
+    The floor keeps flat regions flat: without it their noise would be blown up to full contrast.
+    """
+    residual = gray - gaussian(gray, mean_sigma)
+    spread = gaussian(residual**2, spread_sigma).clamp_min(0).sqrt()
+    return residual / (spread + floor)
+
+
+def smooth_field(generator: torch.Generator, channels: int, height: int, width: int, sigma: float) -> torch.Tensor:
+    """A random field (channels, h, w) with a correlation length of ``sigma`` pixels and unit variance on average.
+
+    Drawn on a coarse grid and enlarged, as its detail is below the grid anyway.
+    """
+    step = max(1.0, sigma)
+    rows, columns = math.ceil(height / step) + 3, math.ceil(width / step) + 3
+    noise = torch.randn(1, channels, rows, columns, generator=generator)
+    field = functional.interpolate(noise, size=(round(rows * step), round(columns * step)), mode="bicubic")
+    field = field[0, :, :height, :width]
+    return field / 0.87  # the mean standard deviation of a bicubic field between its nodes
+
+
+def warp(images: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+    """Move pixels of (n, c, h, w) by (n, 2, h, w) pixels (x, y), bilinear, borders reflected."""
+    height, width = images.shape[-2:]
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1).expand(len(images), -1, -1, -1)
+    scale = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+    moved = grid + displacement.permute(0, 2, 3, 1) * scale
+    return functional.grid_sample(images, moved, mode="bilinear", padding_mode="reflection", align_corners=True)

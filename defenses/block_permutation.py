@@ -1,0 +1,64 @@
+"""Block permutation: square blocks change places, by one key for all images or by a fresh one for each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ppfr_bench.api import Config, Defense, DefenseCard, Randomness, UserError, per_image_generators
+
+
+class PermutationConfig(Config):
+    """``block``: side in pixels; ``key``: one permutation a session, or one an image; ``secret``: the session's key."""
+
+    block: int = Field(14, ge=1, le=56)
+    key: Literal["session", "image"] = "session"
+    secret: int = Field(0, ge=0)
+
+
+class BlockPermutation(Defense):
+    """With a session key all images are scrambled alike, so pairs from the oracle reveal the permutation."""
+
+    version = 1
+    card = DefenseCard(
+        title="Block permutation",
+        family="keyed",
+        reference="Todt, Hanisch and Strufe, Fantomas, PoPETs 2024 (block permutation of SEBA)",
+        code_url="https://github.com/kit-ps/seba",
+        licence="MIT",
+        randomness="per_session_key",
+        deviations=("The evaluation's session key is one the attacker may query, never read.",),
+    )
+    Config = PermutationConfig
+
+    @property
+    def randomness(self) -> Randomness:
+        """``per_call`` if every image gets a permutation of its own."""
+        return "per_session_key" if self.config.key == "session" else "per_call"
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The blocks of each image in another order.
+
+        Raises:
+            UserError: the block does not divide the image.
+        """
+        block, (n, channels, height, width) = self.config.block, images.shape
+        if height % block or width % block:
+            raise UserError(f"expected a height and width that {block} divides, got {height}x{width}", "Set block.")
+        rows, columns = height // block, width // block
+        if self.config.key == "session":
+            order = torch.randperm(rows * columns, generator=torch.Generator().manual_seed(self.config.secret))
+            orders = order.expand(n, -1)
+        else:
+            keys = per_image_generators(generator, n)
+            orders = torch.stack([torch.randperm(rows * columns, generator=key) for key in keys])
+        blocks = images.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5)
+        blocks = blocks.reshape(n, rows * columns, channels, block, block)
+        index = orders[:, :, None, None, None].expand_as(blocks)
+        moved = blocks.gather(1, index).reshape(n, rows, columns, channels, block, block)
+        return moved.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+DEFENSE = BlockPermutation

@@ -1,0 +1,164 @@
+"""What a row of the leaderboard holds. Every number knows its interval, the record it comes from, or why it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Interval = tuple[float, float]
+CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number, or None with the reason; ``path`` is that of its record below the results folder."""
+
+    value: float | None
+    interval: Interval | None = None
+    n: int = 0
+    reason: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """1 - the largest leakage, in [0, 1], and what set it: the attack, its measure and, if any, its recognizer."""
+
+    figure: Figure
+    attack: str = ""
+    measure: str = ""
+    recognizer: str = ""
+
+    @property
+    def set_by(self) -> str:
+        """``unet, lpips`` or ``linkage, rank_1, dlib_resnet``; empty if nothing was measured."""
+        return ", ".join(part for part in (self.attack, self.measure, self.recognizer) if part)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A figure between its floor (an answer without looking) and its ceiling (the same attack, no defense)."""
+
+    figure: Figure
+    blind: float | None
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The best attack that rebuilds faces (looking at the released image is not one), and how like they are."""
+
+    attack: str
+    lpips: Scale
+    ssim: Scale
+    samples: str = ""  # path of the picture below the results folder
+
+
+@dataclass(frozen=True)
+class Utility:
+    """One recognizer on protected images. ``surrogate``: learned defenses may have trained on it."""
+
+    recognizer: str
+    surrogate: bool
+    state: CellState
+    retention: Figure
+    accuracy: Figure  # threshold re-fitted on protected scores
+    accuracy_frozen: Figure  # threshold kept from clear scores
+    clear_accuracy: Figure
+    auc: Figure
+    eer: Figure
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell a row is made of; ``leakage`` in [0, 1] by measure."""
+
+    kind: str
+    attack: str
+    recognizer: str
+    measures: str
+    state: CellState
+    reason: str
+    path: str
+    leakage: tuple[tuple[str, Figure], ...] = ()
+    flags: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """``unet``, ``linkage / dlib_resnet`` or ``utility / dlib_resnet``."""
+        return " / ".join(part for part in (self.attack or self.kind, self.recognizer) if part)
+
+    @property
+    def worst(self) -> Figure:
+        """The largest leakage of the cell, or why there is none."""
+        found = [figure for _, figure in self.leakage if figure.value is not None]
+        if self.state != "ok" or not found:
+            return Figure(None, reason=self.reason or "no leakage was measured", path=self.path)
+        return max(found, key=lambda figure: figure.value if figure.value is not None else -1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense on one data set, in one track of one suite.
+
+    Attributes:
+        rank: 1 + the number of defenses whose score is significantly higher; None for controls and incomplete rows.
+        rank_interval: the middle 95% of the ranks over the replicates.
+        unranked: why there is no rank.
+        score: harmonic mean of retention and appearance privacy, in [0, 1].
+        retention: share of the clear accuracy above chance that is left, mean over unseen recognizers.
+        front: no complete defense beats it in both retention and appearance privacy.
+        measured, expected: utility and attack cells that gave a number, and all that the table has.
+        flags: name and the cells that raised it.
+        replicates: of the score, the same draw of identities at the same place in every row.
+    """
+
+    suite: str
+    dataset: str
+    track: str
+    defense: str
+    name: str
+    version: int
+    config: dict[str, Any]
+    card: dict[str, Any]
+    control: bool
+    real_people: bool
+    score: Figure
+    retention: Figure
+    appearance: Privacy
+    identity: Privacy
+    utilities: tuple[Utility, ...]
+    reconstruction: Reconstruction | None
+    images_per_second: float | None
+    seconds: float
+    flags: tuple[tuple[str, tuple[str, ...]], ...]
+    cells: tuple[Cell, ...]
+    measured: int
+    expected: int
+    rank: int | None = None
+    rank_interval: tuple[int, int] | None = None
+    unranked: str = ""
+    front: bool = False
+    replicates: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Every cell of the table gave a number for this defense."""
+        return self.measured == self.expected
+
+    @property
+    def completeness(self) -> str:
+        """``complete`` or ``incomplete, n of m``."""
+        return "complete" if self.complete else f"incomplete, {self.measured} of {self.expected}"
+
+    @property
+    def gaps(self) -> tuple[Cell, ...]:
+        """The cells without a number, each with its reason."""
+        return tuple(cell for cell in self.cells if cell.state != "ok")
+
+    @property
+    def title(self) -> str:
+        """The card's title, or the label."""
+        title = self.card.get("title")
+        return title if isinstance(title, str) and title else self.defense

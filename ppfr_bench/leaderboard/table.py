@@ -1,0 +1,364 @@
+"""The table: records of cells become one row a defense, ranked where a rank can be stood by.
+
+Missing is never 0: a cell that failed, was skipped or was never run leaves its row incomplete, without a rank and last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.leaderboard.rows import (
+    Cell, CellState, Figure, Interval, Privacy, Reconstruction, Row, Scale, Utility,
+)  # fmt: skip
+from ppfr_bench.metrics.intervals import percentile_interval
+from ppfr_bench.metrics.leakage import BROKEN, harmonic_mean
+from ppfr_bench.metrics.pareto import pareto_front
+from ppfr_bench.results import Component, MetricValue, Record, canonical_json
+
+__all__ = ["SIGNIFICANT", "build"]
+
+SIGNIFICANT = 0.975  # share of the replicates in which another defense must score higher to rank above
+LOOKING = "visual"  # the attack that rebuilds nothing: it hands on what was released
+
+Array = npt.NDArray[np.float64]
+Slot = tuple[str, str, str]  # kind, attack label, recognizer label
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One leakage among which the largest sets a privacy."""
+
+    value: float
+    attack: str
+    measure: str
+    recognizer: str
+    path: str
+    n: int
+    replicates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """What most records of a table agree on; a record measured otherwise does not compare."""
+
+    protocol: tuple[Any, ...]
+    components: dict[tuple[str, str], str]
+    slots: dict[Slot, str]  # -> measures
+
+
+def build(records: Iterable[Record]) -> list[Row]:
+    """Rows of every table (suite, data set, track) in the records, tables and rows in reading order.
+
+    In a table the ranked rows come first, then the controls, then what is incomplete.
+    """
+    tables: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.cell != "canary":
+            track = record.defense_card.get("track")
+            name = track if isinstance(track, str) else "recognition"
+            tables[record.suite, record.dataset.label, name].append(record)
+    rows: list[Row] = []
+    for key in sorted(tables):
+        found = sorted(tables[key], key=lambda record: (str(record.folder), record.key))
+        reference = _reference(found)
+        by_defense: dict[str, list[Record]] = defaultdict(list)
+        for record in found:
+            by_defense[record.defense.label].append(record)
+        rows += _ranked([_row(key, by_defense[label], reference) for label in sorted(by_defense)])
+    return rows
+
+
+def path_of(record: Record) -> str:
+    """Where the record lies below the results folder."""
+    return (record.folder / f"{record.key}.json").as_posix()
+
+
+def figure_of(record: Record, name: str) -> Figure:
+    """A metric of a record as a figure; None with a reason where the record has no such number."""
+    metric = record.metrics.get(name)
+    if metric is None:
+        reason = record.reason if record.status != "ok" else f"the record has no {name}"
+        return Figure(None, reason=reason, path=path_of(record))
+    return Figure(metric.value, metric.interval, metric.n, metric.reason, path_of(record))
+
+
+# Which records compare ---------------------------------------------------------------------------------------------
+
+
+def _protocol(record: Record) -> tuple[Any, ...]:
+    return record.dataset_revision, record.dataset.version, record.seed
+
+
+def _settings(component: Component) -> str:
+    return canonical_json(component.model_dump(exclude={"label"}))
+
+
+def _slot(record: Record) -> Slot:
+    return (
+        record.cell,
+        record.attack.label if record.attack else "",
+        record.recognizer.label if record.recognizer else "",
+    )
+
+
+def _reference(records: Sequence[Record]) -> _Reference:
+    protocols = Counter(_protocol(record) for record in records)
+    settings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    slots: dict[Slot, str] = {}
+    for record in records:
+        slots[_slot(record)] = record.measures or ""
+        for kind, component in _components(record):
+            settings[kind, component.label][_settings(component)] += 1
+    return _Reference(_most(protocols), {at: _most(count) for at, count in settings.items()}, slots)
+
+
+def _components(record: Record) -> list[tuple[str, Component]]:
+    found = [("attack", record.attack), ("recognizer", record.recognizer)]
+    return [(kind, component) for kind, component in found if component is not None]
+
+
+def _most(counts: Counter[Any]) -> Any:
+    """The most frequent, the first in sorted order among equals."""
+    return min(counts, key=lambda value: (-counts[value], str(value)))
+
+
+def _incomparable(record: Record, reference: _Reference) -> str:
+    """Why a record does not compare with the rest of its table; empty if it does."""
+    if _protocol(record) != reference.protocol:
+        revision, version, seed = reference.protocol
+        return (
+            f"measured on revision {record.dataset_revision[:12]} with seed {record.seed}, "
+            f"the table on {revision[:12]} (version {version}) with seed {seed}"
+        )
+    for kind, component in _components(record):
+        if _settings(component) != reference.components[kind, component.label]:
+            return f"{kind} {component.label} was run with other settings than in the rest of the table"
+    return ""
+
+
+# One row -----------------------------------------------------------------------------------------------------------
+
+
+def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Reference) -> Row:
+    by_slot: dict[Slot, list[Record]] = defaultdict(list)
+    for record in records:
+        by_slot[_slot(record)].append(record)
+    cells: list[Cell] = []
+    good: list[tuple[Cell, Record]] = []
+    for slot in sorted(reference.slots, key=lambda s: (s[0] != "utility", reference.slots[s], s)):
+        cell = _cell(slot, by_slot.get(slot, []), reference)
+        cells.append(cell)
+        if cell.state == "ok":
+            good.append((cell, by_slot[slot][0]))
+    utilities = tuple(
+        _utility(cell, by_slot.get((cell.kind, cell.attack, cell.recognizer), []))
+        for cell in cells
+        if cell.kind == "utility"
+    )
+    retention, kept = _retention([record for cell, record in good if cell.kind == "utility"])
+    appearance, hidden = _privacy("appearance", good)
+    identity, _ = _privacy("identity", good)
+    score, replicates = _score(retention, kept, appearance.figure, hidden)
+    raised: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        for flag in cell.flags:
+            raised[flag].add(cell.title)
+    first = records[0]
+    speeds = [r.cost.protect_images_per_second for r in records if r.cost.protect_images_per_second is not None]
+    return Row(
+        suite=key[0], dataset=key[1], track=key[2], defense=first.defense.label, name=first.defense.name,
+        version=first.defense.version, config=dict(first.defense.config), card=dict(first.defense_card),
+        control=first.defense_card.get("control") is True, real_people=any(record.real_people for record in records),
+        score=score, retention=retention, appearance=appearance, identity=identity, utilities=utilities,
+        reconstruction=_reconstruction(good), images_per_second=max(speeds, default=None),
+        seconds=sum(record.cost.seconds for record in records),
+        flags=tuple((flag, tuple(sorted(raised[flag]))) for flag in sorted(raised)),
+        cells=tuple(cells), measured=len(good), expected=len(cells), replicates=replicates,
+    )  # fmt: skip
+
+
+def _cell(slot: Slot, records: Sequence[Record], reference: _Reference) -> Cell:
+    kind, attack, recognizer = slot
+    measures = reference.slots[slot]
+    if not records:
+        return Cell(kind, attack, recognizer, measures, "missing", "not run for this defense", "")
+    record = records[0]
+    leakage = tuple((name.removeprefix("leakage_"), figure_of(record, name)) for name in _leakage_names(record))
+    state, reason = _state(records, leakage, reference)
+    return Cell(
+        kind, attack, recognizer, measures, state, reason, path_of(record), leakage, record.flags, record.cost.seconds
+    )
+
+
+def _state(
+    records: Sequence[Record], leakage: Sequence[tuple[str, Figure]], reference: _Reference
+) -> tuple[CellState, str]:
+    record = records[0]
+    if len(records) > 1:
+        return "incomparable", f"{len(records)} records of one cell; delete all but one"
+    if other := _incomparable(record, reference):
+        return "incomparable", other
+    if record.status != "ok":
+        return record.status, record.reason
+    if record.cell == "utility":
+        retention = figure_of(record, "retention")
+        return ("ok", "") if retention.value is not None else ("unmeasured", retention.reason)
+    # A measure on which the attack is broken even without a defense says nothing, about any defense alike; one that
+    # is missing for another reason might have been the largest.
+    missing = [(name, figure.reason) for name, figure in leakage if figure.value is None]
+    for name, reason in missing:
+        if reason != BROKEN:
+            return "unmeasured", f"{name}: {reason}"
+    if len(missing) == len(leakage):
+        return "unmeasured", missing[0][1] if missing else "the record has no leakage"
+    return "ok", ""
+
+
+def _leakage_names(record: Record) -> list[str]:
+    return sorted(name for name in record.metrics if name.startswith("leakage_"))
+
+
+def _utility(cell: Cell, records: Sequence[Record]) -> Utility:
+    record = records[0] if records else None
+
+    def figure(name: str) -> Figure:
+        if record is None or cell.state not in ("ok", "unmeasured"):
+            return Figure(None, reason=cell.reason, path=cell.path)
+        return figure_of(record, name)
+
+    return Utility(
+        cell.recognizer, record.surrogate if record else False, cell.state, figure("retention"), figure("accuracy"),
+        figure("accuracy_frozen"), figure("clear_accuracy"), figure("auc"), figure("eer"),
+    )  # fmt: skip
+
+
+def _retention(records: Sequence[Record]) -> tuple[Figure, Array | None]:
+    """Mean over the recognizers that no defense could train on (over all, where none is unseen)."""
+    chosen = [record for record in records if not record.surrogate] or list(records)
+    if not chosen:
+        return Figure(None, reason="no recognizer was measured"), None
+    metrics = [record.metrics["retention"] for record in chosen]
+    value = float(np.mean([metric.value for metric in metrics if metric.value is not None]))
+    lengths = {len(metric.replicates) for metric in metrics}
+    replicates = None
+    if len(lengths) == 1 and lengths != {0}:
+        replicates = np.mean([metric.replicates for metric in metrics], axis=0)
+    n = min(metric.n for metric in metrics)
+    path = ", ".join(path_of(record) for record in chosen)
+    return Figure(value, _interval(replicates), n, path=path), replicates
+
+
+def _privacy(measures: str, good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:
+    candidates = [
+        candidate for cell, record in good if cell.measures == measures for candidate in _candidates(cell, record)
+    ]
+    if not candidates:
+        return Privacy(Figure(None, reason=f"no {measures} attack was measured")), None
+    worst = min(candidates, key=lambda c: (-c.value, c.attack, c.measure, c.recognizer))
+    lengths = Counter(len(c.replicates) for c in candidates if c.replicates)
+    replicates = None
+    if lengths:
+        length = _most(lengths)
+        # A leakage without replicates stands in each at its point value: left out, it would look like privacy.
+        columns = [c.replicates if len(c.replicates) == length else (c.value,) * length for c in candidates]
+        replicates = 1 - np.max(np.asarray(columns, dtype=np.float64), axis=0)
+    figure = Figure(1 - worst.value, _interval(replicates), worst.n, path=worst.path)
+    return Privacy(figure, worst.attack, worst.measure, worst.recognizer), replicates
+
+
+def _candidates(cell: Cell, record: Record) -> list[_Candidate]:
+    found = []
+    for measure, figure in cell.leakage:
+        if figure.value is not None:
+            metric: MetricValue = record.metrics[f"leakage_{measure}"]
+            found.append(
+                _Candidate(figure.value, cell.attack, measure, cell.recognizer, cell.path, metric.n, metric.replicates)
+            )
+    return found
+
+
+def _score(
+    retention: Figure, kept: Array | None, appearance: Figure, hidden: Array | None
+) -> tuple[Figure, tuple[float, ...]]:
+    if retention.value is None or appearance.value is None:
+        missing = [figure.reason for figure in (retention, appearance) if figure.value is None]
+        return Figure(None, reason="; ".join(missing)), ()
+    value = harmonic_mean(min(max(retention.value, 0.0), 1.0), appearance.value)
+    if kept is None or hidden is None or len(kept) != len(hidden):
+        return Figure(value, n=min(retention.n, appearance.n)), ()
+    replicates = harmonic_mean(np.clip(kept, 0, 1), hidden)
+    figure = Figure(value, _interval(replicates), min(retention.n, appearance.n))
+    return figure, tuple(float(one) for one in replicates)
+
+
+def _reconstruction(good: Sequence[tuple[Cell, Record]]) -> Reconstruction | None:
+    """The appearance attack, other than looking, with the largest leakage."""
+    tried = [
+        (cell, record)
+        for cell, record in good
+        if cell.measures == "appearance" and record.attack is not None and record.attack.name != LOOKING
+    ]
+    if not tried:
+        return None
+    cell, record = min(tried, key=lambda pair: (-(pair[0].worst.value or 0.0), pair[0].attack))
+
+    def scale(name: str) -> Scale:
+        floor, ceiling = (figure_of(record, f"{name}_{end}").value for end in ("blind", "ceiling"))
+        return Scale(figure_of(record, name), floor, ceiling)
+
+    samples = (record.folder / record.samples).as_posix() if record.samples else ""
+    return Reconstruction(cell.attack, scale("lpips"), scale("ssim"), samples)
+
+
+def _interval(replicates: Array | None) -> Interval | None:
+    return None if replicates is None else percentile_interval(replicates)
+
+
+# Ranks -------------------------------------------------------------------------------------------------------------
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    """The rows of one table with rank, rank interval and front, in reading order."""
+    lengths = Counter(len(row.replicates) for row in rows if row.complete and not row.control and row.replicates)
+    length = _most(lengths) if lengths else 0
+    marked = [replace(row, unranked=_why_unranked(row, length)) for row in rows]
+    competing = [row for row in marked if not row.unranked]
+    done = [row for row in marked if row.unranked]
+    if competing:
+        scores = np.asarray([row.replicates for row in competing])
+        above = scores[None, :, :] > scores[:, None, :]  # [this, other, replicate]
+        ranks = 1 + (above.mean(axis=2) >= SIGNIFICANT).sum(axis=1)
+        of_replicates = 1 + above.sum(axis=1)
+        low = np.quantile(of_replicates, 0.025, axis=1, method="lower")
+        high = np.quantile(of_replicates, 0.975, axis=1, method="higher")
+        front = pareto_front([[row.retention.value, row.appearance.figure.value] for row in competing])
+        done += [
+            replace(row, rank=int(ranks[i]), rank_interval=(int(low[i]), int(high[i])), front=bool(front[i]))
+            for i, row in enumerate(competing)
+        ]
+    return sorted(done, key=_reading_order)
+
+
+def _why_unranked(row: Row, length: int) -> str:
+    if not row.complete:
+        return row.completeness
+    if row.control:
+        return "control: shown as an end of the scale, never ranked"
+    if row.score.value is None:
+        return row.score.reason
+    if len(row.replicates) != length or not length:
+        return "its records hold no replicates to compare it by"
+    return ""
+
+
+def _reading_order(row: Row) -> tuple[Any, ...]:
+    group = 0 if row.rank is not None else 1 if row.control and row.complete else 2
+    score = -row.score.value if row.score.value is not None else 1.0
+    end = -(row.retention.value or 0.0) if group == 1 else 0.0
+    return group, row.rank or 0, end, score, row.defense

@@ -1,0 +1,201 @@
+"""Embeddings cached by image content: each distinct image goes through each recognizer once, in any process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from ppfr_bench.api import SIZE, ByteArray, FloatArray, Recognizer, to_float
+from ppfr_bench.errors import UserError
+
+__all__ = ["CachedEmbedder", "EmbeddingStore", "Usage"]
+
+logger = logging.getLogger(__name__)
+
+_LOOKUP = 256  # images looked up at a time
+_COMMIT = 64  # images embedded between two commits: what a kill can lose
+_WAIT = 60.0  # seconds to wait for another process's commit
+_SCHEMA = """CREATE TABLE IF NOT EXISTS embedding (
+    recognizer TEXT NOT NULL, version INTEGER NOT NULL, image BLOB NOT NULL, vector BLOB NOT NULL,
+    PRIMARY KEY (recognizer, version, image))"""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR}
+
+
+@dataclass
+class Usage:
+    """What a recognizer has been asked for: images in all, images it had to embed, and the seconds that took."""
+
+    requested: int = 0
+    embedded: int = 0
+    seconds: float = 0.0
+
+
+class EmbeddingStore:
+    """A sqlite file of embeddings, keyed by recognizer, its version, and the sha256 of the uint8 image.
+
+    Several processes may share it. What is computed is committed every 64 images. A damaged file is replaced, with
+    a warning: it holds nothing that cannot be computed again.
+
+    Args:
+        path: the file; it and its folder are made when first needed.
+
+    Attributes:
+        usage: by recognizer name, counted since this object was made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.usage: defaultdict[str, Usage] = defaultdict(Usage)
+
+    def embed(
+        self, recognizer_name: str, recognizer: Recognizer, images: ByteArray | Iterable[ByteArray]
+    ) -> FloatArray:
+        """Images uint8 (n, 3, 112, 112), or batches of such, -> (n, d) in their order.
+
+        Raises:
+            UserError: images of another type or shape, a file that cannot be written, or a recognizer whose answer is
+                not finite or of another shape than its card says.
+        """
+        parts = [
+            self._slice(recognizer_name, recognizer, batch[start : start + _LOOKUP])
+            for batch in ([images] if isinstance(images, np.ndarray) else images)
+            for start in range(0, len(_checked(batch)), _LOOKUP)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, recognizer.card.dimension))
+
+    def _slice(self, name: str, recognizer: Recognizer, images: ByteArray) -> FloatArray:
+        for last in (False, True):
+            try:
+                with closing(self._connect()) as connection:
+                    return self._embed(connection, name, recognizer, images)
+            except sqlite3.DatabaseError as error:
+                if last or not _damaged(error):
+                    raise UserError(
+                        f"cannot use the embedding cache {self.path}: {error}",
+                        "Free some space, make its folder writable, or move the cache with PPFR_BENCH_CACHE.",
+                    ) from error
+                self._replace(error)
+        raise AssertionError("unreachable")
+
+    def _embed(
+        self, connection: sqlite3.Connection, name: str, recognizer: Recognizer, images: ByteArray
+    ) -> FloatArray:
+        dimension = recognizer.card.dimension
+        usage = self.usage[name]
+        digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        known = self._look_up(connection, (name, recognizer.version), set(digests), dimension)
+        missing = {digest: index for index, digest in enumerate(digests) if digest not in known}
+        for chunk in _chunks(list(missing.items()), _COMMIT):
+            started = time.perf_counter()
+            answer = recognizer.embed(to_float(images[[index for _, index in chunk]])).detach().cpu().numpy()
+            usage.seconds += time.perf_counter() - started
+            usage.embedded += len(chunk)
+            if answer.shape != (len(chunk), dimension) or not np.isfinite(answer).all():
+                raise UserError(
+                    f"recognizer '{name}': expected finite embeddings ({len(chunk)}, {dimension}), got {answer.shape}"
+                    f" with {np.count_nonzero(~np.isfinite(answer))} values not finite",
+                    "Compare its card with what its embed returns.",
+                )
+            vectors = answer.astype("<f4")
+            rows = [
+                (name, recognizer.version, digest, vector.tobytes())
+                for (digest, _), vector in zip(chunk, vectors, strict=True)
+            ]
+            with connection:
+                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?)", rows)
+            known.update((digest, vector) for (digest, _), vector in zip(chunk, vectors, strict=True))
+        usage.requested += len(images)
+        return np.stack([known[digest] for digest in digests]).astype(np.float64)
+
+    def _look_up(
+        self, connection: sqlite3.Connection, key: tuple[str, int], digests: set[bytes], dimension: int
+    ) -> dict[bytes, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+        places = ", ".join("?" * len(digests))
+        query = f"SELECT image, vector FROM embedding WHERE recognizer = ? AND version = ? AND image IN ({places})"
+        found = connection.execute(query, (*key, *digests))
+        # A row of another length is damage, or a card that changed under one version: compute it again.
+        return {image: np.frombuffer(blob, "<f4") for image, blob in found if len(blob) == 4 * dimension}
+
+    def _connect(self) -> sqlite3.Connection:
+        # A connection a call: none is ever shared between threads or carried across a fork.
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from error
+        connection = sqlite3.connect(self.path, timeout=_WAIT)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _replace(self, error: sqlite3.DatabaseError) -> None:
+        with FileLock(self.path.with_name(self.path.name + ".lock")):
+            try:  # another process may have replaced it while this one waited
+                with closing(self._connect()) as connection:
+                    sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+                    connection.execute("SELECT recognizer, version, image, vector FROM embedding LIMIT 1").fetchall()
+            except sqlite3.DatabaseError as again:
+                if not _damaged(again):
+                    raise UserError(f"cannot use the embedding cache {self.path}: {again}") from again
+                sound = False
+            if sound:
+                return
+            logger.warning("the embedding cache %s is damaged (%s); starting a new one", self.path, error)
+            for suffix in ("-wal", "-shm", ""):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+class CachedEmbedder:
+    """A recognizer behind an ``EmbeddingStore``: what an attacker is handed (``ppfr_bench.api.Embedder``)."""
+
+    def __init__(self, name: str, recognizer: Recognizer, store: EmbeddingStore) -> None:
+        self.name = name
+        self.recognizer = recognizer
+        self.store = store
+
+    @property
+    def usage(self) -> Usage:
+        """Images and seconds of this recognizer, counted by the store."""
+        return self.store.usage[self.name]
+
+    def embed(self, images: ByteArray | Iterable[ByteArray]) -> FloatArray:
+        """uint8 (n, 3, 112, 112), or batches of such, -> float64 (n, d)."""
+        return self.store.embed(self.name, self.recognizer, images)
+
+    def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray:
+        """All against all, (p, d) and (g, d) -> (p, g); larger is more alike."""
+        return self.recognizer.similarity_matrix(probes, gallery)
+
+
+def _checked(images: ByteArray) -> ByteArray:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
+        raise UserError(
+            f"expected uint8 images (n, 3, {SIZE}, {SIZE}), got {images.dtype} {images.shape}",
+            "Convert float images with ppfr_bench.api.to_bytes.",
+        )
+    return images
+
+
+def _chunks(items: list[tuple[bytes, int]], size: int) -> Iterator[list[tuple[bytes, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    # The extended codes keep the primary one in their low byte. SQLITE_ERROR: a table of other columns.
+    return code is not None and (code & 0xFF) in _DAMAGE
