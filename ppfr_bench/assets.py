@@ -28,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 
+pooch.get_logger().setLevel("WARNING")
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
 

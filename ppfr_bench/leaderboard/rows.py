@@ -1,4 +1,4 @@
-"""What a row of the leaderboard holds. Every number knows its interval, the record it comes from, or why it is missing."""
+"""What a row of the leaderboard holds: every number knows its interval and its record, or why it is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incompa
 
 @dataclass(frozen=True)
 class Figure:
-    """One number, or None with the reason; ``path`` is that of its record below the results folder."""
+    """One number, or None with the reason; ``path`` is that of its record below the results folder.
+
+    A number with a ``reason`` holds with that reservation.
+    """
 
     value: float | None
     interval: Interval | None = None
@@ -22,12 +25,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Privacy:
-    """1 - the largest leakage, in [0, 1], and what set it: the attack, its measure and, if any, its recognizer."""
+    """1 - the largest leakage, in [0, 1], and what set it: the attack, its measure and, if any, its recognizer.
+
+    Where an attack gave no number the figure is None and ``bound`` is the most that the privacy can be.
+    """
 
     figure: Figure
     attack: str = ""
     measure: str = ""
     recognizer: str = ""
+    bound: float | None = None
 
     @property
     def set_by(self) -> str:

@@ -14,8 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ppfr_bench.leaderboard.rows import (
-    Cell, CellState, Figure, Interval, Privacy, Reconstruction, Row, Scale, Utility,
-)  # fmt: skip
+    Cell,
+    CellState,
+    Figure,
+    Interval,
+    Privacy,
+    Reconstruction,
+    Row,
+    Scale,
+    Utility,
+)
 from ppfr_bench.metrics.intervals import percentile_interval
 from ppfr_bench.metrics.leakage import BROKEN, harmonic_mean
 from ppfr_bench.metrics.pareto import pareto_front
@@ -49,7 +57,9 @@ class _Reference:
 
     protocol: tuple[Any, ...]
     components: dict[tuple[str, str], str]
+    metrics: dict[Slot, str]
     slots: dict[Slot, str]  # -> measures
+    surrogates: frozenset[str]
 
 
 def build(records: Iterable[Record]) -> list[Row]:
@@ -110,12 +120,22 @@ def _slot(record: Record) -> Slot:
 def _reference(records: Sequence[Record]) -> _Reference:
     protocols = Counter(_protocol(record) for record in records)
     settings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    metrics: dict[Slot, Counter[str]] = defaultdict(Counter)
     slots: dict[Slot, str] = {}
     for record in records:
         slots[_slot(record)] = record.measures or ""
+        if record.status == "ok":
+            metrics[_slot(record)][_versions(record)] += 1
         for kind, component in _components(record):
             settings[kind, component.label][_settings(component)] += 1
-    return _Reference(_most(protocols), {at: _most(count) for at, count in settings.items()}, slots)
+    components = {at: _most(count) for at, count in settings.items()}
+    surrogates = frozenset(r.recognizer.label for r in records if r.recognizer is not None and r.surrogate)
+    versions = {at: _most(count) for at, count in metrics.items()}
+    return _Reference(_most(protocols), components, versions, slots, surrogates)
+
+
+def _versions(record: Record) -> str:
+    return canonical_json({name: metric.version for name, metric in record.metrics.items()})
 
 
 def _components(record: Record) -> list[tuple[str, Component]]:
@@ -139,6 +159,8 @@ def _incomparable(record: Record, reference: _Reference) -> str:
     for kind, component in _components(record):
         if _settings(component) != reference.components[kind, component.label]:
             return f"{kind} {component.label} was run with other settings than in the rest of the table"
+    if record.status == "ok" and _versions(record) != reference.metrics[_slot(record)]:
+        return "measured by other metrics, or other versions of them, than the rest of the table; run it again"
     return ""
 
 
@@ -157,13 +179,15 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
         if cell.state == "ok":
             good.append((cell, by_slot[slot][0]))
     utilities = tuple(
-        _utility(cell, by_slot.get((cell.kind, cell.attack, cell.recognizer), []))
+        _utility(
+            cell, by_slot.get((cell.kind, cell.attack, cell.recognizer), []), cell.recognizer in reference.surrogates
+        )
         for cell in cells
         if cell.kind == "utility"
     )
-    retention, kept = _retention([record for cell, record in good if cell.kind == "utility"])
-    appearance, hidden = _privacy("appearance", good)
-    identity, _ = _privacy("identity", good)
+    retention, kept = _retention([record for cell, record in good if cell.kind == "utility"], utilities)
+    appearance, hidden = _privacy("appearance", cells, good)
+    identity, _ = _privacy("identity", cells, good)
     score, replicates = _score(retention, kept, appearance.figure, hidden)
     raised: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
@@ -224,7 +248,7 @@ def _leakage_names(record: Record) -> list[str]:
     return sorted(name for name in record.metrics if name.startswith("leakage_"))
 
 
-def _utility(cell: Cell, records: Sequence[Record]) -> Utility:
+def _utility(cell: Cell, records: Sequence[Record], surrogate: bool) -> Utility:
     record = records[0] if records else None
 
     def figure(name: str) -> Figure:
@@ -233,16 +257,17 @@ def _utility(cell: Cell, records: Sequence[Record]) -> Utility:
         return figure_of(record, name)
 
     return Utility(
-        cell.recognizer, record.surrogate if record else False, cell.state, figure("retention"), figure("accuracy"),
+        cell.recognizer, surrogate, cell.state, figure("retention"), figure("accuracy"),
         figure("accuracy_frozen"), figure("clear_accuracy"), figure("auc"), figure("eer"),
     )  # fmt: skip
 
 
-def _retention(records: Sequence[Record]) -> tuple[Figure, Array | None]:
+def _retention(records: Sequence[Record], utilities: Sequence[Utility]) -> tuple[Figure, Array | None]:
     """Mean over the recognizers that no defense could train on (over all, where none is unseen)."""
-    chosen = [record for record in records if not record.surrogate] or list(records)
+    unseen = [utility for utility in utilities if not utility.surrogate]
+    chosen = [record for record in records if not record.surrogate] if unseen else list(records)
     if not chosen:
-        return Figure(None, reason="no recognizer was measured"), None
+        return Figure(None, reason=f"no {'unseen ' if unseen else ''}recognizer was measured"), None
     metrics = [record.metrics["retention"] for record in chosen]
     value = float(np.mean([metric.value for metric in metrics if metric.value is not None]))
     lengths = {len(metric.replicates) for metric in metrics}
@@ -251,16 +276,27 @@ def _retention(records: Sequence[Record]) -> tuple[Figure, Array | None]:
         replicates = np.mean([metric.replicates for metric in metrics], axis=0)
     n = min(metric.n for metric in metrics)
     path = ", ".join(path_of(record) for record in chosen)
-    return Figure(value, _interval(replicates), n, path=path), replicates
+    reason = "" if unseen else "on the surrogate: no recognizer is unseen"
+    if len(chosen) < len(unseen):
+        reason = f"over {len(chosen)} of {len(unseen)} unseen recognizers"
+    return Figure(value, _interval(replicates), n, reason, path), replicates
 
 
-def _privacy(measures: str, good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:
+def _privacy(measures: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:
     candidates = [
         candidate for cell, record in good if cell.measures == measures for candidate in _candidates(cell, record)
     ]
     if not candidates:
         return Privacy(Figure(None, reason=f"no {measures} attack was measured")), None
     worst = min(candidates, key=lambda c: (-c.value, c.attack, c.measure, c.recognizer))
+    expected = [cell for cell in cells if cell.measures == measures]
+    measured = sum(cell.state == "ok" for cell in expected)
+    if measured < len(expected):
+        # The attack without a number might have been the one that sees through it.
+        bound = 1 - worst.value
+        reason = f"at most {bound:.2f}: {measured} of {len(expected)} {measures} cells gave a number"
+        figure = Figure(None, n=worst.n, reason=reason, path=worst.path)
+        return Privacy(figure, worst.attack, worst.measure, worst.recognizer, bound), None
     lengths = Counter(len(c.replicates) for c in candidates if c.replicates)
     replicates = None
     if lengths:
@@ -337,7 +373,8 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
         of_replicates = 1 + above.sum(axis=1)
         low = np.quantile(of_replicates, 0.025, axis=1, method="lower")
         high = np.quantile(of_replicates, 0.975, axis=1, method="higher")
-        front = pareto_front([[row.retention.value, row.appearance.figure.value] for row in competing])
+        points = [[row.retention.value, row.appearance.figure.value] for row in competing]
+        front = pareto_front(np.asarray(points, dtype=np.float64))
         done += [
             replace(row, rank=int(ranks[i]), rank_interval=(int(low[i]), int(high[i])), front=bool(front[i]))
             for i, row in enumerate(competing)

@@ -61,6 +61,7 @@ class DlibResNet(Recognizer):
         metric="euclidean",
         training_data="about 3 million faces of 7,485 people: FaceScrub, VGG Face and others, without LFW's people",
         assets=("dlib_resnet",),
+        expected_accuracy={"lfw": 0.98967},
         deviations=("Chips come from the aligned crop by one fixed similarity, not from dlib's own landmarks.",),
     )
 

@@ -47,6 +47,7 @@ class Faceplugin(Recognizer):
         metric="cosine",
         training_data="not stated by its publisher",
         assets=("faceplugin",),
+        expected_accuracy={"lfw": 0.9945},
     )
 
     def __init__(self) -> None:

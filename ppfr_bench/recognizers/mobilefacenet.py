@@ -37,6 +37,7 @@ class MobileFaceNet(Recognizer):
         metric="cosine",
         training_data="not stated by its publisher",
         assets=("mobilefacenet",),
+        expected_accuracy={"lfw": 0.99333},
     )
 
     def __init__(self) -> None:

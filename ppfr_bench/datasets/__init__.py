@@ -1,0 +1,46 @@
+"""Data sets: three splits of disjoint identities each, decoded when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ppfr_bench.api import FaceDataset
+from ppfr_bench.errors import UserError, did_you_mean
+
+_CLASSES = {
+    "cfp": "ppfr_bench.datasets.cfp:Cfp",
+    "folder": "ppfr_bench.datasets.folder:Folder",
+    "lfw": "ppfr_bench.datasets.lfw:Lfw",
+    "synthetic": "ppfr_bench.datasets.synthetic:Synthetic",
+}
+
+
+def dataset_names() -> list[str]:
+    """Names of all data sets, none of them imported."""
+    return sorted(_CLASSES)
+
+
+def dataset_class(name: str) -> type[FaceDataset]:
+    """The class of a data set.
+
+    Raises:
+        UserError: unknown; the nearest name is given.
+    """
+    if name not in _CLASSES:
+        raise UserError(f"unknown data set '{name}'", did_you_mean(name, _CLASSES))
+    module, _, attribute = _CLASSES[name].partition(":")
+    loaded: type[FaceDataset] = getattr(import_module(module), attribute)
+    return loaded
+
+
+def load_dataset(name: str, config: dict[str, Any]) -> FaceDataset:
+    """A data set under parameters of its ``Config``.
+
+    Raises:
+        UserError: unknown name, or data that are not where they should be.
+        pydantic.ValidationError: a wrong parameter.
+    """
+    cls: Any = dataset_class(name)
+    dataset: FaceDataset = cls(cls.Config.model_validate(config))
+    return dataset

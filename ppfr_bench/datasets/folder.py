@@ -1,0 +1,138 @@
+"""Any folder of identities: ROOT/PERSON/photo.jpg, with a file of pairs or with generated ones."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces, Pairs
+from ppfr_bench.datasets._files import SUFFIXES, Photos, inside, root_of, to_pairs
+from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
+from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.errors import UserError
+
+
+class FolderConfig(Config):
+    """``pairs``: a file in the folder, lines ``left,right,same[,fold]`` of relative paths, same 1 or 0; else generated.
+
+    ``evaluation_share``: of the identities; the others are the attacker's.
+    """
+
+    root: str | None = None
+    pairs: str | None = None
+    seed: int = Field(0, ge=0)
+    folds: int = Field(10, ge=2)
+    evaluation_share: float = Field(0.5, gt=0, lt=1)
+    gallery: int = Field(1000, ge=2)
+    targets: int = Field(1000, ge=1)
+
+
+class Folder(FaceDataset):
+    """Aligned 112x112 photographs, one subfolder a person; split by identity from the seed.
+
+    With a file of pairs, the people it names are measured and all others are the attacker's. They are taken for real
+    people: none of their faces reaches a report.
+    """
+
+    version = 1
+    card = DatasetCard(title="A folder of identities", reference="the user's", licence="the user's", real_people=True)
+    Config = FolderConfig
+
+    def __init__(self, config: FolderConfig) -> None:
+        self.name, self.config = "folder", config
+        root = root_of(config.root, "PPFR_BENCH_FOLDER", "a folder of identities (ROOT/PERSON/photo.jpg)")
+        photos = Photos(root, _find_photos(root))
+        rows = _read_pairs(root, config.pairs) if config.pairs else []
+        people = photos.identities
+        everyone = np.unique(people)
+        if len(everyone) < 2:
+            raise UserError(
+                f"{root}: one identity only; verification needs two or more", "Expected ROOT/PERSON/photo.jpg."
+            )
+        if rows:
+            tested = np.unique([people[photos.names.index(name)] for row in rows for name in row[:2]])
+        else:
+            order = np.random.default_rng(config.seed).permutation(everyone)
+            tested = order[: max(2, round(config.evaluation_share * len(order)))]
+        self.evaluation = photos.faces(n for n, p in zip(photos.names, people, strict=True) if p in tested)
+        self.attacker = photos.faces(n for n, p in zip(photos.names, people, strict=True) if p not in tested)
+        if len(np.unique(self.attacker.identities)) < 2:
+            raise UserError(
+                f"{root}: {len(everyone)} identities leave fewer than two to the attacker",
+                "Add people, or name fewer in the pairs.",
+            )
+        if rows:
+            self.pairs = to_pairs(rows, self.evaluation)
+        else:
+            if len(tested) < 2 * config.folds:
+                raise UserError(
+                    f"{root}: {config.folds} folds need {2 * config.folds} people to be measured, there are {len(tested)}",
+                    f"Add people, or type:  --set dataset.folds={max(2, len(tested) // 2)}",
+                )
+            self.pairs = generate_pairs(self.evaluation.identities, config.folds, config.seed)
+        self._check(self.pairs, root)
+        self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
+        if not len(self.targets):
+            raise UserError(f"{root}: no measured person has a second photo", "Add photos.")
+        self.canary = self.evaluation, self.pairs
+        settings = config.model_dump_json(exclude={"root", "pairs"})
+        text = f"{self.version} {settings} {photos.digest()} {rows!r}"
+        self.revision = f"folder-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @cached_property
+    def defender(self) -> Faces:  # type: ignore[override]
+        return Synthetic(SyntheticConfig()).defender
+
+    def _check(self, pairs: Pairs, root: Path) -> None:
+        """Genuine and impostor pairs are there, they say the truth, and the folds are two or more."""
+        truth = self.evaluation.identities[pairs.left] == self.evaluation.identities[pairs.right]
+        if not pairs.same.any() or pairs.same.all():
+            raise UserError(
+                f"{root}: pairs need both genuine and impostor ones", "Add photos of one person, or people."
+            )
+        if (truth != pairs.same).any():
+            i = int(np.flatnonzero(truth != pairs.same)[0])
+            left, right = (self.evaluation.names[int(side[i])] for side in (pairs.left, pairs.right))
+            raise UserError(
+                f"the pair {left}, {right} says same={int(pairs.same[i])}, its folders disagree", "Correct it."
+            )
+        if len(np.unique(pairs.fold)) < 2:
+            raise UserError("pairs need two folds or more", "Give the fold as a fourth column.")
+
+
+def _find_photos(root: Path) -> dict[str, str]:
+    """Relative path -> person; hidden files are left out.
+
+    Raises:
+        UserError: no image at all, images beside the people's folders only, or a link that leads out of the folder.
+    """
+    found = {}
+    for path in sorted(root.glob("*/*")):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            name = path.relative_to(root).as_posix()
+            inside(root, name, str(root))
+            found[name] = path.parent.name
+    if not found:
+        raise UserError(f"no image in {root}", f"Expected ROOT/PERSON/photo with one of {', '.join(SUFFIXES)}.")
+    return found
+
+
+def _read_pairs(root: Path, file: str) -> list[tuple[str, str, bool, int]]:
+    rows = []
+    for number, line in enumerate(inside(root, file, "the suite").read_text(encoding="utf-8").splitlines(), start=1):
+        words = [word.strip() for word in line.replace("\t", ",").split(",")]
+        if not line.strip() or line.startswith("#"):
+            continue
+        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not (words[3:] or ["0"])[0].isdigit():
+            raise UserError(f"{file}, line {number}: expected left,right,same[,fold], got {line!r}", "same is 1 or 0.")
+        for name in words[:2]:
+            inside(root, name, f"{file}, line {number}")
+        fold = int(words[3]) if len(words) == 4 else number % 10
+        rows.append((words[0], words[1], words[2] == "1", fold))
+    if not rows:
+        raise UserError(f"{file} holds no pair", "Lines are left,right,same[,fold].")
+    return rows

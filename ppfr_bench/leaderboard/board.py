@@ -1,0 +1,123 @@
+"""All that the pages of one suite are made from: its tables, canaries and environments, drawn from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.table import build, figure_of
+from ppfr_bench.results import Record, canonical_json
+
+CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Clear against clear, one recognizer: if it moved from what is expected, the environment moved."""
+
+    dataset: str
+    recognizer: str
+    surrogate: bool
+    status: str
+    reason: str
+    accuracy: Figure
+    expected: float | None
+    moved: bool
+    others: tuple[tuple[str, Figure], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: a data set and a track."""
+
+    dataset: str
+    track: str
+    rows: tuple[Row, ...]
+    canaries: tuple[Canary, ...]
+    real_people: bool
+    revision: str
+    seeds: tuple[int, ...]
+
+    @property
+    def recognizers(self) -> list[tuple[str, bool]]:
+        """Label and whether it is the surrogate, unseen ones first."""
+        found = {u.recognizer: u.surrogate for row in self.rows for u in row.utilities}
+        return sorted(found.items(), key=lambda item: (item[1], item[0]))
+
+    @property
+    def attacks(self) -> list[tuple[str, str]]:
+        """Label and what it measures, appearance first."""
+        found = {(cell.attack, cell.measures) for row in self.rows for cell in row.cells if cell.attack}
+        return sorted(found, key=lambda item: (item[1], item[0]))
+
+    @property
+    def moved(self) -> list[Canary]:
+        return [canary for canary in self.canaries if canary.moved]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One suite. ``root`` is the results folder: sample pictures lie beside their records."""
+
+    suite: str
+    records: tuple[Record, ...]
+    root: Path
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return build(self.records)
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """One for each table, in order; one without rows for a data set of which only canaries are recorded."""
+        canaries = _canaries(self.records)
+        found: list[Section] = []
+        tables = dict.fromkeys((row.dataset, row.track) for row in self.rows)
+        alone = {canary.dataset for canary in canaries} - {dataset for dataset, _ in tables}
+        for dataset, track in [*tables, *((dataset, "recognition") for dataset in sorted(alone))]:
+            records = [record for record in self.records if record.dataset.label == dataset]
+            found.append(
+                Section(
+                    dataset,
+                    track,
+                    tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)),
+                    tuple(canary for canary in canaries if canary.dataset == dataset),
+                    any(record.real_people for record in records),
+                    min((record.dataset_revision for record in records), default=""),
+                    tuple(sorted({record.seed for record in records})),
+                )
+            )
+        return found
+
+    @cached_property
+    def environments(self) -> list[tuple[dict[str, str], int]]:
+        """Where the records were made, and how many in each place."""
+        counts: dict[str, int] = {}
+        fields: dict[str, dict[str, str]] = {}
+        for record in self.records:
+            found = record.environment.model_dump()
+            key = canonical_json(found)
+            counts[key] = counts.get(key, 0) + 1
+            fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}
+        return [(fields[key], counts[key]) for key in sorted(counts)]
+
+
+def _canaries(records: Iterable[Record]) -> list[Canary]:
+    found = []
+    for record in records:
+        if record.cell != "canary" or record.recognizer is None:
+            continue
+        expected = record.log.get("expected_accuracy")
+        found.append(
+            Canary(
+                record.dataset.label, record.recognizer.label, record.surrogate, record.status, record.reason,
+                figure_of(record, "accuracy"),
+                float(expected) if isinstance(expected, int | float) and not isinstance(expected, bool) else None,
+                "canary_moved" in record.flags,
+                tuple((name, figure_of(record, name)) for name in CANARY_METRICS),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda canary: (canary.dataset, canary.surrogate, canary.recognizer))

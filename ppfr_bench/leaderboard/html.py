@@ -1,0 +1,177 @@
+"""The HTML pages: one file that needs nothing from anywhere else, with every text from a record escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.rows import CellState, Figure, Row, Utility
+
+TEMPLATES = Path(__file__).with_name("templates")
+CARD_LINES = (
+    ("family", "Family"), ("randomness", "Randomness"), ("learned", "Learned"), ("training_data", "Training data"),
+    ("clear_share", "Clear by design"), ("reference", "Reference"), ("licence", "Licence"),
+)  # fmt: skip
+TITLES = {
+    "auc": "AUC, %", "eer": "EER, %", "tar_at_far_1e-2": "TAR at FAR 1e-2, %", "tar_at_far_1e-3": "TAR at FAR 1e-3, %",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LeakEntry:
+    """An attack in a row of the matrix: its worst leakage over recognizers and measures, or why there is none."""
+
+    figure: Figure
+    state: CellState
+    tip: str = ""
+    partial: str = ""  # how many of its cells gave a number, where not all did
+
+    @property
+    def tenth(self) -> int:
+        """0 to 10, for the shade."""
+        return round(10 * min(max(self.figure.value or 0.0, 0.0), 1.0))
+
+
+class HtmlPage:
+    """``leaderboard.html``."""
+
+    name = "leaderboard.html"
+    order = 50
+
+    def publish(self, board: Board) -> bytes:
+        """UTF-8 HTML."""
+        rows = board.rows
+        drawable = any(row.retention.value is not None and row.appearance.figure.value is not None for row in rows)
+        return render("leaderboard.html", board=board, has_pareto=drawable, has_samples=_has_samples(board))
+
+
+def _has_samples(board: Board) -> bool:
+    from ppfr_bench.leaderboard.samples import SampleGrid
+
+    return SampleGrid().publish(board) is not None
+
+
+@dataclass(frozen=True)
+class SuiteLink:
+    """One suite of the index: its folder, what to say of it, and whether it has a plot."""
+
+    name: str
+    lines: tuple[str, ...]
+    picture: bool
+
+
+def index(suites: Sequence[SuiteLink]) -> bytes:
+    """``index.html`` of the folder of all suites."""
+    return render("index.html", suites=suites)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A template with everything escaped but our own style and script, which its security policy allows by hash."""
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "sort.js"))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters.update(
+        plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
+        duration=text.duration, link=text.link, tip=_tip, scale=_scale, key=_key, of_recognizer=_of_recognizer,
+        leak_entry=leak_entry, breakable=_breakable, json=_json, card_lines=_card_lines, metric_title=_metric_title,
+    )  # fmt: skip
+    page = environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), style_source=_source(style), script_source=_source(script), **values
+    )  # fmt: skip
+    return page.encode()
+
+
+def leak_entry(row: Row, attack: str) -> LeakEntry:
+    """What an attack regains of a row: the worst of its cells; a gap only where none gave a number."""
+    cells = [cell for cell in row.cells if cell.attack == attack]
+    good = [(cell, cell.worst) for cell in cells if cell.state == "ok" and cell.worst.value is not None]
+    if not good:
+        gap = next((cell for cell in cells if cell.state == "failed"), cells[0])
+        return LeakEntry(Figure(None, reason=gap.reason, path=gap.path), gap.state)
+    cell, worst = max(good, key=lambda pair: pair[1].value or 0.0)
+    parts = []
+    for of, _ in good:
+        measured = (f"{name} {text.bracketed(figure)}" for name, figure in of.leakage if figure.value is not None)
+        parts.append(f"{of.recognizer}: {', '.join(measured)}" if of.recognizer else ", ".join(measured))
+    partial = f"({len(good)} of {len(cells)})" if len(good) < len(cells) else ""
+    return LeakEntry(worst, "ok", f"{'; '.join(parts)}. Record {cell.path}", partial)
+
+
+def _source(content: str) -> Markup:
+    return Markup("'sha256-{}'").format(base64.b64encode(hashlib.sha256(content.encode()).digest()).decode())
+
+
+def _tip(figure: Figure) -> str:
+    """All there is to say of a number in one line."""
+    parts = [text.number(figure.value, 4)]
+    if figure.interval:
+        parts.append(f"95% interval {text.interval(figure.interval, 4)}")
+    if figure.n:
+        parts.append(f"n {figure.n}")
+    if figure.path:
+        parts.append(f"record {figure.path}")
+    return ", ".join(parts)
+
+
+def _scale(figure: Figure) -> Markup:
+    """A small picture of a share and its interval between 0 and 1."""
+    if figure.value is None:
+        return Markup("")
+
+    def x(value: float) -> str:
+        return f"{4 + 84 * min(max(value, 0.0), 1.0):.1f}"
+
+    low, high = figure.interval or (figure.value, figure.value)
+    return Markup(
+        '<svg class="scale" viewBox="0 0 92 10" aria-hidden="true"><line class="track" x1="4" y1="5" x2="88" y2="5"/>'
+        '<line class="interval" x1="{}" y1="5" x2="{}" y2="5"/><circle class="point" cx="{}" cy="5" r="3.5"/></svg>'
+    ).format(x(low), x(high), x(figure.value))
+
+
+def _breakable(value: object) -> Markup:
+    """Escaped text that a narrow column may break after an underscore or a comma."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_,])(?=\S)", text.plain(value)))
+
+
+def _key(path: str) -> str:
+    """The first digits of a record's key, enough for ``ppfr-bench show``."""
+    return Path(path).stem[:12]
+
+
+def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:
+    return next(utility for utility in utilities if utility.recognizer == label)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else "none"
+
+
+def _card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a card says, without what it leaves empty."""
+    lines = []
+    for key, title in CARD_LINES:
+        value = card.get(key)
+        if value in (None, "", 0.0, False):
+            continue
+        lines.append((title, "yes" if value is True else str(value)))
+    deviations = card.get("deviations")
+    if isinstance(deviations, list | tuple) and deviations:
+        lines.append(("Differs", " ".join(str(one) for one in deviations)))
+    return lines
+
+
+def _metric_title(name: str) -> str:
+    return TITLES.get(name, name)

@@ -1,0 +1,191 @@
+"""The leaderboard as Markdown, for a repository page, and as CSV, for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.html import leak_entry
+from ppfr_bench.leaderboard.rows import Figure, Privacy, Row, Scale
+from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
+
+Table = list[list[str]]
+
+
+class MarkdownPage:
+    """``leaderboard.md``."""
+
+    name = "leaderboard.md"
+    order = 30
+
+    def publish(self, board: Board) -> bytes:
+        """UTF-8 Markdown (GitHub's tables), every text from a record escaped."""
+        parts = [f"# {markdown(board.suite)}", "Made by `ppfr-bench leaderboard`; do not edit."]
+        if not board.sections:
+            parts.append("There are no records of this suite yet.")
+        for section in board.sections:
+            parts += _section(section)
+        parts.append(
+            "Brackets hold 95% intervals over identities. Retention: share of the clear accuracy above chance that is "
+            "left, mean over unseen recognizers. Appearance privacy: 1 - the largest leakage over attacks and image "
+            "measures. Score: their harmonic mean. A control, and a row with a cell that gave no number, has no rank. "
+            "More in `docs/metrics.md`."
+        )
+        return ("\n\n".join(parts) + "\n").encode()
+
+
+def _section(section: Section) -> list[str]:
+    parts = [f"## {markdown(section.dataset)}, {markdown(section.track)} track"]
+    for canary in section.moved:
+        parts.append(
+            f"**The canary moved:** {markdown(canary.recognizer)} measures {percent(canary.accuracy.value)} % on clear "
+            f"images, {percent(canary.expected)} % is expected."
+        )
+    if section.rows:
+        parts.append(_table(_main(section)))
+        if section.attacks:
+            parts += ["### Leakage by attack", _table(_leakage(section))]
+    gaps = [
+        [markdown(row.defense), markdown(cell.title), cell.state, markdown(cell.reason)]
+        for row in section.rows
+        for cell in row.gaps
+    ]
+    if gaps:
+        parts += ["### Not measured", _table([["defense", "cell", "state", "reason"], *gaps])]
+    if section.canaries:
+        parts += ["### Canaries (clear against clear)", _table(_canaries(section))]
+    return parts
+
+
+def _main(section: Section) -> Table:
+    used = [f"{markdown(label)} %{' (surrogate)' if seen else ''}" for label, seen in section.recognizers]
+    head = [
+        "rank", "defense", "score", "retention", "appearance privacy", "set by", "identity privacy", "set by", *used,
+        "best reconstruction", "LPIPS (floor, ceiling)", "SSIM (floor, ceiling)", "images/s", "time", "flags",
+    ]  # fmt: skip
+    rows = [head]
+    for row in section.rows:
+        accuracy = {utility.recognizer: utility.accuracy for utility in row.utilities}
+        rebuilt = row.reconstruction
+        rows.append([
+            ranks(row.rank, row.rank_interval), _name(row), bracketed(row.score), bracketed(row.retention),
+            _privacy(row.appearance), markdown(row.appearance.set_by), _privacy(row.identity),
+            markdown(row.identity.set_by), *(percent(accuracy[label].value) for label, _ in section.recognizers),
+            markdown(rebuilt.attack) if rebuilt else text.MISSING, _scale(rebuilt.lpips if rebuilt else None),
+            _scale(rebuilt.ssim if rebuilt else None), speed(row.images_per_second), duration(row.seconds),
+            ", ".join(markdown(flag) for flag, _ in row.flags),
+        ])  # fmt: skip
+    return rows
+
+
+def _name(row: Row) -> str:
+    marks = [mark for mark, holds in (("control", row.control), ("front", row.front)) if holds]
+    marks += [] if row.complete else [row.completeness]
+    name = markdown(row.defense)
+    return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def _privacy(privacy: Privacy) -> str:
+    return bracketed(privacy.figure) if privacy.bound is None else f"at most {text.number(privacy.bound)}"
+
+
+def _scale(scale: Scale | None) -> str:
+    if scale is None or scale.figure.value is None:
+        return text.MISSING
+    floor, ceiling = text.number(scale.blind, 3), text.number(scale.ceiling, 3)
+    return f"{text.number(scale.figure.value, 3)} ({floor}, {ceiling})"
+
+
+def _leakage(section: Section) -> Table:
+    rows = [["defense", *(f"{markdown(attack)} ({markdown(measures)})" for attack, measures in section.attacks)]]
+    for row in section.rows:
+        entries = [leak_entry(row, attack) for attack, _ in section.attacks]
+        rows.append(
+            [markdown(row.defense)]
+            + [bracketed(entry.figure) if entry.figure.value is not None else entry.state for entry in entries]
+        )
+    return rows
+
+
+def _canaries(section: Section) -> Table:
+    rows = [["recognizer", "accuracy %", "expected %", "state"]]
+    for canary in section.canaries:
+        state = "moved" if canary.moved else canary.status
+        if canary.reason:
+            state = f"{state}: {markdown(canary.reason)}"
+        rows.append([markdown(canary.recognizer), percent(canary.accuracy.value), percent(canary.expected), state])
+    return rows
+
+
+def _table(rows: Table) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class CsvFile:
+    """``leaderboard.csv``: one line a defense and table, six significant digits; empty is not measured."""
+
+    name = "leaderboard.csv"
+    order = 40
+
+    def publish(self, board: Board) -> bytes:
+        """UTF-8 CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+        recognizers = sorted({utility.recognizer for row in board.rows for utility in row.utilities})
+        attacks = sorted({cell.attack for row in board.rows for cell in row.cells if cell.attack})
+        lines = [_csv_line(row, recognizers, attacks) for row in board.rows]
+        buffer = io.StringIO()
+        head = list(lines[0]) if lines else ["suite", "dataset", "track", "defense", "rank"]
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow([text.csv_text(name) for name in head])
+        writer.writerows([list(line.values()) for line in lines])
+        return buffer.getvalue().encode()
+
+
+def _csv_line(row: Row, recognizers: list[str], attacks: list[str]) -> dict[str, str]:
+    line = {
+        "suite": text.csv_text(row.suite), "dataset": text.csv_text(row.dataset), "track": text.csv_text(row.track),
+        "defense": text.csv_text(row.defense), "rank": "" if row.rank is None else str(row.rank),
+        "rank_low": str(row.rank_interval[0]) if row.rank_interval else "",
+        "rank_high": str(row.rank_interval[1]) if row.rank_interval else "",
+        "control": str(row.control).lower(), "front": str(row.front).lower(),
+        "measured": str(row.measured), "expected": str(row.expected), "unranked": text.csv_text(row.unranked),
+    }  # fmt: skip
+    line |= _csv_figure("score", row.score) | _csv_figure("retention", row.retention)
+    for name, privacy in (("appearance_privacy", row.appearance), ("identity_privacy", row.identity)):
+        line |= _csv_figure(name, privacy.figure) | {f"{name}_set_by": text.csv_text(privacy.set_by)}
+    used = {utility.recognizer: utility for utility in row.utilities}
+    for label in recognizers:
+        utility = used.get(label)
+        missing = Figure(None, reason="not in this table")
+        line |= _csv_figure(f"accuracy_{label}", utility.accuracy if utility else missing)
+        line[f"accuracy_frozen_{label}"] = _digits(utility.accuracy_frozen.value if utility else None)
+    rebuilt = row.reconstruction
+    line["best_reconstruction"] = text.csv_text(rebuilt.attack) if rebuilt else ""
+    for name, scale in (("lpips", rebuilt and rebuilt.lpips), ("ssim", rebuilt and rebuilt.ssim)):
+        line[name] = _digits(scale.figure.value if scale else None)
+        line[f"{name}_floor"] = _digits(scale.blind if scale else None)
+        line[f"{name}_ceiling"] = _digits(scale.ceiling if scale else None)
+    ran = {cell.attack for cell in row.cells}
+    for attack in attacks:
+        line[f"leakage_{attack}"] = _digits(leak_entry(row, attack).figure.value if attack in ran else None)
+    line["images_per_second"] = _digits(row.images_per_second)
+    line["seconds"] = _digits(row.seconds)
+    line["flags"] = text.csv_text(" ".join(flag for flag, _ in row.flags))
+    gaps = (f"{cell.title} {cell.state}: {cell.reason}" for cell in row.gaps)
+    line["not_measured"] = text.csv_text("; ".join(gaps))
+    return line
+
+
+def _csv_figure(name: str, figure: Figure) -> dict[str, str]:
+    low, high = figure.interval or (None, None)
+    return {name: _digits(figure.value), f"{name}_low": _digits(low), f"{name}_high": _digits(high)}
+
+
+def _digits(value: float | None) -> str:
+    if value is None:
+        return ""
+    shown = f"{value:.6g}"
+    return "0" if float(shown) == 0 else shown

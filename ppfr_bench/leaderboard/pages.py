@@ -1,0 +1,86 @@
+"""Publish the pages of a suite: each file is made by one small publisher, in order, and written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard import html
+from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.figures import DARK, LIGHT, ParetoPlot
+from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
+from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage
+from ppfr_bench.leaderboard.samples import SampleGrid
+from ppfr_bench.results import ResultStore, write_atomic
+
+__all__ = ["PUBLISHERS", "Publisher", "publish"]
+
+
+class Publisher(Protocol):
+    """Makes one file of a suite's folder from its board; None where there is nothing to put in it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def order(self) -> int: ...
+    def publish(self, board: Board) -> bytes | None: ...
+
+
+PUBLISHERS: tuple[Publisher, ...] = (
+    ParetoPlot("pareto.png", 10, LIGHT), ParetoPlot("pareto_dark.png", 11, DARK), SampleGrid(), MarkdownPage(),
+    CsvFile(), HtmlPage(),
+)  # fmt: skip
+
+
+def publish(records_root: Path, suite: str, out: Path) -> list[Path]:
+    """Write ``<out>/<suite>/`` and ``<out>/index.html`` from the records of a suite; the paths, in order.
+
+    A file that these records give no content for is removed, so that no page of older records stays behind.
+
+    Raises:
+        UserError: no results there, a record that cannot be read, or a folder that cannot be written.
+    """
+    if Path(suite).name != suite or suite.startswith("."):
+        raise UserError(f"'{suite}' is not the name of a suite", "Name a folder of the results, such as quick.")
+    store = ResultStore(records_root)
+    board = Board(suite, tuple(store.records(suite)), Path(records_root))
+    folder = Path(out) / suite
+    written = []
+    for publisher in sorted(PUBLISHERS, key=lambda one: one.order):
+        path, content = folder / publisher.name, publisher.publish(board)
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomic(path, content)
+            written.append(path)
+    index = Path(out) / "index.html"
+    write_atomic(index, html.index(_suites(Path(out), board, store)))
+    return [*written, index]
+
+
+def _suites(out: Path, board: Board, store: ResultStore) -> list[SuiteLink]:
+    """The suites that have a page in the folder, with what their records say where they are here."""
+    links = []
+    for page in sorted(out.glob("*/leaderboard.html")):
+        name = page.parent.name
+        if name == board.suite:
+            known = board
+        elif (store.root / name).is_dir():
+            known = Board(name, tuple(store.records(name)), store.root)
+        else:
+            known = Board(name, (), store.root)
+        lines = tuple(_line(known))
+        links.append(SuiteLink(name, lines, (page.parent / "pareto.png").is_file()))
+    return links
+
+
+def _line(board: Board) -> list[str]:
+    lines = []
+    for section in board.sections:
+        ranked = [row for row in section.rows if row.rank is not None]
+        lines.append(f"{section.dataset}, {section.track} track: {len(section.rows)} defenses, {len(ranked)} ranked.")
+        first = [row.defense for row in ranked if row.rank == 1]
+        if first:
+            lines.append(f"First: {', '.join(first)}.")
+    return lines

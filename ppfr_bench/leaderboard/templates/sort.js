@@ -1,0 +1,30 @@
+"use strict";
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const original = [...body.rows];
+  const heads = [...table.querySelectorAll("th[data-column]")];
+  for (const head of heads) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const first = head.dataset.first === "ascending" ? ["ascending", "descending"] : ["descending", "ascending"];
+      const next = { [first[0]]: first[1], [first[1]]: "none" }[head.getAttribute("aria-sort")] ?? first[0];
+      for (const other of heads) other.removeAttribute("aria-sort");
+      body.classList.toggle("sorted", next !== "none");
+      if (next === "none") return body.append(...original);
+      head.setAttribute("aria-sort", next);
+      const sign = next === "ascending" ? 1 : -1;
+      const value = (row) => row.cells[Number(head.dataset.column)].dataset.sort ?? "";
+      body.append(...[...original].sort((a, b) => {
+        const [x, y] = [value(a), value(b)];
+        // What was not measured stays last either way.
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const numbers = Number(x) - Number(y);
+        return sign * (Number.isNaN(numbers) ? x.localeCompare(y) : numbers);
+      }));
+    });
+  }
+}

@@ -1,0 +1,93 @@
+"""Numbers and untrusted text as people read them: one way to print a share, and one way out for every kind of page."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+from ppfr_bench.leaderboard.rows import Figure, Interval
+
+MISSING = "–"
+LONGEST = 400  # characters of one untrusted text on a page; the record has all of it
+
+
+def plain(text: object, longest: int = LONGEST) -> str:
+    """One line without control, bidirectional-override or unassigned characters, cut at ``longest`` characters."""
+    words = " ".join(str(text).split())
+    kept = "".join(char for char in words if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    return kept if len(kept) <= longest else kept[: longest - 1].rstrip() + "…"
+
+
+def markdown(text: object, longest: int = LONGEST) -> str:
+    """``plain`` text that Markdown, and a table in it, takes for nothing but text."""
+    escaped = plain(text, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # An entity keeps a bare address from being made a link.
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped).replace(":", "&#58;").replace("@", "&#64;")
+
+
+def csv_text(text: object) -> str:
+    """``plain`` text that a spreadsheet does not take for a formula."""
+    value = plain(text, 2000)
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value
+
+
+def link(url: object) -> str:
+    """The address if it is an http(s) one with a host, else empty."""
+    if not isinstance(url, str) or plain(url, 2000) != url:
+        return ""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return url if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """``0.93``, or a dash; never ``-0.00``."""
+    if value is None:
+        return MISSING
+    shown = f"{value:.{digits}f}"
+    return shown.removeprefix("-") if float(shown) == 0 else shown
+
+
+def percent(value: float | None) -> str:
+    """A share as ``99.1``."""
+    return number(None if value is None else 100 * value, 1)
+
+
+def interval(found: Interval | None, digits: int = 2) -> str:
+    """``0.90 to 0.95``, or empty."""
+    return f"{number(found[0], digits)} to {number(found[1], digits)}" if found else ""
+
+
+def bracketed(figure: Figure, digits: int = 2) -> str:
+    """``0.93 [0.90, 0.95]``, without brackets where no interval is known."""
+    if figure.value is None or figure.interval is None:
+        return number(figure.value, digits)
+    low, high = (number(end, digits) for end in figure.interval)
+    return f"{number(figure.value, digits)} [{low}, {high}]"
+
+
+def speed(value: float | None) -> str:
+    """Images a second: ``8.1``, ``1,230``, or a dash."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """``41 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 1 else "under 1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def ranks(rank: int | None, found: tuple[int, int] | None) -> str:
+    """``2``, ``2 (1 to 3)``, or a dash."""
+    if rank is None:
+        return MISSING
+    return f"{rank} ({found[0]} to {found[1]})" if found and found != (rank, rank) else str(rank)
