@@ -8,7 +8,7 @@ import torch
 from ppfr_bench import registry
 from ppfr_bench.api import Attack, AttackerView, Defense, to_bytes, to_float
 from ppfr_bench.conformance import Finding, check_defense, leaked_images
-from ppfr_bench.testing import test_faces
+from ppfr_bench.testing import example_faces
 
 
 def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]:
@@ -22,7 +22,7 @@ def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]
 
 
 def _check_defense(defense: Defense, seed: int) -> list[Finding]:
-    faces = test_faces()
+    faces = example_faces()
     images, names = faces.load(range(len(faces))), list(faces.names)
     if type(defense).fit is not Defense.fit:
         defense.fit(faces, torch.Generator().manual_seed(seed))
@@ -41,7 +41,7 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     """Run it twice against the test faces, half of them the attacker's, with a negative for a defense."""
     if attack.card.needs_recognizer or attack.sources:
         return []  # needs weights or another attack: the suite `smoke` is its check
-    faces = test_faces()
+    faces = example_faces()
     mine = np.flatnonzero(faces.identities < np.median(faces.identities))
     others = np.flatnonzero(faces.identities >= np.median(faces.identities))
     from ppfr_bench.datasets.faces import subset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import sys
 import time
@@ -137,7 +138,7 @@ class _Generator(nn.Module):
         super().__init__()
         widths = [100, 512, 256, 128, 64, 3]
         layers: list[nn.Module] = []
-        for level, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        for level, (a, b) in enumerate(itertools.pairwise(widths)):
             stride, padding = (1, 0) if level == 0 else (2, 1)
             layers.append(nn.ConvTranspose2d(a, b, 4, stride, padding, bias=False))
             layers += [nn.Tanh()] if b == 3 else [nn.BatchNorm2d(b), nn.ReLU(inplace=True)]

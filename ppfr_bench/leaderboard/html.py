@@ -17,6 +17,7 @@ from markupsafe import Markup
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.rows import CellState, Figure, Row, Utility
+from ppfr_bench.leaderboard.samples import has_samples
 
 TEMPLATES = Path(__file__).with_name("templates")
 CARD_LINES = (
@@ -53,13 +54,7 @@ class HtmlPage:
         """UTF-8 HTML."""
         rows = board.rows
         drawable = any(row.retention.value is not None and row.appearance.figure.value is not None for row in rows)
-        return render("leaderboard.html", board=board, has_pareto=drawable, has_samples=_has_samples(board))
-
-
-def _has_samples(board: Board) -> bool:
-    from ppfr_bench.leaderboard.samples import SampleGrid
-
-    return SampleGrid().publish(board) is not None
+        return render("leaderboard.html", board=board, has_pareto=drawable, has_samples=has_samples(board))
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,8 @@ class SampleGrid:
 
     def publish(self, board: Board) -> bytes | None:
         """PNG, or None where there is nothing that may be shown."""
-        blocks = []
-        for section in board.sections:
-            if not section.real_people:
-                blocks += _lines(board, section)
-        if not any(strip for _, _, strips in blocks for strip in strips):
+        blocks = _blocks(board)
+        if not _shown(blocks):
             return None
         image = _grid(blocks)
         buffer = io.BytesIO()
@@ -47,7 +44,20 @@ class SampleGrid:
         return buffer.getvalue()
 
 
+def has_samples(board: Board) -> bool:
+    """Whether there is a picture to show."""
+    return _shown(_blocks(board))
+
+
 Line = tuple[str, str, list[list[Image.Image]]]  # label, small print, faces of each group
+
+
+def _blocks(board: Board) -> list[Line]:
+    return [line for section in board.sections if not section.real_people for line in _lines(board, section)]
+
+
+def _shown(lines: list[Line]) -> bool:
+    return any(strip for _, _, strips in lines for strip in strips)
 
 
 def _lines(board: Board, section: Section) -> list[Line]:

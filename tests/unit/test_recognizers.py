@@ -1,4 +1,4 @@
-"""Recognizers against their bare runtimes, recorded values and LFW; the store of embeddings against kills and damage."""
+"""Recognizers against their bare runtimes, recorded values, LFW; the store against kills and damage."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from scipy.ndimage import map_coordinates
 
 from ppfr_bench.api import ByteArray, Embedder, Recognizer, RecognizerCard, to_float
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.recognizers import load_recognizer, recognizer_card, recognizer_class, recognizer_names
 from ppfr_bench.recognizers import dlib_resnet as dlib_module
+from ppfr_bench.recognizers import load_recognizer, recognizer_card, recognizer_class, recognizer_names
 from ppfr_bench.recognizers.dlib_resnet import DlibResNet, chip
 from ppfr_bench.recognizers.faceplugin import Faceplugin
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
@@ -224,7 +224,7 @@ def test_chip_is_the_similarity_of_the_data_readme() -> None:
 @pytest.mark.assets
 @pytest.mark.parametrize("name", NAMES)
 def test_lfw_pairs_come_out_as_measured(name: str) -> None:
-    """Twenty pairs of one person and twenty of two, at the threshold of the ten-fold protocol: numbers 68 and 69 fail."""
+    """Twenty pairs of one person, twenty of two, at the threshold of the ten-fold protocol: 68 and 69 fail."""
     root = SHARED / "lfw"
     if not root.is_dir():
         pytest.skip(f"needs the LFW images of {root}; set PPFR_BENCH_SHARED to the folder of shared data")
@@ -266,13 +266,12 @@ def test_differentiable_passes_gradients_to_the_images_and_none_to_the_weights()
     surrogate = recognizer.differentiable()
     images = to_float(patterns()).mul(0.8).add(0.1).requires_grad_()
     target = recognizer.embed(to_float(patterns()[[1, 2, 0]]))
-    before = (surrogate(images) * target).sum(dim=1)
-    (gradient,) = torch.autograd.grad(before.sum(), images)
+    (gradient,) = torch.autograd.grad((surrogate(images) * target).sum(), images)
     assert gradient.isfinite().all() and not any(p.requires_grad for p in surrogate.parameters())
-    step = 0.02 * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
-    after = (recognizer.embed((images + step).detach()) * target).sum(dim=1)  # judged by the other runtime
-    expected = 0.02 * gradient.flatten(1).norm(dim=1)
-    torch.testing.assert_close(after - before.detach(), expected, rtol=0.2, atol=1e-5)
+    lengths = gradient.flatten(1).norm(dim=1)
+    step = 0.005 * gradient / lengths[:, None, None, None]
+    ahead, behind = (recognizer.embed((images + sign * step).detach()) for sign in (1, -1))  # by the other runtime
+    torch.testing.assert_close(((ahead - behind) * target).sum(dim=1), 0.01 * lengths, rtol=0.05, atol=1e-6)
 
 
 # dlib's processes
@@ -515,7 +514,7 @@ def test_a_kill_loses_the_chunk_at_hand_and_no_more(tmp_path: Path) -> None:
 
 def test_several_processes_share_one_file(tmp_path: Path) -> None:
     path = tmp_path / "e.sqlite"
-    processes = [start(path, halt=-1) for _ in range(3)]
+    processes = [start(path, halt=-1) for _ in range(2)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0

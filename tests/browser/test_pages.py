@@ -1,0 +1,137 @@
+"""The pages in a real browser: everything is there, nothing is asked of the network, nothing hostile runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppfr_bench.leaderboard import pages
+from ppfr_bench.results import ResultStore
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("made_records", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+made = _load(Path(__file__).with_name("made_records.py"))
+
+
+def chromium(profile: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    quiet = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--hide-scrollbars")  # fmt: skip
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={profile}",
+         "--enable-logging=stderr", "--v=0", *arguments],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite of eight defenses, one of them broken, published."""
+    root = tmp_path_factory.mktemp("site")
+    store = ResultStore(root / "results")
+    records, pictures = made.quick()
+    hostile = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+    records.append(
+        made.record("my_defense", "attack", attack="unet", measures="appearance", status="failed", reason=hostile)
+    )
+    for record in records:
+        store.write(record, pictures.get(record.key))
+    pages.publish(store.root, "quick", root / "out")
+    return root / "out"
+
+
+def test_the_table_is_there_and_nothing_is_blocked_or_fetched(site: Path, tmp_path: Path) -> None:
+    # A proxy that does not answer: whatever the page asks of a network fails, and is logged.
+    done = chromium(tmp_path, "--proxy-server=127.0.0.1:9", "--dump-dom", (site / "quick/leaderboard.html").as_uri())
+    page = done.stdout
+    assert "<title>quick · ppfr-bench leaderboard</title>" in page, "a text of a record was run as a script"
+    assert page.count("<tr") > 30 and page.count('class="sort"') >= 10, "our own script did not run"
+    for label in made.STORY:
+        assert label in re.sub("<wbr>", "", page)
+    for complaint in ("Content Security Policy", "Refused to", "ERR_", "Uncaught"):
+        lines = [line for line in done.stderr.splitlines() if complaint in line and "CONSOLE" in line]
+        assert not lines, lines
+
+
+def test_sorting_keeps_what_is_missing_last(site: Path, tmp_path: Path) -> None:
+    page = (site / "quick/leaderboard.html").read_text(encoding="utf-8")
+    # The page's own policy forbids a second script, so that the one that presses the button needs it gone.
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    press = """<script>
+      const head = [...document.querySelectorAll("th[data-column]")].find(h => h.textContent.startsWith("Retention"));
+      const seen = () => [...document.querySelector("table.sortable").tBodies[0].rows]
+        .map(row => row.querySelector("th").dataset.sort).join(" ");
+      const log = [seen()];
+      for (let i = 0; i < 3; i++) { head.querySelector("button").click(); log.push(seen()); }
+      document.title = log.join("|");
+    </script></body>"""
+    path = tmp_path / "pressed.html"
+    path.write_text(page.replace("</body>", press), encoding="utf-8")
+    dom = chromium(tmp_path / "profile", "--dump-dom", path.as_uri()).stdout
+    title = re.search(r"<title>(.*?)</title>", dom)
+    assert title is not None
+    before, down, up, again = (part.split() for part in title.group(1).split("|"))
+    kept = {label: story[0] for label, story in made.STORY.items()}
+    assert down == [*sorted(kept, key=lambda label: -kept[label]), "my_defense"]
+    assert up == [*sorted(kept, key=lambda label: kept[label]), "my_defense"]
+    assert again == before != down
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "dark"), [("light", 1500, False), ("dark", 1500, True), ("narrow", 500, False)]
+)
+def test_it_is_painted(name: str, width: int, dark: bool, site: Path, tmp_path: Path) -> None:
+    picture = tmp_path / f"{name}.png"
+    more = ("--blink-settings=preferredColorScheme=0",) if dark else ()
+    chromium(tmp_path / "profile", f"--window-size={width},1400", f"--screenshot={picture}", *more,
+             (site / "quick/leaderboard.html").as_uri())  # fmt: skip
+    with Image.open(picture) as opened:
+        pixels = np.asarray(opened.convert("L"), dtype=np.float64)
+    assert pixels.shape == (1400, width)
+    assert (np.median(pixels) < 60) if dark else (np.median(pixels) > 220)
+    assert pixels.std() > 12, "the page is empty"
+
+
+def test_a_narrow_page_does_not_scroll_sideways_but_its_tables_do(site: Path, tmp_path: Path) -> None:
+    page = (site / "quick/leaderboard.html").read_text(encoding="utf-8")
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    ask = """<script>
+      const box = document.querySelector(".scroll");
+      document.title = [document.documentElement.scrollWidth - innerWidth, box.scrollWidth - box.clientWidth,
+        [...document.images].every(image => image.complete)].join(" ");
+    </script></body>"""
+    path = site / "quick" / "narrow.html"
+    path.write_text(page.replace("</body>", ask), encoding="utf-8")
+    try:
+        dom = chromium(tmp_path, "--window-size=500,900", "--dump-dom", path.as_uri()).stdout
+    finally:
+        path.unlink()
+    title = re.search(r"<title>(-?\d+) (\d+) \w+</title>", dom)
+    assert title is not None
+    assert int(title.group(1)) <= 0 and int(title.group(2)) > 0
+
+
+def test_the_index_leads_to_the_suite(site: Path, tmp_path: Path) -> None:
+    dom = chromium(tmp_path, "--dump-dom", (site / "index.html").as_uri()).stdout
+    links = re.findall(r'href="([^"#]+\.html)"', dom)
+    assert links and all((site / link).is_file() for link in links)
+    assert "First: stochastic_local" in dom
