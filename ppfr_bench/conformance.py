@@ -1,139 +1,212 @@
-"""The contract of a defense, checked before it is attacked: what it returns, how it draws, what it lets out."""
+"""What a defense must keep to before it is attacked, and whether a clear image gets out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ppfr_bench.api import Defense, to_bytes, to_float
+from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_bytes, to_float
 
-Images = npt.NDArray[np.uint8]
-UNTOUCHED = 2  # grey levels of 255: no eye sees the difference
-TEXTURED = 8.0  # standard deviation in grey levels of the 5x5 surroundings; flat ones survive any blur
-REGION = 5  # side in pixels of the smallest clear region that counts
-SLACK = 0.15  # share of textured pixels that may be left clear by chance
-LEVELS = 1  # of 255: rounding may fall either way in batches of other sizes
+__all__ = ["Finding", "check_defense", "leaked_images"]
+
+_RANGE_SLACK = 1e-4  # float rounding; gone once the image is 8 bits
+_STRAY_SHARE = 1e-3  # of bytes that may move by one level with the batch size: sums in another order, then rounded
+_TOUCHED = 2  # levels: what JPEG or rounding does to an image that was let through
+_TEXTURED = 8.0  # levels, standard deviation of the luma over a window: skin without texture looks alike anyway
+_WINDOW = 5  # pixels
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_LEAST_TEXTURE = 0.02  # of the pixels; below, there is nothing to recognize
+_CHANCE = 0.15  # of the textured pixels, beyond what the card allows
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One breach of the contract: a short code, a sentence, and the images it concerns."""
+    """One breach of the contract: a stable ``code``, a sentence for people, the images it was seen on (if on some)."""
 
     code: str
     message: str
     names: tuple[str, ...] = ()
 
 
-def check_defense(defense: Defense, images: Images, names: list[str], seed: int) -> list[Finding]:
-    """Every breach of the contract on these images; none if the defense keeps it.
+class _BreachError(Exception):
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
 
-    The randomness it declares is read so: ``deterministic`` and ``per_session_key`` give one output for one image,
-    whatever the generator; ``per_call``, ``per_image_key`` and ``per_user_key`` give another one for another
-    generator, and ``per_call`` also for the same image twice in one call.
+
+def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> list[Finding]:
+    """Every breach of the contract that shows on a few images; an empty list if it keeps to it.
+
+    Checked: shape, type, [0, 1], finite; the input left alone; the same bytes for one seed; the same bytes in any
+    batch (but for stray roundings); torch's, NumPy's and Python's global randomness left alone; and the randomness
+    contract, read so:
+
+    - ``deterministic``, ``per_session_key``, ``per_user_key``: two seeds give the same bytes, as keys are part of the
+      parameters or drawn in ``fit``, never in ``protect``.
+    - ``per_call``, ``per_image_key``: two seeds differ, and so do two copies of one image in one batch. Who holds the
+      key afterwards cannot be seen from outside. Randomness derived from the image's content is ``deterministic``.
 
     Args:
-        images: uint8 (n, 3, 112, 112), two or more.
-        names: of the images, for messages.
-        seed: of the generators.
+        defense: fitted, if it learns.
+        images: uint8 (n, 3, h, w), n at least 1; 8 to 16 are enough.
+        names: n labels for messages.
+        seed: any int.
     """
-    clear = to_float(images)
-
-    def protect(sizes: list[int], number: int = seed) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(number)
-        with torch.inference_mode():
-            parts = [defense.protect(batch, generator) for batch in clear.split(sizes)]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-    def checked() -> list[Finding]:
-        before, state = clear.clone(), torch.get_rng_state()
-        out = protect([len(clear)])
-        found = _output(out, clear, names)
-        if not torch.equal(before, clear):
-            found.append(Finding("in_place", "it changes its input; work on a copy"))
-            clear.copy_(before)
-        if not torch.equal(state, torch.get_rng_state()):
-            found.append(Finding("global_randomness", "it draws from torch's global generator; use the one passed in"))
-        return found or _draws(defense, protect, clear, seed)
-
+    findings: list[Finding] = []
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    fingerprint = _global_fingerprint()
     try:
-        return checked()
-    except Exception as error:  # whatever a contributor's code raises is the finding
-        return [Finding("raises", f"{type(error).__name__}: {error}")]
+        released = _protect(defense, images, names, seed)
+        if _global_fingerprint() != fingerprint:
+            findings.append(Finding("global_random", "uses global randomness, expected only the generator passed in"))
+        again = _protect(defense, images, names, seed)
+        if differing := _differing(released, again, names):
+            findings.append(Finding("not_reproducible", "two runs with one seed differ" + _on(differing), differing))
+        else:  # without reproducibility, the next two would only repeat it
+            findings += _check_batches(defense, images, names, seed, released)
+            findings += _check_randomness(defense, images, names, seed, released)
+    except _BreachError as breach:
+        findings.append(breach.finding)
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+    return findings
 
 
-def leaked_images(originals: Images, released: Images, names: list[str], allowed_share: float) -> list[str]:
-    """Names of the images that are released clear, or clear in a region.
+def leaked_images(
+    originals: ByteArray, released: ByteArray, names: Sequence[str], allowed_share: float = 0.0
+) -> list[str]:
+    """Names of the images of which a clear region got out.
 
-    A pixel is untouched if no channel moved by more than ``UNTOUCHED`` levels, and it counts if its surroundings are
-    textured and the whole ``REGION`` around it is untouched, so that flat backgrounds and chance hits do not.
+    A pixel is untouched where no channel moved by more than 2 levels, as part of a 5x5 window that is untouched
+    altogether. Only textured pixels count (5x5 luma deviation above 8 levels). An image is leaked if the untouched
+    share of them exceeds ``allowed_share`` + 0.15; an image with next to no texture cannot be told and is passed over.
 
     Args:
-        originals, released: uint8 (n, 3, h, w).
-        allowed_share: of the textured pixels, left clear by design.
+        originals, released: uint8 (n, 3, h, w) in 0..255.
+        names: n labels.
+        allowed_share: what the defense's card says it leaves by design, 0 to 1.
     """
-    moved = np.abs(originals.astype(np.int16) - released.astype(np.int16)).max(axis=1)
-    near = torch.from_numpy((moved <= UNTOUCHED).astype(np.float32))[:, None]
-    pad = REGION // 2
-    whole = -functional.max_pool2d(-near, REGION, stride=1, padding=pad)
-    luma = torch.from_numpy(originals).float().mean(dim=1, keepdim=True)
-    padded = functional.pad(luma, (pad, pad, pad, pad), mode="reflect")
-    mean = functional.avg_pool2d(padded, REGION, stride=1)
-    spread = (functional.avg_pool2d(padded**2, REGION, stride=1) - mean**2).clamp_min(0).sqrt()
-    textured = (spread > TEXTURED).float()
-    count = textured.sum(dim=(1, 2, 3))
-    share = (textured * whole).sum(dim=(1, 2, 3)) / count.clamp_min(1)
-    enough = count > 0.02 * luma[0].numel()
-    leaks = (enough & (share > allowed_share + SLACK)) | (near.mean(dim=(1, 2, 3)) == 1) & (count > 0)
-    return [name for name, leak in zip(names, leaks.tolist(), strict=True) if leak]
+    if originals.shape != released.shape or len(names) != len(originals):
+        raise ValueError(f"expected alike shapes and names, got {originals.shape}, {released.shape}, {len(names)}")
+    before, after = torch.from_numpy(np.array(originals)), torch.from_numpy(np.array(released))
+    untouched = ((before.short() - after.short()).abs().amax(1, keepdim=True) <= _TOUCHED).float()
+    whole = 1 - functional.max_pool2d(1 - untouched, _WINDOW, stride=1)  # windows inside the image
+    untouched = functional.max_pool2d(
+        functional.pad(whole, [_WINDOW - 1] * 4), _WINDOW, stride=1
+    )  # every pixel of such a window
+    gray = torch.einsum("nchw,c->nhw", before.float(), torch.tensor(_LUMA)).unsqueeze(1)
+    mean, square = _window_mean(gray), _window_mean(gray**2)
+    textured = ((square - mean**2) > _TEXTURED**2).float()
+    count = textured.sum((1, 2, 3))
+    share = (textured * untouched).sum((1, 2, 3)) / count.clamp_min(1)
+    pixels = originals.shape[-1] * originals.shape[-2]
+    leaked = (share > allowed_share + _CHANCE) & (count >= _LEAST_TEXTURE * pixels)
+    return [name for name, is_leaked in zip(names, leaked.tolist(), strict=True) if is_leaked]
 
 
-def _output(out: object, clear: torch.Tensor, names: list[str]) -> list[Finding]:
-    """Type, shape, and values."""
+def _window_mean(gray: torch.Tensor) -> torch.Tensor:
+    return functional.avg_pool2d(gray, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+
+
+def _protect(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, split: Sequence[int] = ()
+) -> ByteArray:
+    """What the defense releases, in batches of the sizes in ``split`` (default: one), under one generator.
+
+    Raises:
+        _BreachError: it raises, or what it returns is no image batch of that shape.
+    """
+    generator, out, start = torch.Generator().manual_seed(seed), [], 0
+    for size in split or [len(images)]:
+        out.append(_protect_batch(defense, images[start : start + size], names[start : start + size], generator))
+        start += size
+    return np.concatenate(out)
+
+
+def _protect_batch(defense: Defense, images: ByteArray, names: Sequence[str], generator: torch.Generator) -> ByteArray:
+    batch = to_float(images)
+    given = batch.clone()
+    try:
+        with torch.inference_mode():
+            out = defense.protect(batch, generator)
+    except Exception as error:  # whatever a contributor's code raises is the finding
+        reason = error.message if isinstance(error, UserError) else str(error)
+        raise _BreachError(Finding("raises", f"raises {type(error).__name__}: {reason}", tuple(names))) from error
+    expected = f"expected float32 images of shape {tuple(given.shape)}"
     if not isinstance(out, torch.Tensor):
-        return [Finding("type", f"expected a torch.Tensor, got {type(out).__name__}")]
-    if out.shape != clear.shape:
-        return [Finding("shape", f"expected shape {tuple(clear.shape)}, got {tuple(out.shape)}")]
+        raise _BreachError(Finding("shape", f"{expected}, got {type(out).__name__}"))
+    if out.shape != given.shape:
+        raise _BreachError(Finding("shape", f"{expected}, got {tuple(out.shape)}"))
     if out.dtype != torch.float32:
-        return [Finding("dtype", f"expected float32, got {out.dtype}")]
-    bad = ~torch.isfinite(out).all(dim=(1, 2, 3))
-    if bad.any():
-        which = tuple(name for name, wrong in zip(names, bad.tolist(), strict=True) if wrong)
-        return [Finding("not_finite", f"NaN or infinite values in {len(which)} images, first {which[0]}", which)]
-    low, high = float(out.min()), float(out.max())
-    if low < -1e-4 or high > 1 + 1e-4:
-        return [Finding("range", f"expected values in [0, 1], got [{low:.3g}, {high:.3g}]; clamp them")]
+        raise _BreachError(Finding("dtype", f"{expected}, got {str(out.dtype).removeprefix('torch.')}"))
+    if bad := _where(~torch.isfinite(out), names):
+        raise _BreachError(Finding("not_finite", "releases NaN or infinite values" + _on(bad), bad))
+    if bad := _where((out < -_RANGE_SLACK) | (out > 1 + _RANGE_SLACK), names):
+        span = f"[{float(out.min()):.3g}, {float(out.max()):.3g}]"
+        raise _BreachError(Finding("range", f"expected values in [0, 1], got {span}" + _on(bad), bad))
+    if bad := _where(batch != given, names):
+        raise _BreachError(Finding("in_place", "changes the images it is given; clone them first" + _on(bad), bad))
+    return to_bytes(out)
+
+
+def _check_batches(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
+) -> list[Finding]:
+    uneven = [size for size in (len(images) // 3, len(images) - len(images) // 3) if size]
+    for split, what in ([1] * len(images), "one by one"), (uneven, f"in batches of {uneven}"):
+        other = _protect(defense, images, names, seed, split)
+        distance = np.abs(other.astype(np.int16) - released)
+        strays = (distance == 1).mean(axis=(1, 2, 3))
+        bad = (distance > 1).any(axis=(1, 2, 3)) | (strays > _STRAY_SHARE)
+        if differing := tuple(name for name, is_bad in zip(names, bad, strict=True) if is_bad):
+            hint = "; draw from per_image_generators(generator, n)" if defense.randomness.startswith("per_") else ""
+            message = f"{len(images)} images at once and {what} come out differently{hint}"
+            return [Finding("batch_size", message + _on(differing), differing)]
     return []
 
 
-def _draws(defense: Defense, protect: Callable[..., torch.Tensor], clear: torch.Tensor, seed: int) -> list[Finding]:
-    """Repeatable under its seed, independent of the batch, and as random as it declares."""
-    n = len(clear)
-    released = to_bytes(protect([n]))
-    if not np.array_equal(released, to_bytes(protect([n]))):
-        return [Finding("not_repeatable", "two calls with one seed differ; draw from the generator passed in only")]
-    found = []
-    if not _same(released, to_bytes(protect([1, n - 1]))) or not _same(released, to_bytes(protect([1] * n))):
-        advice = "what an image receives depends on its batch; draw per image with api.per_image_generators"
-        found.append(Finding("batch_size", advice))
-    contract = defense.randomness
-    changes = not np.array_equal(released, to_bytes(protect([n], seed + 1)))
-    if contract in ("deterministic", "per_session_key") and changes:
-        found.append(Finding("randomness", f"declared {contract}, but another generator gives another output"))
-    if contract in ("per_call", "per_image_key", "per_user_key") and not changes:
-        found.append(Finding("randomness", f"declared {contract}, but another generator gives the same output"))
-    with torch.inference_mode():
-        twice = to_bytes(defense.protect(clear[:1].repeat(2, 1, 1, 1), torch.Generator().manual_seed(seed)))
-    if contract == "per_call" and np.array_equal(twice[0], twice[1]):
-        found.append(Finding("randomness", "declared per_call, but one image twice in a call comes out the same"))
-    return found
+def _check_randomness(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
+) -> list[Finding]:
+    declared: Randomness = defense.randomness
+    differing = _differing(released, _protect(defense, images, names, seed + 1), names)
+    if declared not in ("per_call", "per_image_key"):
+        if differing:
+            message = f"declares randomness '{declared}', but two seeds differ"
+            return [Finding("randomness", message + _on(differing), differing)]
+        return []
+    if equal := tuple(name for name in names if name not in differing):
+        message = f"declares randomness '{declared}', but two seeds give the same image"
+        return [Finding("randomness", message + _on(equal), equal)]
+    first, second = np.split(_protect(defense, np.concatenate([images, images]), [*names, *names], seed), 2)
+    differing = _differing(first, second, names)
+    if equal := tuple(name for name in names if name not in differing):
+        message = f"declares randomness '{declared}', but one image twice in a batch comes out the same twice"
+        return [Finding("randomness", message + _on(equal), equal)]
+    return []
 
 
-def _same(left: Images, right: Images) -> bool:
-    """Alike but for rounding: no pixel further apart than ``LEVELS``, and hardly any that far."""
-    apart = np.abs(left.astype(np.int16) - right.astype(np.int16))
-    return bool(apart.max() <= LEVELS and (apart > 0).mean() < 1e-3)
+def _global_fingerprint() -> tuple[bytes, bytes, object]:
+    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()
+
+
+def _differing(left: ByteArray, right: ByteArray, names: Sequence[str]) -> tuple[str, ...]:
+    return _where(torch.from_numpy(left != right), names)
+
+
+def _where(wrong: torch.Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the images with any True, of bool (n, 3, h, w)."""
+    return tuple(name for name, any_wrong in zip(names, wrong.flatten(1).any(1).tolist(), strict=True) if any_wrong)
+
+
+def _on(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" (on {', '.join(names[:3])}{more})"

@@ -82,7 +82,7 @@ def add_plugin(path: Path) -> tuple[Kind, str]:
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"expected a Python file, got {path}", "For example:  --plugin my_defense.py")
     if not _STEM.fullmatch(path.stem):
-        raise UserError(f"expected a file name of lower-case letters, digits and _, got {path.name}", "Rename the file.")
+        raise UserError(f"expected a name of lower-case letters, digits and _, got {path.name}", "Rename the file.")
     module_name = f"ppfr_bench.plugins.{path.stem}"
     module = _import_file(module_name, path)
     kinds: list[Kind] = [kind for kind in ("defense", "attack") if hasattr(module, kind.upper())]

@@ -70,7 +70,7 @@ class Folder(FaceDataset):
         else:
             if len(tested) < 2 * config.folds:
                 raise UserError(
-                    f"{root}: {config.folds} folds need {2 * config.folds} people to be measured, there are {len(tested)}",
+                    f"{root}: {config.folds} folds need {2 * config.folds} measured people, there are {len(tested)}",
                     f"Add people, or type:  --set dataset.folds={max(2, len(tested) // 2)}",
                 )
             self.pairs = generate_pairs(self.evaluation.identities, config.folds, config.seed)

@@ -96,7 +96,7 @@ def _read_pairs(root: Path) -> list[tuple[str, str, bool, int]]:
         folds, size = (int(word) for word in lines[0].split())
     except (IndexError, ValueError) as error:
         raise UserError(f"{path}, line 1: expected '10<tab>300'", "Use the official pairs.txt.") from error
-    rows = []
+    rows: list[tuple[str, str, bool, int]] = []
     for number, line in enumerate(lines[1:], start=2):
         words = line.split("\t")
         if len(words) == 3:

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -154,7 +155,7 @@ def _make(split: Split, seed: int, variation: float, identities: int, images: in
     from ppfr_bench.recognizers import load_recognizer
 
     try:
-        import dlib
+        dlib: Any = import_module("dlib")
     except ImportError as error:
         raise Unavailable(
             "the synthetic data set needs dlib to find faces", "pip install 'ppfr-bench[dlib]'"
@@ -200,7 +201,8 @@ def _latents(split: Split, seed: int, candidate: int, variation: float, images: 
     generator = torch.Generator().manual_seed(int(hashlib.sha256(text).hexdigest()[:15], 16))
     identity = torch.randn(1, 100, generator=generator)
     noise = torch.cat([torch.randn(1, 100, generator=generator) for _ in range(images)])
-    return ((1 - variation**2) ** 0.5 * identity + variation * noise).view(images, 100, 1, 1)
+    latents: torch.Tensor = (1 - variation**2) ** 0.5 * identity + variation * noise
+    return latents.view(images, 100, 1, 1)
 
 
 def _aligned(images: ByteArray, detector: Any, landmarks: Any) -> ByteArray | None:

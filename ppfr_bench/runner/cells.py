@@ -60,12 +60,10 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
         ceiling = lab.attack(plan.identity, cell.attack, cell.recognizer)
         identities = dataset.evaluation.identities[dataset.targets]
         if card.measures == "appearance":
-            likeness = lab.likeness(stage.key, stage["answer"])
-            blind = lab.likeness("mean face", lab.mean_face())
-            metrics = score.appearance(
-                *(_arrays(s) for s in (likeness, blind, lab.likeness(ceiling.key, ceiling["answer"]))),
-                identities, bootstrap,
-            )  # fmt: skip
+            likeness = _arrays(lab.likeness(stage.key, stage["answer"]))
+            blind = _arrays(lab.likeness("mean face", lab.mean_face()))
+            best = _arrays(lab.likeness(ceiling.key, ceiling["answer"]))
+            metrics = score.appearance(likeness, blind, best, identities, bootstrap)
             if card.learned and _below_blind(metrics):
                 flags.append("attack_below_blind")
             if not plan.real_people and plan.protocol.samples:
@@ -116,7 +114,8 @@ def _header(plan: Plan, cell: Cell) -> dict[str, Any]:
     return {
         "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "dataset_revision": plan.dataset_revision,
         "real_people": plan.real_people, "cell": cell.kind, "defense": cell.defense, "attack": cell.attack,
-        "recognizer": cell.recognizer, "surrogate": bool(cell.recognizer) and cell.recognizer.name == plan.surrogate,
+        "recognizer": cell.recognizer,
+        "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.surrogate,
         "measures": card.measures if card else None, "knowledge": card.knowledge if card else None,
         "seed": plan.seed, "defense_card": defense.model_dump(mode="json"),
         "environment": environment(plan.protocol.threads),

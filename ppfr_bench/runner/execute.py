@@ -81,7 +81,7 @@ def execute(
                 outcome.counts[record.status] += 1
                 report(cell, record)
         except BaseException:
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]
             raise
     return outcome
 
@@ -117,7 +117,7 @@ def _work(cell: Cell) -> tuple[Record, bytes | None]:
 
 def describe(cells: Iterable[Cell], store: ResultStore, plan: Plan) -> list[tuple[Cell, str, float | None]]:
     """For --dry-run: each cell, whether it has a record (its status) or is to run, and the seconds it once took."""
-    rows = []
+    rows: list[tuple[Cell, str, float | None]] = []
     for cell in cells:
         record = store.find(plan.folder(cell), cell.key)
         rows.append((cell, record.status if record else "to run", record.cost.seconds if record else None))

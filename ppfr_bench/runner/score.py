@@ -146,7 +146,7 @@ def linkage(
         hits = [rank_k_hits(scores, targets, gallery, k) for scores in (answer, blind, ceiling)]
         for suffix, values in zip(("", "_blind", "_ceiling"), hits, strict=True):
             out[f"rank_{k}{suffix}"] = metric(f"rank_{k}", float(values.mean()), n, weighted_mean(values, weights))
-        out[f"leakage_rank_{k}"] = _leakage(*hits, weights, False)
+        out[f"leakage_rank_{k}"] = _leakage(hits[0], hits[1], hits[2], weights, False)
     same = targets[:, None] == gallery[None, :]
     genuine = np.repeat(weights, same.sum(axis=1), axis=1)
     for suffix, scores in (("", answer), ("_ceiling", ceiling)):
@@ -165,12 +165,12 @@ def _tar(name: str, far: float, scores: Array, same: Array, weights: Array) -> M
 
 
 def _leakage(answer: Array, blind: Array, ceiling: Array, weights: Array, lower_is_more_alike: bool) -> MetricValue:
-    means = [float(values.mean()) for values in (answer, blind, ceiling)]
-    value = leakage(*means, lower_is_more_alike=lower_is_more_alike)
-    replicates = leakage(*(weighted_mean(v, weights) for v in (answer, blind, ceiling)),
-                         lower_is_more_alike=lower_is_more_alike)  # fmt: skip
-    reason = leakage_reason(*means, lower_is_more_alike=lower_is_more_alike)
-    return metric("leakage", _finite(value), len(answer), np.asarray(replicates), keep=True, reason=reason)
+    a, b, c = (float(values.mean()) for values in (answer, blind, ceiling))
+    value = leakage(a, b, c, lower_is_more_alike)
+    a_, b_, c_ = (weighted_mean(values, weights) for values in (answer, blind, ceiling))
+    replicates = leakage(a_, b_, c_, lower_is_more_alike)
+    reason = leakage_reason(a, b, c, lower_is_more_alike)
+    return metric("leakage", value, len(answer), replicates, keep=True, reason=reason)
 
 
 def _accuracy_replicates(correct: Array, pairs: Pairs, weights: Array) -> Array:
@@ -181,10 +181,6 @@ def _accuracy_replicates(correct: Array, pairs: Pairs, weights: Array) -> Array:
         share * weighted_mean(correct[same].astype(float), weights[:, same])
         + (1 - share) * weighted_mean(correct[other].astype(float), weights[:, other])
     )
-
-
-def _finite(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _digits(value: float, digits: int = 6) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.util
 import io
 import re
@@ -100,6 +101,7 @@ def test_retention_above_one_or_below_zero_is_clipped_in_the_score_only() -> Non
         )
         assert row.retention.value == pytest.approx(kept)
         assert row.score.value == pytest.approx(score)
+        assert row.replicates == pytest.approx((score, score))
 
 
 def test_privacy_is_set_by_the_worst_attack_and_measure_and_its_interval_by_the_worst_of_each_replicate() -> None:
@@ -392,15 +394,17 @@ def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
-    good = SampleGrid().publish(board(tmp_path / "a", records, pictures))
+    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) is not None
     assert SampleGrid().publish(board(tmp_path / "b", records, dict.fromkeys(pictures, b"not a picture"))) is None
     swapped = dict.fromkeys(pictures, made.strip(3, "clear"))
-    other = SampleGrid().publish(board(tmp_path / "c", records, swapped))
-    assert other != good
-    outside = tmp_path / "secret.jpg"
-    outside.write_bytes(made.strip(1, "clear"))
-    escaping = [record.model_copy(update={"samples": "../../../../../secret.jpg"}) for record in records]
-    assert SampleGrid().publish(board(tmp_path / "d" / "r", escaping, {})) is None
+    assert SampleGrid().publish(board(tmp_path / "c", records, swapped)) is None
+    outside = made.strip(1, "clear")
+    (tmp_path / "secret.jpg").write_bytes(outside)
+    named = {"samples": "../../../../../secret.jpg", "samples_sha256": hashlib.sha256(outside).hexdigest()}
+    escaping = [record.model_copy(update=named) for record in records]
+    write(tmp_path / "r", escaping)
+    assert (tmp_path / "r" / escaping[-1].folder / named["samples"]).read_bytes() == outside, "it can be reached"
+    assert SampleGrid().publish(board(tmp_path / "r", escaping, {})) is None
 
 
 # Hostile text ------------------------------------------------------------------------------------------------------

@@ -197,7 +197,6 @@ def test_lpips_golden_distances() -> None:
 def test_lpips_trunk_and_heads_belong_together() -> None:
     """The asset carries a copy of the linear heads too; they must be those of the installed package."""
     from ppfr_bench.assets import asset_path, load_numpy_pickle
-
     from ppfr_bench.metrics.lpips import ASSET, _network
 
     weights = load_numpy_pickle(asset_path(ASSET))

@@ -1,0 +1,213 @@
+"""Data sets: disjoint identities, honest pairs, and a word for whatever is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppfr_bench.api import FaceDataset
+from ppfr_bench.datasets import load_dataset
+from ppfr_bench.datasets.alignment import TEMPLATE, align, similarity
+from ppfr_bench.datasets.faces import read_image
+from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
+from ppfr_bench.errors import UserError
+
+SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[2].parent / "shared" / "data"))
+
+
+def shared(name: str) -> Path:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no {SHARED / name}: set PPFR_BENCH_SHARED to the validation data")
+    return SHARED / name
+
+
+def make_people(root: Path, people: int, photos: int = 3) -> Path:
+    random = np.random.default_rng(0)
+    for person in range(people):
+        folder = root / f"person_{person:02d}"
+        folder.mkdir(parents=True)
+        for photo in range(photos):
+            pixels = random.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{photo}.png")
+    return root
+
+
+def check_invariants(dataset: FaceDataset) -> None:
+    evaluation, attacker = set(dataset.evaluation.identities), set(dataset.attacker.identities)
+    assert evaluation and attacker and not evaluation & attacker
+    identities, pairs = dataset.evaluation.identities, dataset.pairs
+    assert ((identities[pairs.left] == identities[pairs.right]) == pairs.same).all()
+    assert (pairs.left != pairs.right).all()
+    people_of = [
+        set(identities[np.r_[pairs.left[pairs.fold == f], pairs.right[pairs.fold == f]]]) for f in set(pairs.fold)
+    ]
+    assert sum(map(len, people_of)) == len(set.union(*people_of)), "folds share people"
+    assert not set(dataset.gallery) & set(dataset.targets)
+    assert set(identities[dataset.targets]) <= set(identities[dataset.gallery])
+    assert len(set(identities[dataset.gallery])) == len(dataset.gallery)
+    image = dataset.evaluation.load([0, len(dataset.evaluation) - 1])
+    assert image.shape == (2, 3, 112, 112) and image.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "pairs", "canary"),
+    [
+        ("lfw", {"root": "lfw"}, 3000, 6000),
+        ("lfw", {"root": "lfw", "pairs_per_fold": 60, "targets": 50, "gallery": 60}, 300, 6000),
+        ("cfp", {"root": "cfp"}, 3500, 7000),
+        ("cfp", {"root": "cfp", "protocol": "FP"}, 3500, 7000),
+    ],
+)
+def test_protocols(name: str, config: dict[str, Any], pairs: int, canary: int) -> None:
+    dataset = load_dataset(name, config | {"root": str(shared(config["root"]))})
+    check_invariants(dataset)
+    assert len(dataset.pairs) == pairs and len(dataset.canary[1]) == canary
+    assert dataset.pairs.same.mean() == dataset.canary[1].same.mean() == 0.5
+
+
+def test_folder_with_generated_pairs(tmp_path: Path) -> None:
+    root = make_people(tmp_path / "a", 8)
+    config = {"root": str(root), "folds": 2}
+    dataset = load_dataset("folder", config)
+    check_invariants(dataset)
+    assert load_dataset("folder", config).revision == dataset.revision
+    elsewhere = make_people(tmp_path / "b", 8)
+    assert load_dataset("folder", config | {"root": str(elsewhere)}).revision == dataset.revision, "depends on the path"
+    (root / "person_00" / "0.png").write_bytes((root / "person_01" / "0.png").read_bytes())
+    assert load_dataset("folder", config).revision != dataset.revision, "does not depend on the content"
+
+
+def test_folder_with_a_file_of_pairs(tmp_path: Path) -> None:
+    root = make_people(tmp_path, 6)
+    lines = ["person_00/0.png,person_00/1.png,1,0", "person_00/0.png,person_01/0.png,0,0",
+             "person_02/0.png,person_02/1.png,1,1", "person_02/0.png,person_03/0.png,0,1"]  # fmt: skip
+    (root / "pairs.csv").write_text("\n".join(lines))
+    dataset = load_dataset("folder", {"root": str(root), "pairs": "pairs.csv"})
+    check_invariants(dataset)
+    assert len(dataset.pairs) == 4 and len(set(dataset.attacker.identities)) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("person_00/0.png,person_00/9.png,1", "line 1 names person_00/9.png, and there is no such file"),
+        ("person_00/0.png,../secret.png,1", "lies outside"),
+        ("person_00/0.png,/etc/passwd,1", "lies outside"),
+        ("person_00/0.png,person_01/0.png", "expected left,right,same"),
+        ("person_00/0.png,person_01/0.png,yes", "expected left,right,same"),
+        ("person_00/0.png,person_01/0.png,1,0\nperson_00/0.png,person_00/1.png,0,1", "its folders disagree"),
+        ("person_00/0.png,person_00/1.png,1,0", "both genuine and impostor"),
+        ("", "holds no pair"),
+    ],
+)
+def test_wrong_pairs_are_explained(line: str, says: str, tmp_path: Path) -> None:
+    root = make_people(tmp_path / "root", 4)
+    (tmp_path / "secret.png").write_bytes(b"")
+    (root / "pairs.csv").write_text(line)
+    with pytest.raises(UserError, match=says):
+        load_dataset("folder", {"root": str(root), "pairs": "pairs.csv"})
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    root = make_people(tmp_path / "root", 4)
+    outside = make_people(tmp_path / "outside", 1) / "person_00" / "0.png"
+    (root / "person_00" / "link.png").symlink_to(outside)
+    with pytest.raises(UserError, match="lies outside"):
+        load_dataset("folder", {"root": str(root), "folds": 2})
+
+
+def test_folders_that_cannot_be_measured(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for root, says in (
+        (tmp_path / "empty", "no image in"),
+        (make_people(tmp_path / "one", 1), "one identity only"),
+        (make_people(tmp_path / "few", 5), "folds need 20 measured people"),
+        (make_people(tmp_path / "single", 60, photos=1), "genuine"),
+        (tmp_path / "nowhere", "expected the folder"),
+    ):
+        with pytest.raises(UserError, match=says):
+            load_dataset("folder", {"root": str(root)})
+
+
+def test_lfw_names_the_missing_image(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("1\t1\nAbel\t1\t4\nAbel\t1\tBo\t2\n")
+    with pytest.raises(UserError, match=r"line 2 names images/Abel/Abel_0001\.jpg, and there is no such file"):
+        load_dataset("lfw", {"root": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (Image.new("L", (112, 112)), "got L of 112x112"),
+        (Image.new("RGBA", (112, 112)), "got RGBA"),
+        (Image.new("I;16", (112, 112)), "got I;16"),
+        (Image.new("P", (112, 112)), "got P"),
+        (Image.new("RGB", (112, 96)), "got RGB of 112x96"),
+    ],
+)
+def test_images_of_another_kind(picture: Image.Image, says: str, tmp_path: Path) -> None:
+    picture.save(tmp_path / "face.png")
+    with pytest.raises(UserError, match=f"face.png: expected an aligned RGB image.*{says}"):
+        read_image(tmp_path / "face.png", "face.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken"])
+def test_files_that_are_no_images(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "face.png").write_bytes(content)
+    with pytest.raises(UserError, match="is not an image that can be read"):
+        read_image(tmp_path / "face.png", "face.png")
+
+
+def test_a_truncated_image(tmp_path: Path) -> None:
+    make_people(tmp_path, 1, 1)
+    path = tmp_path / "person_00" / "0.png"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="is not an image that can be read"):
+        read_image(path, "0.png")
+
+
+def test_alignment_finds_the_similarity_it_was_given() -> None:
+    angle, scale = 0.3, 1.7
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    source = (TEMPLATE - [4, -6]) @ np.linalg.inv(turn).T
+    found = similarity(source, TEMPLATE)
+    np.testing.assert_allclose(found, np.column_stack([turn, [4, -6]]), atol=1e-9)
+
+
+def test_alignment_of_an_aligned_face_changes_nothing() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
+    moved = align(image, TEMPLATE).astype(int) - image
+    assert np.abs(moved).max() <= 1  # Pillow rounds down
+
+
+def test_generated_pairs_are_balanced_and_repeatable() -> None:
+    identities = np.repeat(np.arange(30), 4)
+    pairs, again = (generate_pairs(identities, 10, seed=5) for _ in range(2))
+    assert np.array_equal(pairs.left, again.left) and pairs.same.mean() == 0.5 and len(pairs) == 2 * 30 * 6
+
+
+def test_targets_are_spread_over_people_and_distractors_come_last() -> None:
+    identities = np.array([0, 1, 1, 1, 2, 2, 3])
+    gallery, targets = gallery_and_targets(identities, gallery=3, targets=2)
+    assert identities[gallery].tolist() == [1, 2, 0] and sorted(identities[targets]) == [1, 2]
+
+
+@pytest.mark.assets
+def test_synthetic_identities_are_what_they_were() -> None:
+    config = {
+        "evaluation_identities": 12,
+        "evaluation_images": 3,
+        "attacker_identities": 24,
+        "attacker_images": 2,
+        "folds": 2,
+    }
+    dataset = load_dataset("synthetic", config)
+    check_invariants(dataset)
+    more = load_dataset("synthetic", config | {"evaluation_identities": 14})
+    same = dataset.evaluation.load(range(36))
+    assert np.array_equal(same, more.evaluation.load(range(36))), "an identity depends on how many there are"
