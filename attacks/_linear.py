@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # times the mean squared length of an input
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # times the mean squared length of an input
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ def fit_linear(
     mean_x, mean_y = x.mean(0), y.mean(0)
     x -= mean_x
     y -= mean_y
-    gram = (x @ x.T).double()
+    # In single precision it would not be positive definite at weak strengths.
+    gram = torch.zeros(len(x), len(x), dtype=torch.float64)
+    for part in x.split(2048, dim=1):
+        gram += part.double() @ part.double().T
     strength = _choose(gram, y, torch.from_numpy(~validation), torch.from_numpy(validation))
     inverse = torch.cholesky_inverse(_factor(gram, strength))
     # Doubles, as weak strengths ask for them; a few columns at a time, as they take room.

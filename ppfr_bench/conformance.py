@@ -6,10 +6,12 @@ import pickle
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_bytes, to_float
 
@@ -96,24 +98,28 @@ def leaked_images(
     """
     if originals.shape != released.shape or len(names) != len(originals):
         raise ValueError(f"expected alike shapes and names, got {originals.shape}, {released.shape}, {len(names)}")
-    before, after = torch.from_numpy(np.array(originals)), torch.from_numpy(np.array(released))
-    untouched = ((before.short() - after.short()).abs().amax(1, keepdim=True) <= _TOUCHED).float()
-    whole = 1 - functional.max_pool2d(1 - untouched, _WINDOW, stride=1)  # windows inside the image
-    untouched = functional.max_pool2d(
-        functional.pad(whole, [_WINDOW - 1] * 4), _WINDOW, stride=1
-    )  # every pixel of such a window
-    gray = torch.einsum("nchw,c->nhw", before.float(), torch.tensor(_LUMA)).unsqueeze(1)
-    mean, square = _window_mean(gray), _window_mean(gray**2)
-    textured = ((square - mean**2) > _TEXTURED**2).float()
-    count = textured.sum((1, 2, 3))
-    share = (textured * untouched).sum((1, 2, 3)) / count.clamp_min(1)
-    pixels = originals.shape[-1] * originals.shape[-2]
-    leaked = (share > allowed_share + _CHANCE) & (count >= _LEAST_TEXTURE * pixels)
-    return [name for name, is_leaked in zip(names, leaked.tolist(), strict=True) if is_leaked]
+    if not len(originals):
+        return []
+    distance = np.maximum(originals, released) - np.minimum(originals, released)
+    untouched = np.asarray(distance.max(axis=1) <= _TOUCHED)
+    margin = _WINDOW // 2
+    windows = _windows(untouched, np.logical_and)  # windows untouched altogether, by their upper left corner
+    untouched = _windows(np.pad(windows, ((0, 0), (2 * margin,) * 2, (2 * margin,) * 2)), np.logical_or)
+    untouched = untouched[:, margin:-margin, margin:-margin]  # the pixels of such windows, where texture is measured
+    luma = np.einsum("nchw,c->nhw", originals, np.array(_LUMA, np.float32), dtype=np.float32)
+    mean, square = _windows(luma, np.add) / _WINDOW**2, _windows(luma**2, np.add) / _WINDOW**2
+    textured = square - mean**2 > _TEXTURED**2
+    count = textured.sum(axis=(1, 2))
+    share = (textured & untouched).sum(axis=(1, 2)) / np.maximum(count, 1)
+    leaked = (share > allowed_share + _CHANCE) & (count >= _LEAST_TEXTURE * textured[0].size)
+    return [name for name, is_leaked in zip(names, leaked, strict=True) if is_leaked]
 
 
-def _window_mean(gray: torch.Tensor) -> torch.Tensor:
-    return functional.avg_pool2d(gray, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+def _windows(values: npt.NDArray[Any], combine: np.ufunc) -> npt.NDArray[Any]:
+    """(n, h, w) -> (n, h - 4, w - 4): all of every 5x5 window under ``combine``, rows first."""
+    rows, columns = (values.shape[axis] - _WINDOW + 1 for axis in (1, 2))
+    along = reduce(combine, (values[:, i : i + rows] for i in range(_WINDOW)))
+    return np.asarray(reduce(combine, (along[:, :, i : i + columns] for i in range(_WINDOW))))
 
 
 def _protect(

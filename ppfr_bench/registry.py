@@ -17,7 +17,7 @@ from ppfr_bench.errors import UserError, did_you_mean
 
 Kind = Literal["defense", "attack"]
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
-_added: dict[tuple[Kind, str], tuple[Path, EntryPoint]] = {}
+_added: dict[tuple[Kind, str], EntryPoint] = {}
 
 
 def names(kind: Kind) -> list[str]:
@@ -89,13 +89,12 @@ def add_plugin(path: Path) -> tuple[Kind, str]:
     if len(kinds) != 1:
         raise UserError(f"{path} must end in DEFENSE = <class> or ATTACK = <class>", "See CONTRIBUTING.md.")
     kind = kinds[0]
-    clash = _added.get((kind, path.stem))
-    if clash and clash[0] != path:
-        raise UserError(f"two files would be {kind} '{path.stem}': {clash[0]} and {path}", "Rename one of them.")
-    if not clash and path.stem in names(kind):
-        raise UserError(f"{kind} '{path.stem}' exists already ({source(kind, path.stem)})", f"Rename {path.name}.")
-    _added[kind, path.stem] = path, EntryPoint(path.stem, f"{module_name}:{kind.upper()}", f"ppfr_bench.{kind}s")
-    _validate(kind, path.stem, getattr(module, kind.upper()))
+    if (kind, path.stem) not in _added:
+        if path.stem in names(kind):
+            raise UserError(f"{kind} '{path.stem}' exists already ({source(kind, path.stem)})", f"Rename {path.name}.")
+        _validate(kind, path.stem, getattr(module, kind.upper()))
+        group = f"ppfr_bench.{kind}s"
+        _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", group)
     return kind, path.stem
 
 
@@ -109,7 +108,7 @@ def _built_in(kind: Kind) -> dict[str, EntryPoint]:
 
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
     found = dict(_built_in(kind))
-    extra = [*entry_points(group=f"ppfr_bench.{kind}s"), *(p for (k, _), (_, p) in _added.items() if k == kind)]
+    extra = [*entry_points(group=f"ppfr_bench.{kind}s"), *(p for (k, _), p in _added.items() if k == kind)]
     for plugin in extra:
         other = found.setdefault(plugin.name, plugin)
         if other.value != plugin.value:
@@ -127,8 +126,10 @@ def _find(kind: Kind, name: str) -> EntryPoint:
 
 
 def _import_file(module_name: str, path: Path) -> ModuleType:
-    if module_name in sys.modules:
-        return sys.modules[module_name]
+    if loaded := sys.modules.get(module_name):
+        if loaded.__file__ != str(path):
+            raise UserError(f"two plug-ins would be named '{path.stem}': {loaded.__file__} and {path}", "Rename one.")
+        return loaded
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -49,7 +49,7 @@ class Protocol(Config):
 class Suite(Config):
     """A suite file."""
 
-    name: str = Field(pattern=LABEL.pattern)
+    name: str = Field(pattern=rf"^{LABEL.pattern}$")
     title: str
     description: str = ""
     seed: int = Field(0, ge=0)

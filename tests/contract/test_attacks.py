@@ -1,0 +1,198 @@
+"""Every attack the registry knows answers in the right form, the same for one seed, and regains what it must."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch.nn import functional
+
+from ppfr_bench import registry, testing
+from ppfr_bench.api import Attack, AttackerView, ByteArray, Faces, to_bytes, to_float
+from ppfr_bench.datasets.faces import ArrayFaces, subset
+
+NAMES = registry.names("attack")
+SMALL: dict[str, dict[str, Any]] = {"unet": {"steps": 6, "size": 32, "width": 8}, "ridge": {"size": 28}}
+FACES = testing.example_faces()
+MINE = subset(FACES, np.flatnonzero(FACES.identities < 2))
+TARGETS = FACES.load(np.flatnonzero(FACES.identities >= 2))
+GALLERY = TARGETS[::4]
+
+
+class TinyEmbedder:
+    """The tiny recognizer in an attacker's hands."""
+
+    name = "tiny"
+
+    def __init__(self) -> None:
+        self.recognizer = testing.TinyRecognizer()
+
+    def embed(self, images: ByteArray) -> npt.NDArray[np.float64]:
+        return self.recognizer.embed(to_float(images)).double().numpy()
+
+    def similarity_matrix(
+        self, probes: npt.NDArray[np.float64], gallery: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        return self.recognizer.similarity_matrix(probes, gallery)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def protected(name: str, images: ByteArray, seed: int = 0, **params: Any) -> ByteArray:
+    return to_bytes(registry.build("defense", name, params).protect(to_float(images), seeded(seed)))
+
+
+def all_of(faces: Faces) -> ByteArray:
+    return faces.load(range(len(faces)))
+
+
+def view_of(attack: Attack, defense: str, mine: Faces = MINE, targets: ByteArray = TARGETS) -> AttackerView:
+    """What the attack's card entitles it to, and no more."""
+    card = attack.card
+    aware = card.knowledge != "oblivious"
+    return AttackerView(
+        knowledge=card.knowledge,
+        auxiliary=mine,
+        targets=np.stack([protected(defense, targets, seed) for seed in (1, 2)]),
+        auxiliary_protected=protected(defense, all_of(mine), seed=3) if aware else None,
+        gallery=GALLERY if card.needs_gallery else None,
+        recognizer=TinyEmbedder() if card.needs_recognizer else None,
+        reconstructions={label: targets for label in attack.sources},
+    )
+
+
+def answer(attack: Attack, view: AttackerView, seed: int = 0) -> npt.NDArray[Any]:
+    attack.fit(view, seeded(seed))
+    return attack.run(view)
+
+
+def mean_error(images: ByteArray, originals: ByteArray) -> float:
+    return float(np.square(images.astype(np.float64) - originals).mean())
+
+
+def test_the_built_in_attacks_are_all_found() -> None:
+    assert set(NAMES) >= {"visual", "ridge", "unet", "linkage"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_is_complete(name: str) -> None:
+    attack = registry.load("attack", name)
+    assert attack.version >= 1
+    assert attack.card.title and attack.card.reference and attack.card.licence and attack.card.family
+    assert (attack.__doc__ or "").strip(), "say what the attacker is assumed to know"
+    assert set(attack.Config().model_dump()) == set(attack.Config.model_fields)
+
+
+@pytest.mark.parametrize("defense", ["identity", "blackout", "stochastic_local"])
+@pytest.mark.parametrize("name", NAMES)
+def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense: str) -> None:
+    torch_state = torch.get_rng_state()
+    answers = []
+    for _ in range(2):
+        attack = registry.build("attack", name, SMALL.get(name, {}))
+        view = view_of(attack, defense)
+        given = view.targets.copy()
+        answers.append(answer(attack, view))
+        assert np.array_equal(view.targets, given), "the view is not to be written to"
+    if attack.card.measures == "appearance":
+        assert answers[0].dtype == np.uint8 and answers[0].shape == TARGETS.shape
+    else:
+        assert answers[0].shape == (len(TARGETS), len(GALLERY)) and np.isfinite(answers[0]).all()
+    assert np.array_equal(*answers)
+    assert torch.equal(torch_state, torch.get_rng_state()), "all randomness from the generator passed in"
+    if attack.card.learned:
+        assert attack.log["training_images"] > 0
+
+
+def test_visual_returns_the_first_shot() -> None:
+    attack = registry.build("attack", "visual", {})
+    view = view_of(attack, "stochastic_local")
+    assert np.array_equal(answer(attack, view), view.targets[0])
+
+
+@pytest.mark.parametrize("name", ["ridge", "unet"])
+def test_on_a_black_image_a_learned_attack_answers_with_the_mean_face(name: str) -> None:
+    attack = registry.build("attack", name, SMALL[name] | ({"steps": 30} if name == "unet" else {}))
+    rebuilt = answer(attack, view_of(attack, "blackout"))
+    mean = np.broadcast_to(all_of(MINE).mean(0), TARGETS.shape).astype(np.uint8)
+    assert np.array_equal(rebuilt[0], rebuilt[-1])
+    assert mean_error(rebuilt, TARGETS) < 1.1 * mean_error(mean, TARGETS)
+
+
+@pytest.fixture(scope="module")
+def crowd() -> tuple[Faces, ByteArray]:
+    """Faces enough to learn from: smooth random mixtures of the example faces, 240 people of two images, and 12 more."""
+    generator = seeded(5)
+    basis = to_float(all_of(FACES))
+    weights = torch.rand(252, len(basis), generator=generator).softmax(1) * 3
+    light = functional.interpolate(torch.rand(252, 3, 4, 4, generator=generator), size=112, mode="bicubic")
+    people = (torch.einsum("np,pchw->nchw", weights, basis) / 3 * (0.5 + light)).clamp(0, 1)
+    images = to_bytes(torch.cat([people[:240], people[:240].flip(3)]))
+    return ArrayFaces(images, np.tile(np.arange(240), 2), [str(i) for i in range(480)]), to_bytes(people[240:])
+
+
+@pytest.mark.parametrize("defense", ["identity", "gaussian_blur", "pixelate", "block_permutation"])
+@pytest.mark.parametrize("name", ["ridge", "unet"])
+def test_known_weak_defenses_are_undone(name: str, defense: str, crowd: tuple[Faces, ByteArray]) -> None:
+    mine, targets = crowd
+    attack = registry.build("attack", name, {"size": 32, **({"steps": 12, "width": 16} if name == "unet" else {})})
+    view = view_of(attack, defense, mine, targets)
+    rebuilt = answer(attack, view)
+    blind = mean_error(np.broadcast_to(all_of(mine).mean(0), targets.shape), targets)
+    assert mean_error(rebuilt, targets) < 0.15 * blind
+
+
+def test_unet_starts_at_the_ridge_answer_and_improves(crowd: tuple[Faces, ByteArray]) -> None:
+    mine, targets = crowd
+    attack = registry.build("attack", "unet", {"size": 32, "width": 16, "steps": 40})
+    answer(attack, view_of(attack, "stochastic_local", mine, targets))
+    curve = attack.log["validation"]
+    assert curve[0][0] == 0 and curve[-1][0] == 40 == attack.log["steps"]
+    assert curve[-1][1] < curve[0][1]
+    assert isinstance(attack.log["converged"], bool)
+
+
+def test_ridge_left_out_answers_are_those_of_a_fit_without_that_person() -> None:
+    """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
+    from importlib import import_module
+
+    fit_linear = import_module("ppfr_bench.attacks._linear").fit_linear
+    generator = seeded(1)
+    inputs = (torch.rand(60, 1, 8, 8, generator=generator) * 255).to(torch.uint8)
+    outputs = (inputs * 0.5 + 40).to(torch.uint8)
+    people = np.repeat(np.arange(20), 3)
+    fitted = fit_linear(inputs, outputs, people, people >= 18)
+    away = people == 4
+    x, y = inputs.flatten(1).double() / 255, outputs.flatten(1).double() / 255
+    x, y = x - x.mean(0), y - y.mean(0)
+    kept = torch.from_numpy(~away)
+    strength = fitted.map.strength * (x @ x.T).diagonal().mean()
+    gram = x[kept] @ x[kept].T
+    weights = torch.linalg.solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), x[kept] @ x[~kept].T)
+    expected = weights.T @ y[kept] + outputs.flatten(1).double().mean(0) / 255
+    np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_linkage_compares_what_it_is_told_to() -> None:
+    attack = registry.build("attack", "linkage", {})
+    assert attack.sources == ()
+    scores = answer(attack, view_of(attack, "identity"))
+    assert scores.argmax(1).tolist() == [0] * 4 + [1] * 4
+    np.testing.assert_allclose(scores[[0, 4], [0, 1]], 1, atol=1e-6)
+    black = answer(attack, view_of(attack, "blackout"))
+    assert not black.any(), "a constant probe is like nobody"
+    rebuilt = registry.build("attack", "linkage", {"probe": "unet"})
+    assert rebuilt.sources == ("unet",)
+    np.testing.assert_allclose(answer(rebuilt, view_of(rebuilt, "blackout")), scores)
+
+
+def test_one_auxiliary_person_is_enough_not_to_crash() -> None:
+    alone = subset(MINE, [0, 1, 2])
+    for name in ("ridge", "unet"):
+        attack = registry.build("attack", name, SMALL[name])
+        assert answer(attack, view_of(attack, "pixelate", alone)).shape == TARGETS.shape

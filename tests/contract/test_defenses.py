@@ -1,0 +1,302 @@
+"""Every defense the registry knows keeps the contract, and every way of breaking it is named."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppfr_bench import registry, testing
+from ppfr_bench.api import (
+    ByteArray,
+    Defense,
+    DefenseCard,
+    Randomness,
+    UserError,
+    per_image_generators,
+    to_bytes,
+    to_float,
+)
+from ppfr_bench.conformance import check_defense, leaked_images
+
+NAMES = registry.names("defense")
+FACES = testing.example_faces()
+IMAGES, LABELS = FACES.load(range(len(FACES))), list(FACES.names)
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NAMES),
+    ("block_permutation", {"key": "image"}),
+    ("block_permutation", {"block": 1, "secret": 7}),
+    ("gaussian_blur", {"sigma": 0.7}),
+    ("pixelate", {"block": 9}),
+    ("stochastic_local", {"noise": 0, "warp": 0}),
+    ("stochastic_local", {"warp": 2.0}),
+]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def release(defense: Defense, images: ByteArray, seed: int = 0) -> ByteArray:
+    return to_bytes(defense.protect(to_float(images), seeded(seed)))
+
+
+def test_the_built_in_defenses_are_all_found() -> None:
+    assert set(NAMES) >= {
+        "identity", "blackout", "gaussian_blur", "pixelate", "block_permutation", "local_contrast", "stochastic_local",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_is_complete(name: str) -> None:
+    defense = registry.load("defense", name)
+    assert defense.version >= 1
+    assert defense.card.title and defense.card.reference and defense.card.licence and defense.card.family
+    assert (defense.__doc__ or "").strip(), "say what the attacker is assumed to know"
+    assert set(defense.Config().model_dump()) == set(defense.Config.model_fields)
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
+def test_defense_keeps_the_contract(name: str, params: dict[str, Any]) -> None:
+    defense = registry.build("defense", name, params)
+    assert check_defense(defense, IMAGES, LABELS, seed=3) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
+    defense = registry.build("defense", name, {})
+    leaked = leaked_images(IMAGES, release(defense, IMAGES), LABELS, defense.card.clear_share)
+    assert leaked == (LABELS if name == "identity" else [])
+
+
+@pytest.mark.parametrize("shape", [(98, 70), (56, 112)])
+@pytest.mark.parametrize("name", NAMES)
+def test_images_that_are_not_square(name: str, shape: tuple[int, int]) -> None:
+    cut = IMAGES[:3, :, : shape[0], : shape[1]]
+    released = release(registry.build("defense", name, {}), cut)
+    assert released.shape == cut.shape
+    assert leaked_images(cut, released, LABELS[:3]) == (LABELS[:3] if name == "identity" else [])
+
+
+# Known answers -------------------------------------------------------------------------------------------------------
+
+
+def test_gaussian_blur_is_that_of_scipy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    blurred = registry.build("defense", "gaussian_blur", {"sigma": 4.0}).protect(to_float(IMAGES[:2]), seeded())
+    expected = gaussian_filter(IMAGES[:2] / 255.0, (0, 0, 4.0, 4.0), mode="mirror", truncate=3.0)
+    np.testing.assert_allclose(blurred.numpy(), expected, atol=2e-6)
+
+
+def test_pixelate_keeps_block_means_and_takes_any_size() -> None:
+    images = to_float(IMAGES[:2])
+    out = registry.build("defense", "pixelate", {"block": 14}).protect(images, seeded())
+    means = images.reshape(2, 3, 8, 14, 8, 14).mean((3, 5))
+    torch.testing.assert_close(out[:, :, 7::14, 7::14], means)
+    uneven = registry.build("defense", "pixelate", {"block": 100}).protect(images, seeded())
+    torch.testing.assert_close(uneven[:, :, 105, 105], images[:, :, 100:, 100:].mean((2, 3)))
+
+
+def test_block_permutation_moves_whole_blocks_and_loses_none() -> None:
+    out = release(registry.build("defense", "block_permutation", {}), IMAGES[:2])
+
+    def blocks(images: ByteArray) -> list[list[bytes]]:
+        cut = images.reshape(2, 3, 8, 14, 8, 14).transpose(0, 2, 4, 1, 3, 5).reshape(2, 64, -1)
+        return [sorted(block.tobytes() for block in image) for image in cut]
+
+    assert blocks(out) == blocks(IMAGES[:2])
+    assert (out != IMAGES[:2]).any()
+
+
+def test_block_permutation_uses_one_order_for_all_or_one_each() -> None:
+    marks = np.broadcast_to(np.repeat(np.repeat(np.arange(64).reshape(8, 8), 14, 0), 14, 1), (4, 3, 112, 112))
+    marks = marks.astype(np.uint8)
+    shared = release(registry.build("defense", "block_permutation", {}), marks)
+    assert all(np.array_equal(shared[0], other) for other in shared)
+    other_secret = release(registry.build("defense", "block_permutation", {"secret": 1}), marks)
+    assert not np.array_equal(shared, other_secret)
+    fresh = release(registry.build("defense", "block_permutation", {"key": "image"}), marks)
+    assert len({image.tobytes() for image in fresh}) == 4
+
+
+def test_block_permutation_refuses_blocks_that_do_not_divide() -> None:
+    with pytest.raises(UserError, match="13 divides"):
+        release(registry.build("defense", "block_permutation", {"block": 13}), IMAGES[:1])
+
+
+def test_local_contrast_ignores_light_and_colour() -> None:
+    defense = registry.build("defense", "local_contrast", {})
+    images = to_float(IMAGES)
+    out = defense.protect(images, seeded())
+    assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])
+    darker = defense.protect(images * 0.5 + 0.25, seeded())
+    brighter = defense.protect(images.clamp(0, 0.8) + 0.2, seeded())
+    same = defense.protect(images.clamp(0, 0.8), seeded())
+    torch.testing.assert_close(brighter, same, atol=2e-4, rtol=0)
+    assert np.corrcoef(out.flatten().numpy(), darker.flatten().numpy())[0, 1] > 0.95
+    flat = defense.protect(torch.full((1, 3, 112, 112), 0.3), seeded())
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.5), atol=1e-3, rtol=0)
+
+
+def test_stochastic_local_adds_what_it_says() -> None:
+    flat = torch.full((24, 3, 112, 112), 0.5)
+    field = registry.build("defense", "stochastic_local", {"noise": 0, "warp": 0}).protect(flat, seeded())
+    noise = registry.build("defense", "stochastic_local", {"field": 0, "warp": 0}).protect(flat, seeded())
+    assert float(noise.std()) * 255 == pytest.approx(10, rel=0.02)
+    assert float(field.std()) * 255 == pytest.approx(30, rel=0.15)
+    assert float((field[..., 1:] - field[..., :-1]).std()) < 0.2 * float(field.std()), "the field is smooth"
+
+
+# Broken defenses -----------------------------------------------------------------------------------------------------
+
+
+Act = Callable[[torch.Tensor, torch.Generator], Any]
+
+
+class Broken(Defense):
+    """What the function it is given does."""
+
+    version = 1
+    card: ClassVar[DefenseCard] = DefenseCard(title="Broken", family="test", reference="test", licence="MIT")
+
+    def __init__(
+        self, act: Callable[[torch.Tensor, torch.Generator], Any], claim: Randomness = "deterministic"
+    ) -> None:
+        super().__init__()
+        self.act, self.claim = act, claim
+
+    @property
+    def randomness(self) -> Randomness:
+        return self.claim
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        out: torch.Tensor = self.act(images, generator)
+        return out
+
+
+def raising(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    raise RuntimeError("no face found")
+
+
+def nan_in_one(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    out = images.clone()
+    if len(out) > 5:
+        out[5, 0, 3, 3] = torch.nan
+    return out
+
+
+def one_draw_a_batch(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images * torch.rand(1, generator=generator)
+
+
+def per_image_noise(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    keys = per_image_generators(generator, len(images))
+    return torch.stack([torch.rand(images.shape[1:], generator=key) for key in keys])
+
+
+def content_seeded(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    keys = [torch.Generator().manual_seed(int(image.sum() * 1000)) for image in images]
+    return torch.stack([torch.rand(images.shape[1:], generator=key) for key in keys])
+
+
+BROKEN: list[tuple[str, Broken, str]] = [
+    ("not_finite", Broken(lambda x, g: x / 0 * 0), "NaN"),
+    ("not_finite", Broken(nan_in_one), "example/1/1"),
+    ("shape", Broken(lambda x, g: x[:, :, :100]), r"\(16, 3, 112, 112\), got \(16, 3, 100, 112\)"),
+    ("shape", Broken(lambda x, g: x[:1]), r"got \(1, 3, 112, 112\)"),
+    ("shape", Broken(lambda x, g: x.numpy()), "got ndarray"),
+    ("shape", Broken(lambda x, g: None), "got NoneType"),
+    ("dtype", Broken(lambda x, g: x.double()), "float32.*got float64"),
+    ("range", Broken(lambda x, g: x * 255), r"\[0, 1\], got \[.*, 25"),
+    ("range", Broken(lambda x, g: x - 0.5), r"\[0, 1\], got \[-0\."),
+    ("raises", Broken(raising), "RuntimeError: no face found"),
+    ("in_place", Broken(lambda x, g: x.mul_(0.5)), "clone"),
+    ("global_random", Broken(lambda x, g: torch.rand_like(x)), "generator passed in"),
+    ("global_random", Broken(lambda x, g: x * float(np.random.rand())), "generator passed in"),
+    ("global_random", Broken(lambda x, g: x * random.random()), "generator passed in"),
+    ("batch_size", Broken(one_draw_a_batch, "per_call"), "one by one.*per_image_generators"),
+    ("batch_size", Broken(lambda x, g: x - x.mean(0) * 0.5 + 0.25), "one by one"),
+    ("randomness", Broken(per_image_noise), "declares randomness 'deterministic', but two seeds differ"),
+    ("randomness", Broken(per_image_noise, "per_session_key"), "'per_session_key', but two seeds differ"),
+    ("randomness", Broken(lambda x, g: 1 - x, "per_call"), "'per_call', but two seeds give the same image"),
+    ("randomness", Broken(content_seeded, "per_image_key"), "two seeds give the same image"),
+]
+
+
+@pytest.mark.parametrize(("code", "defense", "says"), BROKEN, ids=[f"{i}-{b[0]}" for i, b in enumerate(BROKEN)])
+@pytest.mark.filterwarnings("ignore:Legacy NumPy random")
+def test_each_breach_is_named(code: str, defense: Broken, says: str) -> None:
+    before = torch.get_rng_state()
+    findings = check_defense(defense, IMAGES, LABELS, seed=0)
+    assert code in [finding.code for finding in findings]
+    assert re.search(says, " | ".join(finding.message for finding in findings))
+    assert torch.equal(before, torch.get_rng_state()), "the check leaves no trace"
+
+
+def test_honest_randomness_passes_under_either_name() -> None:
+    for claim in ("per_call", "per_image_key"):
+        assert check_defense(Broken(per_image_noise, claim), IMAGES, LABELS, seed=0) == []  # type: ignore[arg-type]
+    assert check_defense(Broken(content_seeded), IMAGES, LABELS, seed=0) == []
+
+
+def test_one_image_is_enough() -> None:
+    assert check_defense(registry.build("defense", "stochastic_local", {}), IMAGES[:1], LABELS[:1], seed=0) == []
+
+
+# Clear images that get out -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "identity"])
+def test_exactly_the_images_let_through_are_named(name: str) -> None:
+    released = release(registry.build("defense", name, {}), IMAGES)
+    released[[3, 12]] = IMAGES[[3, 12]]  # clear
+    released[6, :, :, :60] = IMAGES[6, :, :, :60]  # half clear
+    released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
+    assert leaked_images(IMAGES, released, LABELS) == [LABELS[i] for i in (3, 6, 9, 12)]
+
+
+@pytest.fixture(scope="module")
+def lfw() -> ByteArray:
+    """Every fortieth of the LFW faces, uint8 (n, 3, 112, 112)."""
+    root = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
+    paths = sorted((root / "lfw" / "images").rglob("*.jpg"))[::40]
+    if not paths:
+        pytest.skip(f"no LFW faces under {root}: set PPFR_BENCH_SHARED")
+    return np.stack([np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1) for path in paths])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "identity"])
+def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: ByteArray) -> None:
+    labels = [str(i) for i in range(len(lfw))]
+    defense = registry.build("defense", name, {})
+    released = np.concatenate([release(defense, part) for part in np.array_split(lfw, 4)])
+    assert leaked_images(lfw, released, labels) == []
+    released[::100] = lfw[::100]
+    assert leaked_images(lfw, released, labels) == labels[::100]
+
+
+def test_what_the_card_allows_is_no_leak() -> None:
+    released = np.zeros_like(IMAGES)
+    released[:, :, 56:] = IMAGES[:, :, 56:]  # the lower half of the face
+    assert leaked_images(IMAGES, released, LABELS, allowed_share=0.0) == LABELS
+    assert leaked_images(IMAGES, released, LABELS, allowed_share=0.8) == []
+
+
+def test_a_chance_hit_or_an_image_without_texture_is_no_leak() -> None:
+    rng = np.random.default_rng(0)
+    keep = rng.random((16, 1, 112, 112)) < 0.5
+    assert leaked_images(IMAGES, np.where(keep, IMAGES, 255 - IMAGES), LABELS) == []
+    flat = np.full_like(IMAGES, 90)
+    assert leaked_images(flat, flat, LABELS) == []
+    assert leaked_images(IMAGES[:0], IMAGES[:0], []) == []
+    with pytest.raises(ValueError, match="alike shapes"):
+        leaked_images(IMAGES, IMAGES[:3], LABELS)

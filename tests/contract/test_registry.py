@@ -1,0 +1,169 @@
+"""The registry lists without importing, lets a broken file fail alone, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ppfr_bench import registry
+from ppfr_bench.errors import UserError
+
+DEFENSE = """
+from ppfr_bench.api import Config, Defense, DefenseCard
+
+class MyConfig(Config):
+    strength: float = 0.5
+
+class Mine(Defense):
+    version = 1
+    card = DefenseCard(title="Mine", family="test", reference="test", licence="MIT")
+    Config = MyConfig
+
+    def protect(self, images, generator):
+        return images * self.config.strength
+
+DEFENSE = Mine
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    yield
+    registry._added.clear()
+    for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
+        del sys.modules[name]
+
+
+def plugin(folder: Path, name: str, code: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.py"
+    path.write_text(code)
+    return path
+
+
+def test_listing_imports_no_plugin_and_no_torch() -> None:
+    code = (
+        "import sys; from ppfr_bench import registry; print(registry.names('defense'), registry.names('attack'), "
+        "registry.source('defense', 'pixelate'));"
+        "loaded = [m for m in sys.modules if m == 'torch' or m.startswith(('ppfr_bench.attacks.', "
+        "'ppfr_bench.defenses.'))]; sys.exit(', '.join(loaded))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "'pixelate'" in done.stdout and "'unet'" in done.stdout
+    assert "ppfr_bench.defenses.pixelate:DEFENSE" in done.stdout
+    assert "_filters" not in done.stdout
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown defense 'gausian_blur'\nDid you mean 'gaussian_blur'\?"):
+        registry.load("defense", "gausian_blur")
+    with pytest.raises(UserError, match="unknown attack 'zzz'\nKnown: .*linkage.*unet"):
+        registry.load("attack", "zzz")
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"sigm": 3}, "gaussian_blur: unknown key 'sigm'. Did you mean 'sigma'?"),
+        ({"sigma": "wide"}, "sigma: .*number.*got 'wide'"),
+        ({"sigma": -1}, "sigma: .*greater than 0.*got -1"),
+        ({"sigma": float("nan")}, "sigma: .*finite"),
+    ],
+)
+def test_parameters_are_checked_before_anything_runs(params: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        registry.build("defense", "gaussian_blur", params)
+
+
+def test_two_plugins_of_one_name_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = EntryPoint("pixelate", "their_package.pixels:DEFENSE", "ppfr_bench.defenses")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs] if group == theirs.group else [])
+    with pytest.raises(UserError, match=r"ppfr_bench\.defenses\.pixelate:DEFENSE and their_package\.pixels:DEFENSE"):
+        registry.names("defense")
+    assert "unet" in registry.names("attack")
+
+
+def test_a_third_party_entry_point_is_listed_and_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = EntryPoint("theirs", "package_that_is_not_there:DEFENSE", "ppfr_bench.defenses")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs] if group == theirs.group else [])
+    assert {"theirs", "pixelate"} <= set(registry.names("defense"))
+    assert registry.load("defense", "pixelate").version
+    with pytest.raises(UserError, match="defense 'theirs' .*ModuleNotFoundError: No module named 'package_that"):
+        registry.load("defense", "theirs")
+
+
+def test_a_file_added_by_path_is_a_plugin_like_any_other(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "my_defense", DEFENSE)
+    assert registry.add_plugin(path) == ("defense", "my_defense")
+    assert registry.add_plugin(path) == ("defense", "my_defense"), "adding it again changes nothing"
+    assert "my_defense" in registry.names("defense")
+    defense = registry.build("defense", "my_defense", {"strength": 0.25})
+    out = defense.protect(torch.ones(1, 3, 4, 4), torch.Generator())
+    np.testing.assert_allclose(out.numpy(), 0.25)
+    with pytest.raises(UserError, match="unknown key 'strenth'. Did you mean 'strength'"):
+        registry.build("defense", "my_defense", {"strenth": 0.25})
+
+
+def test_a_plugin_pickles_to_a_worker_that_added_it(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "my_defense", DEFENSE)
+    registry.add_plugin(path)
+    sent = tmp_path / "defense.pickle"
+    sent.write_bytes(pickle.dumps(registry.build("defense", "my_defense", {"strength": 0.125})))
+    code = (
+        "import pickle, sys, pathlib; from ppfr_bench import registry; registry.add_plugin(pathlib.Path(sys.argv[1]));"
+        "got = pickle.loads(pathlib.Path(sys.argv[2]).read_bytes());"
+        "print(type(got).__module__, got.config.strength)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path, sent], capture_output=True, text=True)
+    assert done.stdout.strip() == "ppfr_bench.plugins.my_defense 0.125", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("pixelate", DEFENSE, "defense 'pixelate' exists already .*ppfr_bench.defenses.pixelate"),
+        ("My-Defense", DEFENSE, "lower-case letters.*My-Defense.py"),
+        ("mine", "import not_installed_here\n" + DEFENSE, "mine.py cannot be imported: ModuleNotFoundError"),
+        ("mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),
+        ("mine", "x = 1\n", "must end in DEFENSE = <class> or ATTACK = <class>"),
+        ("mine", DEFENSE + "ATTACK = Mine\n", "must end in DEFENSE"),
+        ("mine", "DEFENSE = 3\n", "subclass of ppfr_bench.api.Defense, got 3"),
+        ("mine", DEFENSE.replace("DEFENSE = Mine", "ATTACK = Mine"), "subclass of ppfr_bench.api.Attack"),
+        ("mine", DEFENSE.replace("version = 1", ""), "expected `version = 1`"),
+        ("mine", DEFENSE.replace("version = 1", "version = '1'"), "expected `version = 1`"),
+        ("mine", DEFENSE.replace("card = DefenseCard", "card = dict"), "expected `card = DefenseCard"),
+        ("mine", DEFENSE.replace("def protect", "def hide"), "does not define protect"),
+        ("mine", DEFENSE.replace("Config = MyConfig", "Config = dict"), "Config to be a subclass"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_refused(tmp_path: Path, name: str, code: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        registry.add_plugin(plugin(tmp_path, name, code))
+    assert "mine" not in registry.names("defense") + registry.names("attack")
+
+
+def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a Python file, got .*missing.py"):
+        registry.add_plugin(tmp_path / "missing.py")
+    registry.add_plugin(plugin(tmp_path / "a", "mine", DEFENSE))
+    with pytest.raises(UserError, match="two plug-ins would be named 'mine': .*a/mine.py and .*b/mine.py"):
+        registry.add_plugin(plugin(tmp_path / "b", "mine", DEFENSE))
+
+
+def test_doctests_of_plugins_hold() -> None:
+    import doctest
+    from importlib import import_module
+
+    for kind in ("defense", "attack"):
+        for name in registry.names(kind):  # type: ignore[arg-type]
+            module = import_module(registry.source(kind, name).partition(":")[0])  # type: ignore[arg-type]
+            assert doctest.testmod(module).failed == 0, name
