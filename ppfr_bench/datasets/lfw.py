@@ -10,18 +10,24 @@ import numpy as np
 from pydantic import Field
 
 from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces
-from ppfr_bench.datasets._files import Photos, inside, root_of, thin, to_pairs
+from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, thin, to_pairs
+from ppfr_bench.datasets.faces import FileFaces, subset
 from ppfr_bench.datasets.pairs import gallery_and_targets
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.errors import UserError
 
 FIRST_MEASURED_FOLD = 5  # from 0: folds 6-10
+CFP_IDENTITIES = 100_000  # CFP's people are numbered from here on, LFW's from 0
 
 
 class LfwConfig(Config):
-    """``pairs_per_fold``: at most so many of the 600; ``attacker``: at most so many of the attacker's photos."""
+    """``pairs_per_fold``: at most so many of the 600; ``attacker``: at most so many of the attacker's photos.
+
+    ``cfp_root``: CFP's folder, whose people then are the attacker's too, without the 176 who are in both.
+    """
 
     root: str | None = None
+    cfp_root: str | None = None
     pairs_per_fold: int | None = Field(None, ge=2)
     attacker: int | None = Field(None, ge=2)
     gallery: int = Field(1000, ge=2)
@@ -31,8 +37,9 @@ class LfwConfig(Config):
 class Lfw(FaceDataset):
     """``pairs.txt`` and ``images/NAME/NAME_0001.jpg``, aligned to the ArcFace template.
 
-    The folds of the protocol share no person. The defender's training identities are the synthetic ones: no real
-    person is left over for it. The canary is the standard protocol, all 6,000 pairs.
+    The folds of the protocol share no person. With ``cfp_root`` the attacker has CFP's people too. The defender's
+    training identities are the synthetic ones: no real person is left over for it. The canary is the standard
+    protocol, all 6,000 pairs.
     """
 
     version = 1
@@ -53,7 +60,10 @@ class Lfw(FaceDataset):
         measured = [row for row in rows if row[3] >= FIRST_MEASURED_FOLD]
         training = {name for row in rows if row[3] < FIRST_MEASURED_FOLD for name in row[:2]}
         chosen = thin(measured, config.pairs_per_fold)
-        self.attacker = photos.faces(sorted(training)[: config.attacker])
+        attacker, more = photos.faces(training), ""
+        if config.cfp_root is not None:
+            attacker, more = _with_cfp(attacker, Path(config.cfp_root))
+        self.attacker = subset(attacker, range(len(attacker))[: config.attacker])
         everyone = photos.faces({name for row in measured for name in row[:2]})
         self.evaluation = everyone
         if config.pairs_per_fold is not None:  # a photo of the pairs, or of the gallery and targets below
@@ -66,13 +76,31 @@ class Lfw(FaceDataset):
             raise UserError(
                 f"pairs.txt: {len(both)} people are in folds 1-5 and in 6-10", "Use the official pairs.txt."
             )
-        settings = config.model_dump_json(exclude={"root"})
-        text = f"{self.version} {settings} {photos.digest()} {(root / 'pairs.txt').read_text(encoding='utf-8')}"
+        settings = config.model_dump_json(exclude={"root", "cfp_root"})
+        text = f"{self.version} {settings} {photos.digest()} {(root / 'pairs.txt').read_text(encoding='utf-8')}{more}"
         self.revision = f"lfw-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @cached_property
     def defender(self) -> Faces:  # type: ignore[override]
         return Synthetic(SyntheticConfig()).defender
+
+
+def _with_cfp(attacker: FileFaces, root: Path) -> tuple[FileFaces, str]:
+    """The attacker's photos, then those of CFP, and a digest of the latter.
+
+    Raises:
+        UserError: no CFP there, or no list of the people to leave out.
+    """
+    overlap = root / "lfw_name_overlap.txt"
+    if not overlap.is_file():
+        raise UserError(f"no lfw_name_overlap.txt in {root}", "Lines are CFP-ID<tab>CFP name<tab>LFW name.")
+    both = {line.split("\t")[0].strip() for line in overlap.read_text(encoding="utf-8").splitlines()}
+    found = find_photos(root, "images/*/*")
+    photos = Photos(root, {name: person for name, person in found.items() if person not in both})
+    extra = photos.faces()
+    identities = np.concatenate([attacker.identities, extra.identities + CFP_IDENTITIES])
+    names = [*attacker.names, *(f"cfp/{name}" for name in extra.names)]
+    return FileFaces([*attacker.paths, *extra.paths], identities, names), photos.digest()
 
 
 def _smaller(photos: Photos, everyone: Faces, chosen: list[tuple[str, str, bool, int]], config: LfwConfig) -> Faces:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
 from ppfr_bench.api import IntArray, Pairs
+
+_ENUMERATED = 4_000_000  # pairs of photos listed at a time; beyond, they are drawn
 
 
 def generate_pairs(identities: IntArray, folds: int, seed: int, genuine_per_identity: int = 10) -> Pairs:
@@ -19,23 +22,43 @@ def generate_pairs(identities: IntArray, folds: int, seed: int, genuine_per_iden
     """
     random = np.random.default_rng(seed)
     people = random.permutation(np.unique(identities))
+    order = np.argsort(identities, kind="stable")
+    grouped = identities[order]
     rows: list[tuple[int, int, bool, int]] = []
     for fold, members in enumerate(np.array_split(people, folds)):
-        photos = {int(person): np.flatnonzero(identities == person) for person in members}
+        starts, stops = (np.searchsorted(grouped, members, side=side) for side in ("left", "right"))
+        photos = [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
         genuine = []
-        for person in photos.values():
+        for person in photos:
             own = list(combinations(person.tolist(), 2))
             chosen = random.permutation(len(own))[:genuine_per_identity]
             genuine += [own[i] for i in np.sort(chosen)]
-        everyone = np.concatenate(list(photos.values()))
-        left, right = np.triu_indices(len(everyone), 1)
-        left, right = everyone[left], everyone[right]
-        different = np.flatnonzero(identities[left] != identities[right])
-        chosen = np.sort(random.permutation(different)[: len(genuine)])
+        everyone = np.concatenate(photos) if photos else np.empty(0, np.int64)
         rows += [(int(a), int(b), True, fold) for a, b in genuine]
-        rows += [(int(left[i]), int(right[i]), False, fold) for i in chosen]
+        rows += [(a, b, False, fold) for a, b in _impostors(everyone, identities, len(genuine), random)]
     columns = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return Pairs(columns[:, 0], columns[:, 1], columns[:, 2].astype(bool), columns[:, 3])
+
+
+def _impostors(
+    photos: IntArray, identities: IntArray, count: int, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """``count`` distinct pairs of different people among ``photos``, or all there are if they are fewer."""
+    if comb(len(photos), 2) <= _ENUMERATED:
+        left, right = np.triu_indices(len(photos), 1)
+        left, right = photos[left], photos[right]
+        different = np.flatnonzero(identities[left] != identities[right])
+        chosen = np.sort(random.permutation(different)[:count])
+        return [(int(left[i]), int(right[i])) for i in chosen]
+    # That many photos: drawn until there are enough, unless one person has nearly all of them.
+    found: dict[tuple[int, int], None] = {}
+    for _ in range(100):
+        for a, b in np.sort(random.integers(len(photos), size=(2 * count, 2)), axis=1).tolist():
+            if identities[photos[a]] != identities[photos[b]] and len(found) < count:
+                found[int(photos[a]), int(photos[b])] = None
+        if len(found) == count:
+            break
+    return list(found)
 
 
 def gallery_and_targets(identities: IntArray, gallery: int, targets: int) -> tuple[IntArray, IntArray]:

@@ -54,7 +54,7 @@ def test_listing_imports_no_plugin_and_no_torch() -> None:
         "import sys; from ppfr_bench import registry; print(registry.names('defense'), registry.names('attack'), "
         "registry.source('defense', 'pixelate'));"
         "loaded = [m for m in sys.modules if m == 'torch' or m.startswith(('ppfr_bench.attacks.', "
-        "'ppfr_bench.defenses.'))]; sys.exit(', '.join(loaded))"
+        "'ppfr_bench.defenses.'))]; sys.exit(', '.join(loaded) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_listing_imports_no_plugin_and_no_torch() -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown defense 'gausian_blur'\nDid you mean 'gaussian_blur'\?"):
         registry.load("defense", "gausian_blur")
-    with pytest.raises(UserError, match="unknown attack 'zzz'\nKnown: .*linkage.*unet"):
+    with pytest.raises(UserError, match=r"unknown attack 'zzz'\nKnown: .*linkage.*unet"):
         registry.load("attack", "zzz")
 
 
@@ -97,7 +97,7 @@ def test_a_third_party_entry_point_is_listed_and_fails_alone(monkeypatch: pytest
     monkeypatch.setattr(registry, "entry_points", lambda group: [theirs] if group == theirs.group else [])
     assert {"theirs", "pixelate"} <= set(registry.names("defense"))
     assert registry.load("defense", "pixelate").version
-    with pytest.raises(UserError, match="defense 'theirs' .*ModuleNotFoundError: No module named 'package_that"):
+    with pytest.raises(UserError, match=r"defense 'theirs' .*ModuleNotFoundError: No module named 'package_that"):
         registry.load("defense", "theirs")
 
 
@@ -109,7 +109,7 @@ def test_a_file_added_by_path_is_a_plugin_like_any_other(tmp_path: Path) -> None
     defense = registry.build("defense", "my_defense", {"strength": 0.25})
     out = defense.protect(torch.ones(1, 3, 4, 4), torch.Generator())
     np.testing.assert_allclose(out.numpy(), 0.25)
-    with pytest.raises(UserError, match="unknown key 'strenth'. Did you mean 'strength'"):
+    with pytest.raises(UserError, match=r"unknown key 'strenth'\. Did you mean 'strength'"):
         registry.build("defense", "my_defense", {"strenth": 0.25})
 
 
@@ -152,10 +152,10 @@ def test_a_file_that_is_no_plugin_is_refused(tmp_path: Path, name: str, code: st
 
 
 def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected a Python file, got .*missing.py"):
+    with pytest.raises(UserError, match=r"expected a Python file, got .*missing.py"):
         registry.add_plugin(tmp_path / "missing.py")
     registry.add_plugin(plugin(tmp_path / "a", "mine", DEFENSE))
-    with pytest.raises(UserError, match="two plug-ins would be named 'mine': .*a/mine.py and .*b/mine.py"):
+    with pytest.raises(UserError, match=r"two plug-ins would be named 'mine': .*a/mine.py and .*b/mine.py"):
         registry.add_plugin(plugin(tmp_path / "b", "mine", DEFENSE))
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ppfr_bench.api import FaceDataset
-from ppfr_bench.datasets import load_dataset
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.datasets import load_dataset, synthetic
 from ppfr_bench.datasets.alignment import TEMPLATE, align, similarity
 from ppfr_bench.datasets.faces import read_image
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
@@ -70,6 +71,20 @@ def test_protocols(name: str, config: dict[str, Any], pairs: int, canary: int) -
     assert dataset.pairs.same.mean() == dataset.canary[1].same.mean() == 0.5
 
 
+def test_lfw_with_the_people_of_cfp() -> None:
+    config = {"root": str(shared("lfw")), "cfp_root": str(shared("cfp"))}
+    alone, joined = load_dataset("lfw", config | {"cfp_root": None}), load_dataset("lfw", config)
+    check_invariants(joined)
+    assert joined.attacker.names[: len(alone.attacker)] == alone.attacker.names
+    extra = list(joined.attacker.names[len(alone.attacker) :])
+    overlap = [line.split("\t") for line in (shared("cfp") / "lfw_name_overlap.txt").read_text().splitlines()]
+    people = {name.split("/")[2] for name in extra}
+    assert len(extra) == (500 - len(overlap)) * 14 and not people & {person for person, *_ in overlap}
+    assert len(set(joined.attacker.identities)) == len(set(alone.attacker.identities)) + len(people)
+    assert joined.revision != alone.revision
+    assert joined.attacker.load([len(joined.attacker) - 1]).shape == (1, 3, 112, 112)
+
+
 def test_folder_with_generated_pairs(tmp_path: Path) -> None:
     root = make_people(tmp_path / "a", 8)
     config = {"root": str(root), "folds": 2}
@@ -98,6 +113,8 @@ def test_folder_with_a_file_of_pairs(tmp_path: Path) -> None:
         ("person_00/0.png,person_00/9.png,1", "line 1 names person_00/9.png, and there is no such file"),
         ("person_00/0.png,../secret.png,1", "lies outside"),
         ("person_00/0.png,/etc/passwd,1", "lies outside"),
+        ("person_00/0.png,pairs.csv,0", "line 1: pairs.csv is no PERSON/photo"),
+        ("person_00/0.png,person_00/0.png,1", "paired with itself"),
         ("person_00/0.png,person_01/0.png", "expected left,right,same"),
         ("person_00/0.png,person_01/0.png,yes", "expected left,right,same"),
         ("person_00/0.png,person_01/0.png,1,0\nperson_00/0.png,person_00/1.png,0,1", "its folders disagree"),
@@ -111,6 +128,21 @@ def test_wrong_pairs_are_explained(line: str, says: str, tmp_path: Path) -> None
     (root / "pairs.csv").write_text(line)
     with pytest.raises(UserError, match=says):
         load_dataset("folder", {"root": str(root), "pairs": "pairs.csv"})
+
+
+def test_pairs_that_are_no_text(tmp_path: Path) -> None:
+    root = make_people(tmp_path, 4)
+    (root / "pairs.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"pairs\.csv is not text in UTF-8"):
+        load_dataset("folder", {"root": str(root), "pairs": "pairs.csv"})
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    root = make_people(tmp_path, 8)
+    (root / ".cache").mkdir()
+    (root / ".cache" / "0.png").write_bytes(b"no image")
+    dataset = load_dataset("folder", {"root": str(root), "folds": 2})
+    assert len(dataset.evaluation) + len(dataset.attacker) == 24
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -156,7 +188,9 @@ def test_images_of_another_kind(picture: Image.Image, says: str, tmp_path: Path)
         read_image(tmp_path / "face.png", "face.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 112 112\n", b"\x89PNG\r\n\x1a\nbroken"]
+)
 def test_files_that_are_no_images(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "face.png").write_bytes(content)
     with pytest.raises(UserError, match="is not an image that can be read"):
@@ -191,10 +225,35 @@ def test_generated_pairs_are_balanced_and_repeatable() -> None:
     assert np.array_equal(pairs.left, again.left) and pairs.same.mean() == 0.5 and len(pairs) == 2 * 30 * 6
 
 
+def test_pairs_of_very_many_photos_stay_distinct_and_balanced() -> None:
+    identities = np.repeat(np.arange(20), 400)  # 4,000 photos a fold: too many to list their pairs
+    pairs = generate_pairs(identities, 2, seed=5)
+    assert ((identities[pairs.left] == identities[pairs.right]) == pairs.same).all() and pairs.same.mean() == 0.5
+    assert len(set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))) == len(pairs) == 2 * 2 * 100
+    assert not set(identities[pairs.left[pairs.fold == 0]]) & set(identities[pairs.right[pairs.fold == 1]])
+
+
 def test_targets_are_spread_over_people_and_distractors_come_last() -> None:
     identities = np.array([0, 1, 1, 1, 2, 2, 3])
     gallery, targets = gallery_and_targets(identities, gallery=3, targets=2)
     assert identities[gallery].tolist() == [1, 2, 0] and sorted(identities[targets]) == [1, 2]
+
+
+@pytest.mark.assets
+def test_a_variation_that_no_identity_survives_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "assets").symlink_to(cache_dir() / "assets")
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(synthetic, "_HOPELESS", 32)
+    config = {"variation": 0.99, "evaluation_identities": 4, "evaluation_images": 8, "folds": 2}
+    with pytest.raises(UserError, match=r"only 0 of 32 candidates.*\n.*Lower the variation"):
+        _ = load_dataset("synthetic", config).evaluation
+
+
+@pytest.mark.assets
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", "/proc/nowhere")
+    with pytest.raises(UserError, match=r"cannot keep the synthetic data set under /proc/nowhere"):
+        _ = load_dataset("synthetic", {}).evaluation
 
 
 @pytest.mark.assets

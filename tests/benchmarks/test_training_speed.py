@@ -1,0 +1,73 @@
+"""What the U-Net attack's training step costs over a bare loop of the same network and batch."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ppfr_bench import registry, testing
+from ppfr_bench.api import AttackerView
+from ppfr_bench.datasets.faces import subset
+
+pytestmark = pytest.mark.slow
+STEPS, ROUNDS = 12, 5
+LIMIT = 1.15
+
+
+def test_training_step_against_a_bare_loop(benchmark: Any) -> None:
+    """Steps of both, turn by turn in one run, so that a busy machine slows them alike; the medians are compared."""
+    network_module = import_module("ppfr_bench.attacks._network")
+    unet = registry.load("attack", "unet")
+    config = unet.Config()
+    network = network_module.UNet(6, config.width).to(memory_format=torch.channels_last)
+    inputs = torch.rand(config.batch, 6, config.size, config.size).contiguous(memory_format=torch.channels_last)
+    targets = torch.rand(config.batch, 3, config.size, config.size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
+
+    def bare() -> None:
+        with network_module.mixed_precision():
+            predicted = network(inputs)
+        optimizer.zero_grad(set_to_none=True)
+        functional.l1_loss(predicted.float(), targets).backward()
+        optimizer.step()
+
+    faces = testing.example_faces()
+    people = subset(faces, np.tile(np.arange(len(faces)), 16))
+    view = AttackerView("aware", people, 255 - faces.load([0])[None], 255 - people.load(range(len(people))))
+    bare_times: list[float] = []
+    real_times: list[float] = []
+    loop = network_module.train
+
+    def alternating(network: Any, batches: Any, steps: int, rate: float, loss: Any, after_step: Any) -> None:
+        """The attack's own loop, timed from the end of one bare step to the end of its own."""
+        bare()
+        started = time.perf_counter()
+
+        def after(step: int) -> None:
+            nonlocal started
+            after_step(step)
+            real_times.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            bare()
+            bare_times.append(time.perf_counter() - started)
+            started = time.perf_counter()
+
+        loop(network, batches, steps, rate, loss, after)
+
+    unet_module = import_module(unet.__module__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unet_module, "train", alternating)
+        attack = unet(unet.Config(steps=STEPS))
+        benchmark.pedantic(attack.fit, args=(view, torch.Generator().manual_seed(0)), rounds=ROUNDS)
+    # The first step of each round sets kernels up; the validations are part of the attack, not of a step.
+    real, plain = (np.array(times).reshape(ROUNDS, STEPS)[:, 1:] for times in (real_times, bare_times))
+    ratio = float(np.median(real) / np.median(plain))
+    benchmark.extra_info |= {"step_seconds": float(np.median(real)), "bare_seconds": float(np.median(plain))}
+    benchmark.extra_info["ratio"] = ratio
+    assert ratio <= LIMIT, f"a training step takes {ratio:.2f} times the bare one"
