@@ -7,7 +7,6 @@ and nothing from a package is ever executed.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import pickle
 import re
@@ -29,7 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 
-logging.getLogger("pooch").setLevel(logging.WARNING)
+pooch.get_logger().setLevel("WARNING")  # its line would break the progress bar; the meter says the same
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ FACES = testing.example_faces()
 MINE = subset(FACES, np.flatnonzero(FACES.identities < 2))
 TARGETS = FACES.load(np.flatnonzero(FACES.identities >= 2))
 GALLERY = TARGETS[::4]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small only wait for each other on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class TinyEmbedder:
@@ -154,18 +164,19 @@ def test_known_weak_defenses_are_undone(name: str, defense: str, crowd: tuple[Fa
     assert mean_error(rebuilt, targets) < 0.15 * blind_error(crowd)
 
 
-def test_unet_starts_at_the_ridge_answer_and_improves(crowd: tuple[Faces, ByteArray]) -> None:
-    """On a curve of the brightness, which no linear map undoes."""
-    mine, targets = crowd
-    bent, bent_targets = (to_bytes((2 * to_float(images) - 1).abs()) for images in (all_of(mine), targets))
-    attack = registry.build("attack", "unet", LIGHT["unet"] | {"steps": 60})
+def test_unet_starts_at_the_ridge_answer_and_improves() -> None:
+    """On a curve of the brightness, over pictures too varied for a linear map to know them by heart."""
+    pictures = to_bytes(functional.interpolate(torch.rand(240, 3, 14, 14, generator=seeded(2)), size=112))
+    mine, targets = ArrayFaces(pictures[:220], np.arange(220), [str(i) for i in range(220)]), pictures[220:]
+    bent, bent_targets = (to_bytes(to_float(images) ** 4) for images in (pictures[:220], targets))
     view = AttackerView("aware", auxiliary=mine, targets=bent_targets[None], auxiliary_protected=bent)
+    attack = registry.build("attack", "unet", LIGHT["unet"] | {"steps": 120})
     improved = mean_error(answer(attack, view), targets)
     ridge = registry.build("attack", "ridge", {"size": LIGHT["unet"]["size"]})
     curve = attack.log["validation"]
-    assert curve[0][0] == 0 and curve[-1][0] == 60 == attack.log["steps"]
-    assert curve[-1][1] < 0.9 * curve[0][1]
-    assert improved < 0.9 * mean_error(answer(ridge, view), targets)
+    assert curve[0][0] == 0 and curve[-1][0] == 120 == attack.log["steps"]
+    assert curve[-1][1] < 0.8 * curve[0][1]
+    assert improved < 0.8 * mean_error(answer(ridge, view), targets)
     assert isinstance(attack.log["converged"], bool)
 
 

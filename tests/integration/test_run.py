@@ -22,7 +22,7 @@ SAYS = {
     "range": "range|\\[0, 1\\]",
     "raises": "no face found",
     "dies": "worker died",
-    "hangs": "timeout: more than 10 s", "leaks": "lets clear images out|clear_image",
+    "hangs": "timeout: more than 20 s", "leaks": "lets clear images out|clear_image",
 }  # fmt: skip
 BROKEN = {
     "nan": "return images / 0 * 0",
@@ -141,7 +141,7 @@ def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environm
     )
     results = tmp_path / "results"
     ppfr_bench("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
-               "--set", f"protocol.timeout={10 if how == 'hangs' else 300}", "--results", results,
+               "--set", f"protocol.timeout={20 if how == 'hangs' else 300}", "--results", results,
                env=command_environment, code=1)  # fmt: skip
     mine = [record for record in records(results) if record["defense"]["label"] == f"broken_{how}"]
     assert mine and {record["status"] for record in mine} == {"failed"}
