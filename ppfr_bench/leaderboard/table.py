@@ -279,7 +279,7 @@ def _retention(records: Sequence[Record], utilities: Sequence[Utility]) -> tuple
     reason = "" if unseen else "on the surrogate: no recognizer is unseen"
     if len(chosen) < len(unseen):
         reason = f"over {len(chosen)} of {len(unseen)} unseen recognizers"
-    return Figure(value, _interval(replicates), n, reason, path), replicates
+    return Figure(value, _interval(replicates, value), n, reason, path), replicates
 
 
 def _privacy(measures: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:
@@ -304,7 +304,7 @@ def _privacy(measures: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Re
         # A leakage without replicates stands in each at its point value: left out, it would look like privacy.
         columns = [c.replicates if len(c.replicates) == length else (c.value,) * length for c in candidates]
         replicates = 1 - np.max(np.asarray(columns, dtype=np.float64), axis=0)
-    figure = Figure(1 - worst.value, _interval(replicates), worst.n, path=worst.path)
+    figure = Figure(1 - worst.value, _interval(replicates, 1 - worst.value), worst.n, path=worst.path)
     return Privacy(figure, worst.attack, worst.measure, worst.recognizer), replicates
 
 
@@ -329,7 +329,7 @@ def _score(
     if kept is None or hidden is None or len(kept) != len(hidden):
         return Figure(value, n=min(retention.n, appearance.n)), ()
     replicates = harmonic_mean(np.clip(kept, 0, 1), hidden)
-    figure = Figure(value, _interval(replicates), min(retention.n, appearance.n))
+    figure = Figure(value, _interval(replicates, value), min(retention.n, appearance.n))
     return figure, tuple(float(one) for one in replicates)
 
 
@@ -352,8 +352,14 @@ def _reconstruction(good: Sequence[tuple[Cell, Record]]) -> Reconstruction | Non
     return Reconstruction(cell.attack, scale("lpips"), scale("ssim"), samples)
 
 
-def _interval(replicates: Array | None) -> Interval | None:
-    return None if replicates is None else percentile_interval(replicates)
+def _interval(replicates: Array | None, value: float) -> Interval | None:
+    """The percentile interval, widened to hold the value.
+
+    A maximum over noisy leakages is larger in most replicates than in the sample: where it is near nothing, the
+    interval would else lie wholly beside it. Its private end is then the value itself.
+    """
+    found = None if replicates is None else percentile_interval(replicates)
+    return found and (min(found[0], value), max(found[1], value))
 
 
 # Ranks -------------------------------------------------------------------------------------------------------------

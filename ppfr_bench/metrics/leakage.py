@@ -22,7 +22,7 @@ _SOURCE = "ppfr-bench, docs/metrics.md"
 def _info(name: str, low: float | None, high: float | None, description: str) -> MetricInfo:
     direction: Literal["higher_is_better", "lower_is_better"]
     direction = "lower_is_better" if name == "leakage" else "higher_is_better"
-    return MetricInfo(name, 1, (low, high), direction, "share", _SOURCE, description)
+    return MetricInfo(name, 2, (low, high), direction, "share", _SOURCE, description)
 
 
 INFOS: tuple[MetricInfo, ...] = (
@@ -60,7 +60,7 @@ def leakage(
 
     Args:
         attack: the measure on what the attack made of protected images.
-        blind: the same measure on an answer given without looking (mean face, chance).
+        blind: the same measure on an answer given without looking (the best of a few mean faces, chance).
         ceiling: the same measure on what the same attack makes of clear images.
         lower_is_more_alike: the measure is a distance (LPIPS), and is turned.
 

@@ -61,7 +61,7 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
         identities = dataset.evaluation.identities[dataset.targets]
         if card.measures == "appearance":
             likeness = _arrays(lab.likeness(stage.key, stage["answer"]))
-            blind = _arrays(lab.likeness("mean face", lab.mean_face()))
+            blind = lab.blind_likeness()
             best = _arrays(lab.likeness(ceiling.key, ceiling["answer"]))
             metrics = score.appearance(likeness, blind, best, identities, bootstrap)
             if card.learned and _below_blind(metrics):
@@ -137,7 +137,7 @@ def _arrays(likeness: Any) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _below_blind(metrics: dict[str, MetricValue]) -> bool:
-    """The attack is worse than the mean face on every measure, beyond its interval: it is broken or under-trained."""
+    """The attack is worse than answering blindly on every measure, beyond its interval: broken or under-trained."""
 
     def worse(name: str) -> bool:
         here, blind = metrics[name], metrics[f"{name}_blind"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as CellTimeout
@@ -63,6 +65,8 @@ def execute(
     if not todo:
         return outcome
     limit = plan.protocol.timeout
+    for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(plan.protocol.threads))
     context = multiprocessing.get_context("spawn")
     with ProcessPool(max_workers=workers, context=context, initializer=_start_worker, initargs=(plan,)) as pool:
         try:
@@ -103,11 +107,18 @@ def _retire(store: ResultStore, record: Record, path: Path) -> None:
 
 def _start_worker(plan: Plan) -> None:
     global _lab
-    os.environ.setdefault("OMP_NUM_THREADS", str(plan.protocol.threads))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(plan.protocol.threads)
     for path in plan.plugins:
         registry.add_plugin(path)
     _lab = Lab(plan, open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a killed run leaves nobody working."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _work(cell: Cell) -> tuple[Record, bytes | None]:

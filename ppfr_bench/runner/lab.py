@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
 
 from ppfr_bench import conformance, registry
 from ppfr_bench.api import SIZE, Attack, AttackerView, Defense, FaceDataset, Faces, to_bytes, to_float
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 Split = Literal["evaluation", "attacker", "targets"]
 Images = npt.NDArray[np.uint8]
 CALIBRATION_IDENTITIES = 100
+BLIND_SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean face
 
 
 class Rejected(UserError):
@@ -261,16 +263,33 @@ class Lab:
         if not np.isfinite(answer).all():
             raise UserError(f"attack {component.label}: answered NaN or infinite similarities")
 
-    def mean_face(self) -> Images:
-        """The mean of the attacker's own images, uint8 (1, 3, 112, 112): what answering blindly looks like."""
+    def blind_answers(self) -> Images:
+        """The mean of the attacker's own images, sharp and softened, uint8 (k, 3, 112, 112): answers without looking.
+
+        Softened ones as well, as some measures prefer them: a rebuilding that is only as smooth has learnt nothing.
+        """
 
         def compute(writer: StageWriter) -> None:
             faces, total = self.dataset.attacker, np.zeros((3, SIZE, SIZE))
             for batch in faces.batches(self.plan.protocol.batch):
                 total += batch.sum(axis=0, dtype=np.float64)
-            writer.save("mean", (total / len(faces)).round().astype(np.uint8)[None])
+            soft = [gaussian_filter(total / len(faces), (0, sigma, sigma)) for sigma in BLIND_SIGMAS]
+            writer.save("answers", np.stack(soft).round().astype(np.uint8))
 
-        return self.cache.get("mean_face", {"dataset": self.plan.dataset_revision}, compute)["mean"]
+        spec = {"dataset": self.plan.dataset_revision, "sigmas": BLIND_SIGMAS}
+        return self.cache.get("blind", spec, compute)["answers"]
+
+    def blind_likeness(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Every image metric (n targets,) of the blind answer that does best on it."""
+        stages = [
+            self.likeness(f"blind, sigma {sigma}", answer[None])
+            for sigma, answer in zip(BLIND_SIGMAS, self.blind_answers(), strict=True)
+        ]
+        best = {}
+        for name in image_metric_names():
+            sign = -1 if METRICS[name].direction == "lower_is_better" else 1
+            best[name] = max((np.asarray(stage[name]) for stage in stages), key=lambda values: sign * values.mean())
+        return best
 
     def likeness(self, of: str, answer: Images) -> Stage:
         """Every image metric of an answer against the originals, an array (n targets,) each.

@@ -118,7 +118,7 @@ def appearance(
     identities: Array,
     bootstrap: Bootstrap,
 ) -> dict[str, MetricValue]:
-    """Likeness of reconstructions to the originals, between the mean face and the same attack without a defense."""
+    """Likeness of reconstructions to the originals, between the best blind answer and the undefended attack."""
     weights, n = bootstrap.items(identities), len(identities)
     out = {}
     for name in image_metric_names():
@@ -184,5 +184,8 @@ def _accuracy_replicates(correct: Array, pairs: Pairs, weights: Array) -> Array:
 
 
 def _digits(value: float, digits: int = 6) -> float:
-    """Rounded to significant digits: sums may differ in the last bits between processors, records should not."""
-    return float(f"{value:.{digits}g}")
+    """Rounded to significant digits: sums may differ in the last bits between runs, records should not.
+
+    By way of twelve digits: 5/128 and its neighbours in the last bit would else fall on either side of a half.
+    """
+    return float(f"{float(f'{value:.12g}'):.{digits}g}")
