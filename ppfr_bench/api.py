@@ -8,8 +8,8 @@ All randomness comes from the ``torch.Generator`` that is passed in.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -20,12 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from ppfr_bench.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
 __all__ = [
     "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "FaceDataset", "Faces", "Knowledge", "Oracle", "Pairs", "Randomness", "Recognizer", "RecognizerCard",
-    "Unavailable", "UserError", "per_image_generators", "to_bytes", "to_float",
+    "FaceDataset", "Faces", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs", "Randomness", "Recognizer",
+    "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -35,6 +35,7 @@ ByteArray = npt.NDArray[np.uint8]
 
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
+Measures = Literal["appearance", "identity", "unlinkability"]
 Track = Literal["recognition", "representation", "template", "cloak", "robustness"]
 
 
@@ -72,9 +73,12 @@ class AttackCard(Card):
     """Card of an attack. ``measures`` says which privacy it sets; ``knowledge`` which view it is given."""
 
     family: str
-    measures: Literal["appearance", "identity"]
+    measures: Measures
     knowledge: Knowledge
     learned: bool = False
+    builds_on: tuple[str, ...] = ()  # attacks that a stronger one, as this is, should never fall behind
+    needs_surrogate: bool = False  # a recognizer with gradients
+    needs_protected_gallery: bool = False  # what an attacker with a clear gallery and the oracle, or a second leak, has
     needs_gallery: bool = False  # a clear gallery of the target identities
     needs_recognizer: bool = False  # one cell a recognizer
 
@@ -246,6 +250,28 @@ class Embedder(Protocol):
     def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray: ...
 
 
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Workbench(Protocol):
+    """Keeps what several attacks of one attacker begin with, so that it is computed once."""
+
+    def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[Generator], Arrays]) -> Arrays:
+        """``compute``'s arrays, from an earlier attack if one asked for the same name and spec.
+
+        ``compute`` may depend on the view, the spec and the generator it is given, and on nothing else.
+        """
+        ...
+
+
+class LoneWorkbench:
+    """Keeps nothing: for an attack on its own."""
+
+    def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[Generator], Arrays]) -> Arrays:
+        """``compute``'s arrays."""
+        return compute(torch.Generator().manual_seed(0))
+
+
 @dataclass(frozen=True)
 class AttackerView:
     """Everything an attacker sees, and nothing else: no field can hold a target's original.
@@ -260,6 +286,9 @@ class AttackerView:
         recognizer: an off-the-shelf recognizer, where the attack needs one.
         defense: the defense itself, for an ``informed`` attacker.
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
+        protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
+        surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
+        workbench: where attacks share what they begin with.
     """
 
     knowledge: Knowledge
@@ -271,13 +300,17 @@ class AttackerView:
     recognizer: Embedder | None = None
     defense: Defense | None = None
     reconstructions: dict[str, ByteArray] | None = None
+    protected_gallery: ByteArray | None = None
+    surrogate: nn.Module | None = None
+    workbench: Workbench = field(default_factory=LoneWorkbench)
 
 
 class Attack(ABC):
     """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
 
-    An *appearance* attack returns reconstructions uint8 (n_targets, 3, 112, 112); an *identity* attack returns
-    similarities float64 (n_targets, n_gallery), larger is more alike. The scorer alone holds originals and names.
+    An *appearance* attack returns reconstructions uint8 (n_targets, 3, 112, 112); an *identity*
+    or *unlinkability* attack returns similarities float64 (n_targets, n_gallery), larger is more alike. The scorer
+    alone holds originals and names.
     """
 
     version: ClassVar[int]
@@ -287,6 +320,11 @@ class Attack(ABC):
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
         self.log: dict[str, Any] = {}  # training images, steps, validation curve: goes into the record
+
+    @property
+    def shots(self) -> int:
+        """Independently protected versions of each target that it wants; it is given fewer where all are alike."""
+        return 1
 
     @property
     def sources(self) -> tuple[str, ...]:

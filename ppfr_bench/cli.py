@@ -118,6 +118,7 @@ def run(
     """Run a suite: every defense against every attack. The same command again does only what is missing."""
     from ppfr_bench.results import ResultStore
     from ppfr_bench.runner.execute import describe, execute, missing
+    from ppfr_bench.runner.lab import Lab
     from ppfr_bench.runner.plan import make_plan, open_dataset
     from ppfr_bench.suites import Entry, load_suite
 
@@ -141,7 +142,8 @@ def run(
             if name not in names(What.recognizers):
                 raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, names(What.recognizers)))
         loaded = loaded.model_copy(update={"recognizers": tuple(recognizer)})
-    plan = make_plan(loaded, open_dataset(loaded.dataset), plugins)
+    opened = open_dataset(loaded.dataset)
+    plan = make_plan(loaded, opened, plugins)
     store = ResultStore(results)
     todo = missing(plan, store, rerun.value if rerun else None)
     if dry_run:
@@ -149,6 +151,8 @@ def run(
         return
     _check_writable(results)
     start = time.monotonic()
+    if todo:
+        Lab(plan, opened).audit()
     with _Progress(len(todo), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, workers=workers, rerun=rerun.value if rerun else None, report=progress)
     if todo:

@@ -1,10 +1,11 @@
-"""What a defense must keep to before it is attacked, and whether a clear image gets out of it."""
+"""What a defense must keep to before it is attacked, what is odd about it, and whether a clear image gets out of it."""
 
 from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_bytes, to_float
 
-__all__ = ["Finding", "check_defense", "leaked_images"]
+__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
 
 _RANGE_SLACK = 1e-4  # float rounding; gone once the image is 8 bits
 _STRAY_SHARE = 1e-3  # of bytes that may move by one level with the batch size: sums in another order, then rounded
@@ -24,6 +25,10 @@ _TEXTURED = 8.0  # levels, standard deviation of the luma over a window: skin wi
 _WINDOW = 5  # pixels
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _LEAST_TEXTURE = 0.02  # of the pixels; below, there is nothing to recognize
+_DRAWS = 16  # of one image; a defense with 16 outcomes in all repeats one of them with near certainty
+_FAR = 4  # a pixel is far from another beyond a quarter of the image's larger side
+_SPREAD = 0.01  # of the far pixels, moved by more than _TOUCHED levels: no filter carries one level that far
+_SEEDED = 0.25  # of the images: a decision taken on the whole image may tip on one pixel now and then
 _CHANCE = 0.15  # of the textured pixels, beyond what the card allows
 
 
@@ -61,25 +66,83 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
         seed: any int.
     """
     findings: list[Finding] = []
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
     fingerprint = _global_fingerprint()
     try:
-        released = _protect(defense, images, names, seed)
-        if _global_fingerprint() != fingerprint:
-            findings.append(Finding("global_random", "uses global randomness, expected only the generator passed in"))
-        again = _protect(defense, images, names, seed)
-        if differing := _differing(released, again, names):
-            findings.append(Finding("not_reproducible", "two runs with one seed differ" + _on(differing), differing))
-        else:  # without reproducibility, the next two would only repeat it
-            findings += _check_batches(defense, images, names, seed, released)
-            findings += _check_randomness(defense, images, names, seed, released)
+        with _global_randomness_kept():
+            released = _protect(defense, images, names, seed)
+            if _global_fingerprint() != fingerprint:
+                message = "uses global randomness, expected only the generator passed in"
+                findings.append(Finding("global_random", message))
+            again = _protect(defense, images, names, seed)
+            if differing := _differing(released, again, names):
+                message = "two runs with one seed differ" + _on(differing)
+                findings.append(Finding("not_reproducible", message, differing))
+            else:  # without reproducibility, the next two would only repeat it
+                findings += _check_batches(defense, images, names, seed, released)
+                findings += _check_randomness(defense, images, names, seed, released)
     except _BreachError as breach:
         findings.append(breach.finding)
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
     return findings
+
+
+def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[str, ...]:
+    """What is odd about the randomness of a defense that ``check_defense`` has passed; no reason to reject it.
+
+    - ``low_entropy_draws``: claims to be random, and of 16 draws of the first image two or more are equal. Whoever
+      has the method can try all outcomes.
+    - ``content_seeded``: noise that is a function of the image. Claimed ``deterministic``: one pixel moved by one level
+      in every channel moves more than 1% of the pixels a quarter of the image away by more than 2 levels, on a quarter
+      of the images or more; a filter or a map of the whole image does not. Claimed random: two copies of an image in
+      one batch come out equal, though another seed, or such a pixel, changes them. Several releases of one photo are
+      then one, but who guesses the photo can check the guess.
+
+    Args:
+        defense: fitted, if it learns.
+        images: uint8 (n, 3, h, w), n at least 1; 8 to 16 are enough.
+        seed: any int.
+
+    Raises:
+        UserError: the defense breaks the contract on these images.
+    """
+    names = [str(i) for i in range(len(images))]
+    flags = []
+    try:
+        with _global_randomness_kept():
+            if defense.randomness in ("per_call", "per_image_key"):
+                draws = _protect(defense, np.repeat(images[:1], _DRAWS, axis=0), names[:1] * _DRAWS, seed)
+                outcomes = len({draw.tobytes() for draw in draws})
+                if outcomes < _DRAWS:
+                    flags.append("low_entropy_draws")
+                first, second = np.split(_protect(defense, np.concatenate([images, images]), names * 2, seed), 2)
+                if outcomes == 1 and not _differing(first, second, names):  # not one of few keys twice, by chance
+                    other = _protect(defense, images, names, seed + 1)
+                    if _differing(first, other, names) or _spreads(defense, images, names, seed):
+                        flags.append("content_seeded")
+            elif defense.randomness == "deterministic" and _spreads(defense, images, names, seed):
+                flags.append("content_seeded")
+    except _BreachError as breach:
+        raise UserError(
+            f"The randomness of a defense that breaks the contract cannot be told: {breach.finding.message}.",
+            "Run check_defense first.",
+        ) from breach
+    return tuple(flags)
+
+
+def _spreads(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> bool:
+    """Whether one pixel, moved by one level, moves many far from it, on enough of the images."""
+    n, _, height, width = images.shape
+    places = np.random.RandomState(seed % 2**32)
+    rows, columns = places.randint(height, size=(n,)), places.randint(width, size=(n,))
+    moved, at = images.copy(), (np.arange(n), slice(None), rows, columns)
+    moved[at] = np.where(images[at] < 255, images[at] + 1, 254)
+    before, after = (_protect(defense, batch, names, seed) for batch in (images, moved))
+    distance = np.maximum(before, after) - np.minimum(before, after)
+    reach = max(height, width) // _FAR
+    away_rows = np.abs(np.arange(height)[None, :] - rows[:, None]) > reach
+    away_columns = np.abs(np.arange(width)[None, :] - columns[:, None]) > reach
+    far = away_rows[:, :, None] | away_columns[:, None, :]
+    share = ((distance.max(axis=1) > _TOUCHED) & far).sum(axis=(1, 2)) / np.maximum(far.sum(axis=(1, 2)), 1)
+    return bool((share > _SPREAD).mean() >= _SEEDED)
 
 
 def leaked_images(
@@ -198,6 +261,17 @@ def _check_randomness(
         message = f"declares randomness '{declared}', but one image twice in a batch comes out the same twice"
         return [Finding("randomness", message + _on(equal), equal)]
     return []
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
 
 
 def _global_fingerprint() -> tuple[bytes, bytes, object]:

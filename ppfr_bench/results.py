@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ppfr_bench.api import Config, Knowledge
+from ppfr_bench.api import Config, Knowledge, Measures
 from ppfr_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Record(Config):
     attack: Component | None = None
     recognizer: Component | None = None
     surrogate: bool = False  # the recognizer is the one learned defenses and attacks may train on
-    measures: Literal["appearance", "identity"] | None = None
+    measures: Measures | None = None
     knowledge: Knowledge | None = None
     seed: int
     status: Status

@@ -1,4 +1,4 @@
-"""Metrics: image similarity, verification, identification, leakage, and intervals over identities.
+"""Metrics: image similarity, verification, identification, unlinkability, leakage, and intervals over identities.
 
 Importing this package is cheap: torch, piq and lpips are imported when an image metric is first used.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from ppfr_bench.errors import UserError, did_you_mean
-from ppfr_bench.metrics import identification, leakage, verification
+from ppfr_bench.metrics import identification, leakage, unlinkability, verification
 from ppfr_bench.metrics.base import ImageMetric, MetricInfo, Score
 from ppfr_bench.metrics.lpips import Lpips
 from ppfr_bench.metrics.ms_ssim import MsSsim
@@ -25,6 +25,7 @@ METRICS: dict[str, MetricInfo] = {
         *(metric.info for metric in _IMAGE_METRICS.values()),
         *verification.INFOS,
         *identification.INFOS,
+        *unlinkability.INFOS,
         *leakage.INFOS,
     )
 }

@@ -44,7 +44,7 @@ class Lpips:
     def __init__(self) -> None:
         from ppfr_bench.assets import asset_path, load_numpy_pickle
 
-        self._network = _network(load_numpy_pickle(asset_path(ASSET)))
+        self.network = _network(load_numpy_pickle(asset_path(ASSET)))  # frozen; gradients reach the images
 
     def values(self, images: Tensor, references: Tensor) -> FloatArray:
         """float32 (n, 3, h, w) in [0, 1], at least 32 px a side, twice -> (n,), 0 for identical images.
@@ -57,7 +57,7 @@ class Lpips:
         if len(images) == 0:
             return np.empty(0)
         with torch.inference_mode():
-            network = self._network.to(images.device)
+            network = self.network.to(images.device)
             pair = (batch.to(memory_format=torch.channels_last).mul(2).sub(1) for batch in (images, references))
             distances = network(*pair).flatten()
         return np.asarray(distances.cpu().numpy(), dtype=np.float64)
@@ -86,4 +86,4 @@ def _network(weights: Any) -> Any:
             f"Asset '{ASSET}' does not hold the five AlexNet convolutions LPIPS needs ({error!r:.200}).",
             f"Fetch it anew: ppfr-bench assets fetch {ASSET}",
         ) from error
-    return network.eval().to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

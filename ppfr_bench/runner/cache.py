@@ -20,6 +20,8 @@ from filelock import FileLock
 from ppfr_bench.errors import UserError
 from ppfr_bench.results import canonical_json, digest
 
+_FORMAT = 2  # of what a stage notes; raised, older stages are computed anew
+
 
 class StageWriter:
     """Where a stage puts what it computes: arrays (streamed, if they are large) and a small ``meta``."""
@@ -61,14 +63,16 @@ class StageCache:
 
     root: Path
     used: dict[str, Stage] = field(default_factory=dict)
+    _inner: list[tuple[float, list[tuple[str, str]]]] = field(default_factory=list)  # of the stages being computed
 
     def get(self, kind: str, spec: dict[str, Any], compute: Callable[[StageWriter], None]) -> Stage:
         """The stage of a spec, computed now if it never was.
 
-        ``compute`` must have fetched the stages it builds on before, so that the seconds noted are its own.
+        Stages that ``compute`` asks for are noted with it, and their seconds are not counted as its own.
         """
-        key = digest({"stage": kind, **spec})
-        folder = self.root / kind / key[:2] / key
+        key = digest({"stage": kind, "format": _FORMAT, **spec})
+        folder = self._folder(kind, key)
+        start = time.perf_counter()
         try:
             if not (folder / "meta.json").is_file():
                 folder.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,21 @@ class StageCache:
                 f"cannot keep the stage '{kind}' under {self.root}: {error.strerror or error}",
                 "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
             ) from error
+        if self._inner:
+            seconds, stages = self._inner[-1]
+            self._inner[-1] = (seconds + time.perf_counter() - start, [*stages, (kind, key)])
+        return self._use(kind, key)
+
+    def _folder(self, kind: str, key: str) -> Path:
+        return self.root / kind / key[:2] / key
+
+    def _use(self, kind: str, key: str) -> Stage:
+        """A finished stage, noted as used with those it was built on."""
+        folder = self._folder(kind, key)
         stage = Stage(key, folder, json.loads((folder / "meta.json").read_text(encoding="utf-8")))
+        for inner in stage.meta["built_on"]:
+            if (self._folder(*inner) / "meta.json").is_file():
+                self._use(*inner)
         self.used[key] = stage
         return stage
 
@@ -92,10 +110,15 @@ class StageCache:
         try:
             writer = StageWriter(temporary)
             start = time.perf_counter()
-            compute(writer)
+            self._inner.append((0.0, []))
+            try:
+                compute(writer)
+            finally:
+                inside, built_on = self._inner.pop()
             writer.meta |= {
-                "seconds": round(time.perf_counter() - start, 3),
+                "seconds": round(time.perf_counter() - start - inside, 3),
                 "peak_memory_mib": peak_memory_mib(),
+                "built_on": built_on,
             }
             writer.meta["spec"] = json.loads(canonical_json(spec))
             (temporary / "meta.json").write_text(json.dumps(writer.meta, allow_nan=False), encoding="utf-8")

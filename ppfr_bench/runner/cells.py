@@ -61,7 +61,7 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
         identities = dataset.evaluation.identities[dataset.targets]
         if card.measures == "appearance":
             likeness = _arrays(lab.likeness(stage.key, stage["answer"]))
-            blind = lab.blind_likeness()
+            blind = lab.blind_likeness(cell.attack)
             best = _arrays(lab.likeness(ceiling.key, ceiling["answer"]))
             metrics = score.appearance(likeness, blind, best, identities, bootstrap)
             if card.learned and _below_blind(metrics):
@@ -71,10 +71,12 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
                 extra = {"samples": f"{cell.key}.jpg", "samples_sha256": hashlib.sha256(strip).hexdigest()}
         else:
             gallery = dataset.evaluation.identities[dataset.gallery]
-            metrics = score.linkage(stage["answer"], ceiling["answer"], identities, gallery, bootstrap)
+            compare = score.unlinkability if card.measures == "unlinkability" else score.linkage
+            metrics = compare(stage["answer"], ceiling["answer"], identities, gallery, bootstrap)
         log = stage.meta["log"]
         if log.get("converged") is False:
             flags.append("attack_not_converged")
+        flags += lab.randomness_flags(cell.defense)
         extra |= {"log": log}
         queries, trained = int(stage.meta["queries"]), int(log.get("training_images", 0))
     else:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
+from torch import nn
 
-from ppfr_bench import conformance, registry
-from ppfr_bench.api import SIZE, Attack, AttackerView, Defense, FaceDataset, Faces, to_bytes, to_float
+from ppfr_bench import conformance, contamination, registry
+from ppfr_bench.api import (
+    SIZE,
+    Arrays,
+    Attack,
+    AttackerView,
+    Defense,
+    FaceDataset,
+    Faces,
+    Unavailable,
+    to_bytes,
+    to_float,
+)  # fmt: skip
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import METRICS, image_metric_names, load_image_metric
@@ -25,7 +37,8 @@ from ppfr_bench.runner.cache import Stage, StageCache, StageWriter
 from ppfr_bench.runner.plan import Plan, identity_of
 
 log = logging.getLogger(__name__)
-Split = Literal["evaluation", "attacker", "targets"]
+Split = Literal["evaluation", "attacker", "targets", "gallery"]
+FRESH = ("per_call", "per_image_key")  # contracts under which two releases of one photo differ
 Images = npt.NDArray[np.uint8]
 CALIBRATION_IDENTITIES = 100
 BLIND_SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean face
@@ -33,6 +46,13 @@ BLIND_SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean fac
 
 class Rejected(UserError):
     """A defense broke the contract or let clear images out: it is not attacked, it is refused."""
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A recognizer that can be had with gradients."""
+
+    def differentiable(self) -> nn.Module: ...
 
 
 class LiveOracle:
@@ -52,6 +72,28 @@ class LiveOracle:
         return self._protect(images, self._generator)
 
 
+class SharedWorkbench:
+    """What the attacks on one defense share, kept as stages."""
+
+    def __init__(self, lab: Lab, defense: Component) -> None:
+        self._lab, self._defense = lab, defense
+
+    def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[torch.Generator], Arrays]) -> Arrays:
+        """``compute``'s arrays, computed once a defense."""
+        lab = self._lab
+        full = {"name": name, "shared": dict(spec), "defense": identity_of(self._defense), "seed": lab.plan.seed,
+                "dataset": lab.plan.dataset_revision, "threads": lab.plan.protocol.threads}  # fmt: skip
+
+        def stage(writer: StageWriter) -> None:
+            arrays = compute(lab.generator("shared", full))
+            for key, array in arrays.items():
+                writer.save(key, array)
+            writer.meta["arrays"] = sorted(arrays)
+
+        found = lab.cache.get("shared", full, stage)
+        return {key: found[key] for key in found.meta["arrays"]}
+
+
 class Lab:
     """Stages of one plan, in one process."""
 
@@ -69,6 +111,17 @@ class Lab:
         """A generator that depends on the suite's seed and the purpose, and on nothing else."""
         seed = int(digest([self.plan.seed, *purpose])[:15], 16)
         return torch.Generator().manual_seed(seed)
+
+    def audit(self) -> None:
+        """Refuse data whose measured people or photographs are also trained on; looked at once a data set.
+
+        Raises:
+            UserError: with the images.
+        """
+        learned = any(registry.load("defense", c.name).fit is not Defense.fit for c in self.plan.defenses)
+        splits: list[Literal["defender", "attacker"]] = ["attacker", "defender"] if learned else ["attacker"]
+        spec = {"dataset": self.plan.dataset_revision, "splits": splits, "distance": contamination.DISTANCE}
+        self.cache.get("disjoint", spec, lambda writer: contamination.check_disjoint(self.dataset, splits))
 
     # Defense ---------------------------------------------------------------------------------------------------
 
@@ -97,7 +150,7 @@ class Lab:
             raise Rejected(f"defense {component.label}: expected values in [0, 1], got [{low:.3g}, {high:.3g}]")
         return to_bytes(out)
 
-    def check(self, component: Component) -> None:
+    def check(self, component: Component) -> Stage:
         """Check the contract on a few evaluation images, once a defense.
 
         Raises:
@@ -112,16 +165,23 @@ class Lab:
             )
             found = conformance.check_defense(self.defense(component), images, names, self.plan.seed)
             writer.meta["findings"] = [f"{finding.code}: {finding.message}" for finding in found]
+            defense = self.defense(component)
+            writer.meta["flags"] = [] if found else list(conformance.randomness_flags(defense, images, self.plan.seed))
 
         spec = {
             "defense": identity_of(component),
             "dataset": self.plan.dataset_revision,
             "seed": self.plan.seed,
         }
-        findings = self.cache.get("check", spec, compute).meta["findings"]
-        if findings:
+        stage = self.cache.get("check", spec, compute)
+        if findings := stage.meta["findings"]:
             raise Rejected(f"defense {component.label} breaks the contract: {'; '.join(findings)}",
                            f"See every check:  ppfr-bench check {component.name}")  # fmt: skip
+        return stage
+
+    def randomness_flags(self, component: Component) -> list[str]:
+        """What is odd about the defense's randomness, by name of its flag."""
+        return list(self.check(component).meta["flags"])
 
     def release(self, component: Component, split: Split, shot: int = 0) -> Stage:
         """One protected version of a split: ``images`` uint8 (n, 3, 112, 112), checked for clear images on the way.
@@ -158,10 +218,11 @@ class Lab:
 
     def faces(self, split: Split) -> Faces:
         """The clear images of a split."""
-        if split == "targets":
+        if split in ("targets", "gallery"):
             from ppfr_bench.datasets.faces import subset
 
-            return subset(self.dataset.evaluation, self.dataset.targets)
+            chosen = self.dataset.targets if split == "targets" else self.dataset.gallery
+            return subset(self.dataset.evaluation, chosen)
         return self.dataset.evaluation if split == "evaluation" else self.dataset.attacker
 
     # Recognizers -----------------------------------------------------------------------------------------------
@@ -213,7 +274,9 @@ class Lab:
         attack: Attack = registry.build("attack", component.name, component.config)
         card = attack.card
         aware = card.knowledge != "oblivious"
-        targets = self._targets(defense)
+        targets = self._targets(defense, max(attack.shots, self.plan.protocol.shots))
+        protected_gallery = self.release(defense, "gallery")["images"] if card.needs_protected_gallery else None
+        surrogate = self.surrogate() if card.needs_surrogate else None
         reconstructions = {label: self.attack(defense, self.plan.attacks[label])["answer"] for label in attack.sources}
         protected = self.release(defense, "attacker")["images"] if aware else None
         purpose = ("attack", identity_of(component), identity_of(defense), self.plan.dataset_revision)
@@ -230,6 +293,9 @@ class Lab:
                 recognizer=self.embedder(recognizer) if recognizer is not None else None,
                 defense=self.defense(defense) if card.knowledge == "informed" else None,
                 reconstructions=reconstructions,
+                protected_gallery=protected_gallery,
+                surrogate=surrogate,
+                workbench=SharedWorkbench(self, defense),
             )
             attack.fit(view, self.generator(*purpose))
             answer = np.asarray(attack.run(view))
@@ -246,11 +312,27 @@ class Lab:
         }  # fmt: skip
         return self.cache.get("attack", spec, compute)
 
-    def _targets(self, defense: Component) -> Images:
-        """The protected targets, uint8 (shots, n, 3, 112, 112)."""
-        shots = [self.release(defense, "evaluation")["images"][self.dataset.targets]]
-        shots += [self.release(defense, "targets", shot)["images"] for shot in range(1, self.plan.protocol.shots)]
-        return np.stack(shots)
+    def _targets(self, defense: Component, shots: int) -> Images:
+        """The protected targets, uint8 (shots, n, 3, 112, 112); one shot where every release is the same."""
+        if self.defense(defense).randomness not in FRESH:
+            shots = 1
+        found = [self.release(defense, "evaluation")["images"][self.dataset.targets]]
+        found += [self.release(defense, "targets", shot)["images"] for shot in range(1, shots)]
+        return np.stack(found)
+
+    @cache  # noqa: B019 - a lab lives as long as its process
+    def surrogate(self) -> nn.Module:
+        """The suite's surrogate recognizer with gradients, its weights frozen.
+
+        Raises:
+            Unavailable: the suite names none, or it has none to give.
+        """
+        name = self.plan.surrogate
+        recognizer = load_recognizer(name) if name else None
+        if not isinstance(recognizer, Differentiable):
+            raise Unavailable(f"no recognizer with gradients: surrogate is {name or 'not set'}",
+                              'Name one in the suite:  surrogate = "faceplugin"')  # fmt: skip
+        return recognizer.differentiable()
 
     def _check_answer(self, component: Component, answer: npt.NDArray[Any], measures: str) -> None:
         targets, gallery = len(self.dataset.targets), len(self.dataset.gallery)
@@ -279,12 +361,18 @@ class Lab:
         spec = {"dataset": self.plan.dataset_revision, "sigmas": BLIND_SIGMAS}
         return self.cache.get("blind", spec, compute)["answers"]
 
-    def blind_likeness(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Every image metric (n targets,) of the blind answer that does best on it."""
+    def blind_likeness(self, attack: Component) -> dict[str, npt.NDArray[np.float64]]:
+        """Every image metric (n targets,) of the blind answer that does best on it.
+
+        Among them what the attack itself answers where a black picture is released: trained to rebuild sharp faces, it
+        has learnt what faces look like, which LPIPS rewards and which is not a leak.
+        """
         stages = [
             self.likeness(f"blind, sigma {sigma}", answer[None])
             for sigma, answer in zip(BLIND_SIGMAS, self.blind_answers(), strict=True)
         ]
+        alone = self.attack(self.plan.blackout, attack)
+        stages.append(self.likeness(alone.key, alone["answer"]))
         best = {}
         for name in image_metric_names():
             sign = -1 if METRICS[name].direction == "lower_is_better" else 1

@@ -48,7 +48,8 @@ class Plan:
     dataset_params: dict[str, Any]
     dataset_revision: str
     real_people: bool
-    identity: Component
+    identity: Component  # the ceiling: nothing is protected
+    blackout: Component  # the floor: nothing is released
     defenses: tuple[Component, ...]
     attacks: dict[str, Component]
     cells: tuple[Cell, ...]
@@ -70,12 +71,13 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
         label=suite.dataset.label, name=suite.dataset.name, version=type(dataset).version,
         config=_without_paths(suite.dataset.params),
     )  # fmt: skip
-    identity = _component("defense", Entry(name="identity"))
+    identity, blackout = (_component("defense", Entry(name=name)) for name in ("identity", "blackout"))
     defenses = tuple(_component("defense", entry) for entry in suite.defense)
     attacks = {entry.label: _component("attack", entry) for entry in suite.attack}
     recognizers = tuple(
         Component(label=name, name=name, version=recognizer_class(name).version) for name in suite.recognizers
     )
+    only = {entry.label: entry.recognizers for entry in suite.attack}
     for attack in attacks.values():
         _sources(attack, attacks)
 
@@ -101,11 +103,13 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
         cells += [cell("utility", defense, None, recognizer) for recognizer in recognizers]
         for attack in attacks.values():
             card: AttackCard = registry.load("attack", attack.name).card
-            cells += [cell("attack", defense, attack, r) for r in (recognizers if card.needs_recognizer else (None,))]
+            wanted = only[attack.label] or tuple(r.name for r in recognizers)
+            chosen = [r for r in recognizers if r.name in wanted] if card.needs_recognizer else [None]
+            cells += [cell("attack", defense, attack, r) for r in chosen]
     return Plan(
         suite=suite.name, seed=suite.seed, surrogate=suite.surrogate, protocol=suite.protocol, dataset=data,
         dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
-        real_people=dataset.card.real_people, identity=identity, defenses=defenses, attacks=attacks,
+        real_people=dataset.card.real_people, identity=identity, blackout=blackout, defenses=defenses, attacks=attacks,
         cells=tuple(cells), plugins=plugins,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ppfr_bench.api import Pairs
 from ppfr_bench.metrics import METRICS, image_metric_names
 from ppfr_bench.metrics import verification as verify
-from ppfr_bench.metrics.identification import rank_k_hits
+from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at, rank_k_hits
 from ppfr_bench.metrics.intervals import (
     identity_pair_weights,
     identity_weights,
@@ -22,6 +22,7 @@ from ppfr_bench.metrics.intervals import (
     weighted_mean,
 )
 from ppfr_bench.metrics.leakage import leakage, leakage_reason, retention
+from ppfr_bench.metrics.unlinkability import binned, d_sys, global_measure
 from ppfr_bench.results import MetricValue
 
 Array = npt.NDArray[Any]
@@ -152,7 +153,53 @@ def linkage(
     for suffix, scores in (("", answer), ("_ceiling", ceiling)):
         for name, far in FAR.items():
             out[name + suffix] = _tar(name, far, scores.ravel(), same.ravel(), genuine)
+    largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # the match and every photo of the others
+    sizes = [size for size in SIZES if size <= largest]
+    for suffix, scores in (("", answer), ("_ceiling", ceiling)):
+        for size, values in zip(sizes, rank_1_at(scores, targets, gallery, sizes), strict=True):
+            name = f"rank_1_of_{size}"
+            out[name + suffix] = metric(name, float(values.mean()), n, weighted_mean(values, weights))
+        for name, fpir in FPIRS.items():
+            found = open_set(scores, targets, gallery, fpir)
+            replicates = None if found.missed is None else weighted_mean(found.missed, weights)
+            out[name + suffix] = metric(name, found.value, n, replicates, reason=found.reason)
     return out
+
+
+def unlinkability(
+    answer: Array, ceiling: Array, targets: Array, gallery: Array, bootstrap: Bootstrap
+) -> dict[str, MetricValue]:
+    """How surely two releases of one person are linked, beside the same attack without a defense.
+
+    ``answer`` and ``ceiling`` are similarities (targets, gallery) of releases; ``targets`` and ``gallery`` identities.
+    """
+    weights, n = bootstrap.items(targets), len(targets)
+    same = targets[:, None] == gallery[None, :]
+    out = {}
+    for suffix, scores in (("", answer), ("_ceiling", ceiling)):
+        found = d_sys(scores[same], scores[~same])
+        replicates = None if found.value is None else found.value + _d_sys_spread(scores, same, weights)
+        out[f"d_sys{suffix}"] = metric("d_sys", found.value, found.n, replicates, reason=found.reason)
+        out[f"d_sys_bias{suffix}"] = metric("d_sys_bias", found.bias, found.n, reason=found.reason)
+        hits = rank_k_hits(scores, targets, gallery, 1)
+        out[f"rank_1{suffix}"] = metric("rank_1", float(hits.mean()), n, weighted_mean(hits, weights))
+    return out
+
+
+def _d_sys_spread(scores: Array, same: Array, weights: Array) -> Array:
+    """D_sys under each row of ``weights`` (replicates, targets), less their mean.
+
+    People drawn twice make a histogram lumpier and D_sys larger: the draws tell how far it scatters, not about what.
+    """
+    mated, others, edges = binned(scores[same], scores[~same])
+    rows = np.broadcast_to(np.arange(len(scores))[:, None], scores.shape)
+    bins = len(edges) - 1
+    by_target = (
+        np.bincount(rows[of] * bins + at, minlength=len(scores) * bins).reshape(-1, bins).astype(float)
+        for of, at in ((same, mated), (~same, others))
+    )
+    replicates = global_measure(*(np.einsum("bt,tk->bk", weights, counts) for counts in by_target))
+    return np.asarray(replicates - replicates[np.isfinite(replicates)].mean()) if len(replicates) else replicates
 
 
 def _tar(name: str, far: float, scores: Array, same: Array, weights: Array) -> MetricValue:

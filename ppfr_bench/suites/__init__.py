@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ class Entry(Config):
     name: str
     label: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
+    recognizers: tuple[str, ...] = ()  # of an attack: only with these, where it needs one at all
 
     @model_validator(mode="before")
     @classmethod
@@ -46,6 +47,32 @@ class Protocol(Config):
     batch: int = Field(64, ge=1)  # images in memory at a time
 
 
+Budget = Literal["smoke", "quick", "standard", "full"]
+
+
+class EnsembleEntry(Entry):
+    """One attack of an ensemble: the ``budgets`` it belongs to (all, if none is named), and what each adds."""
+
+    budgets: tuple[Budget, ...] = ()
+    budget: dict[Budget, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Ensemble(Config):
+    """A fixed set of attacks: ``suites/ensembles/NAME.toml``."""
+
+    attack: tuple[EnsembleEntry, ...] = Field(min_length=1)
+
+    def entries(self, budget: Budget, recognizers: list[str]) -> list[dict[str, Any]]:
+        """The attacks under a budget, as a suite would list them; only recognizers that the suite has."""
+        return [
+            {
+                "name": entry.name, "label": entry.label, "params": entry.params | entry.budget.get(budget, {}),
+                "recognizers": [name for name in entry.recognizers if name in recognizers],
+            }
+            for entry in self.attack if not entry.budgets or budget in entry.budgets
+        ]  # fmt: skip
+
+
 class Suite(Config):
     """A suite file."""
 
@@ -58,6 +85,8 @@ class Suite(Config):
     protocol: Protocol = Protocol()
     dataset: Entry
     defense: tuple[Entry, ...] = Field(min_length=1)
+    ensemble: str = ""  # a fixed set of attacks, before those of the suite's own
+    budget: Budget = "standard"
     attack: tuple[Entry, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -97,6 +126,9 @@ def load_suite(name: str, overrides: tuple[str, ...] = ()) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name} is not TOML: {error}", "See ppfr_bench/suites/quick.toml for an example.") from error
     data.setdefault("name", stem)
+    if "ensemble" in data:
+        own = data.get("attack", [])
+        data["attack"] = _ensemble(data) + (own if isinstance(own, list) else [])
     for override in overrides:
         _apply(data, override)
     try:
@@ -105,6 +137,22 @@ def load_suite(name: str, overrides: tuple[str, ...] = ()) -> Suite:
         raise UserError(
             f"suite {name}: {explain(error, Suite)}", "Keys are listed in docs/howto/write_a_suite.md."
         ) from error
+
+
+def ensemble_names() -> list[str]:
+    """Names of the ensembles that ship with the package."""
+    folder = resources.files(__name__) / "ensembles"
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def _ensemble(data: dict[str, Any]) -> list[dict[str, Any]]:
+    name, budget = data["ensemble"], data.get("budget", "standard")
+    if name not in ensemble_names():
+        raise UserError(f"unknown ensemble {name!r}", did_you_mean(str(name), ensemble_names()))
+    if budget not in get_args(Budget):
+        raise UserError(f"unknown budget {budget!r}", did_you_mean(str(budget), list(get_args(Budget))))
+    text = (resources.files(__name__) / "ensembles" / f"{name}.toml").read_text(encoding="utf-8")
+    return Ensemble.model_validate(tomllib.loads(text)).entries(budget, list(data.get("recognizers", [])))
 
 
 def explain(error: ValidationError, model: type[Config]) -> str:

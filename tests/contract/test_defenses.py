@@ -25,7 +25,7 @@ from ppfr_bench.api import (
     to_bytes,
     to_float,
 )
-from ppfr_bench.conformance import check_defense, leaked_images
+from ppfr_bench.conformance import check_defense, leaked_images, randomness_flags
 
 NAMES = registry.names("defense")
 FACES = testing.example_faces()
@@ -250,6 +250,96 @@ def test_honest_randomness_passes_under_either_name() -> None:
 
 def test_one_image_is_enough() -> None:
     assert check_defense(registry.build("defense", "stochastic_local", {}), IMAGES[:1], LABELS[:1], seed=0) == []
+
+
+# What randomness is worth ---------------------------------------------------------------------------------------------
+
+
+def seeded_by_image_and_call(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    call = int(torch.randint(2**31, (1,), generator=generator))
+    keys = [torch.Generator().manual_seed(call + int(image.sum() * 1000)) for image in images]
+    return torch.stack([torch.rand(images.shape[1:], generator=key) for key in keys])
+
+
+def few_keys(number: int) -> Act:
+    def act(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        keys = [int(torch.randint(number, (1,), generator=key)) for key in per_image_generators(generator, len(images))]
+        return torch.stack([image.roll(key, dims=-1) for image, key in zip(images, keys, strict=True)])
+
+    return act
+
+
+def stretched(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low)
+
+
+def equalized(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    order = torch.argsort(images.flatten(1), dim=1, stable=True)
+    ranks = torch.argsort(order, dim=1)
+    return (ranks / ranks.shape[1]).float().reshape(images.shape)
+
+
+def noise_of_patch(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Looks at the upper left eighth only: one pixel in 64 tips it."""
+    keys = [torch.Generator().manual_seed(int(image[:, :14, :14].sum() * 255)) for image in images]
+    return torch.stack([torch.rand(images.shape[1:], generator=key) for key in keys])
+
+
+def of_spectrum(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    spectrum = torch.fft.rfft2(images).abs().log1p()
+    return (torch.nn.functional.interpolate(spectrum, images.shape[2:]) / 12).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
+def test_no_built_in_defense_is_odd(name: str, params: dict[str, Any]) -> None:
+    defense = registry.build("defense", name, params)
+    defense.fit(FACES, seeded())
+    assert randomness_flags(defense, IMAGES, seed=3) == ()
+
+
+@pytest.mark.parametrize("act", [stretched, equalized, of_spectrum], ids=lambda act: act.__name__)
+def test_a_map_of_the_whole_image_is_not_taken_for_noise(act: Act) -> None:
+    """The negative controls: every released pixel depends on every pixel, and none of it is noise."""
+    assert randomness_flags(Broken(act), IMAGES, seed=0) == ()
+
+
+def test_noise_that_is_a_function_of_the_image_is_flagged_and_not_rejected() -> None:
+    assert randomness_flags(Broken(content_seeded), IMAGES, seed=0) == ("content_seeded",)
+    assert check_defense(Broken(content_seeded), IMAGES, LABELS, seed=0) == []
+
+
+def test_noise_keyed_to_a_corner_is_the_known_limit() -> None:
+    assert randomness_flags(Broken(noise_of_patch), IMAGES, seed=0) == ()
+
+
+def test_random_claims_whose_noise_the_image_decides_are_flagged() -> None:
+    both = ("low_entropy_draws", "content_seeded")
+    assert randomness_flags(Broken(content_seeded, "per_image_key"), IMAGES, seed=0) == both
+    assert randomness_flags(Broken(seeded_by_image_and_call, "per_call"), IMAGES, seed=0) == both
+
+
+def test_sixteen_draws_are_sixteen_images() -> None:
+    for keys in (1, 8, 16):
+        assert randomness_flags(Broken(few_keys(keys), "per_call"), IMAGES, seed=0) == ("low_entropy_draws",)
+    for claim in ("per_call", "per_image_key"):
+        assert randomness_flags(Broken(per_image_noise, claim), IMAGES, seed=0) == ()  # type: ignore[arg-type]
+    assert randomness_flags(Broken(lambda x, g: 1 - x, "per_call"), IMAGES, seed=0) == ("low_entropy_draws",)
+
+
+def test_the_flags_leave_no_trace_and_need_one_image_only() -> None:
+    before = torch.get_rng_state()
+    assert randomness_flags(Broken(content_seeded), IMAGES[:1], seed=0) == ("content_seeded",)
+    assert randomness_flags(Broken(per_image_noise, "per_call"), IMAGES[:1], seed=2**40) == ()
+    assert torch.equal(before, torch.get_rng_state())
+    given = IMAGES.copy()
+    randomness_flags(Broken(content_seeded), given, seed=0)
+    np.testing.assert_array_equal(given, IMAGES)
+
+
+def test_a_crash_is_not_a_clean_bill() -> None:
+    with pytest.raises(UserError, match="no face found"):
+        randomness_flags(Broken(raising), IMAGES, seed=0)
 
 
 # Clear images that get out -------------------------------------------------------------------------------------------

@@ -1,0 +1,111 @@
+"""Gradient inversion: search, for each target, the face that the known defense would turn into what was released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+
+from ppfr_bench.api import SIZE, Attack, AttackCard, AttackerView, Config, to_bytes, to_float
+
+from ._images import resize
+from ._inverter import InverterConfig, plain_network, rebuild, set_scene
+
+_BATCH = 64
+
+
+class GradientInversionConfig(Config):
+    """``warm``: steps of the network whose answer it starts from; ``smooth``, ``stay``: weights of the prior.
+
+    ``releases``: shots it has; ``draws``: of the defense a step, where it is random.
+    """
+
+    steps: int = Field(60, ge=1)
+    warm: int = Field(800, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    smooth: float = Field(0.02, ge=0)
+    stay: float = Field(0.1, ge=0)
+    releases: int = Field(4, ge=1, le=64)
+    draws: int = Field(2, ge=1)
+
+
+class GradientInversion(Attack):
+    """Has the defense's code and weights and differentiates through it, with the U-Net's answer as prior and start.
+
+    Minimises |mean of D(x) - mean of the releases|^2 + smooth * total variation + stay * |x - start|^2 by Adam. Where
+    no gradient comes through the defense, the start is the answer, and the record says so.
+    """
+
+    version = 1
+    card = AttackCard(
+        title="Gradient inversion",
+        family="optimisation",
+        reference="Mahendran and Vedaldi, CVPR 2015; Geiping et al., NeurIPS 2020 (prior); EOT, Athalye et al. 2018",
+        licence="MIT",
+        measures="appearance",
+        knowledge="informed",
+    )
+    Config = GradientInversionConfig
+
+    @property
+    def shots(self) -> int:
+        """As many as it compares with."""
+        return int(self.config.releases)
+
+    def fit(self, view: AttackerView, generator: torch.Generator) -> None:
+        """Rebuild the start, then search; all on the targets, so ``fit`` keeps the answer."""
+        c = self.config
+        scene = set_scene(view, 64, 1)
+        network, _ = plain_network(view, InverterConfig(steps=c.warm))
+        start = resize(rebuild(network, scene.targets, scene.targets_first), SIZE)
+        defense = view.defense
+        assert defense is not None, "an informed attacker has the defense"
+        differentiable = _has_gradient(defense, start[:2], generator)
+        self.log |= {"differentiable": differentiable, "training_images": scene.log["training_images"]}
+        self._answer = to_bytes(start)
+        if not differentiable:
+            return
+        answers, curve = [], np.zeros(c.steps)
+        for at in range(0, len(start), _BATCH):
+            part = slice(at, at + _BATCH)
+            wanted = torch.stack([to_float(shot[part]) for shot in view.targets]).mean(0)
+            answers.append(self._search(defense, start[part], wanted, len(view.targets) > 1, generator, curve))
+        self._answer = np.concatenate(answers)
+        self.log |= {"steps": c.steps, "objective": [float(f"{v:.4g}") for v in curve[:: max(1, c.steps // 6)]]}
+
+    def _search(
+        self, defense: Any, start: torch.Tensor, wanted: torch.Tensor, random: bool, generator: torch.Generator,
+        curve: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.uint8]:  # fmt: skip
+        c = self.config
+        x = start.clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([x], lr=c.learning_rate)
+        for step in range(c.steps):
+            draws = [defense.protect(x.clamp(0, 1), generator) for _ in range(c.draws if random else 1)]
+            miss = (torch.stack(draws).mean(0) - wanted).square().mean((1, 2, 3)).sum()
+            variation = x.diff(dim=2).abs().mean((1, 2, 3)).sum() + x.diff(dim=3).abs().mean((1, 2, 3)).sum()
+            total = miss + c.smooth * variation + c.stay * (x - start).square().mean((1, 2, 3)).sum()
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            curve[step] += float(miss)
+        return to_bytes(x.detach().clamp(0, 1))
+
+    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+        """Reconstructions uint8 (n, 3, 112, 112)."""
+        return self._answer
+
+
+def _has_gradient(defense: Any, images: torch.Tensor, generator: torch.Generator) -> bool:
+    x = images.clone().requires_grad_(True)
+    released = defense.protect(x, generator)
+    if not released.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(released.square().sum(), x, allow_unused=True)
+    return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.abs().sum() > 0)
+
+
+ATTACK = GradientInversion

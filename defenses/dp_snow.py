@@ -1,0 +1,50 @@
+"""DP-Snow: a random share of the pixels turned grey."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from ppfr_bench.api import Config, Defense, DefenseCard
+
+from . import _draws
+
+GREY = 127 / 255
+
+
+class DpSnowConfig(Config):
+    """``delta``: share of the pixels that stay as they are."""
+
+    delta: float = Field(0.5, ge=0, lt=1)
+
+
+class DpSnow(Defense):
+    """Each pixel is shown with probability delta, and what is shown is exact: (0, delta)-privacy of a single pixel.
+
+    An attacker fills the gaps in from the pixels that are left; two releases of a photo show delta (2 - delta) of them.
+    """
+
+    version = 1
+    card = DefenseCard(
+        title="DP-Snow",
+        family="differential privacy",
+        reference="John, Liu, Xia, Koppal and Jain, Let It Snow: Adding Pixel Noise to Protect the User's Identity, "
+        "ETRA Adjunct 2020",
+        licence="MIT",
+        randomness="per_call",
+        deviations=(
+            "The guarantee is (0, delta) for one pixel of one release; there is no epsilon, and none for an image.",
+            "The default of delta is ours; the paper tries several.",
+        ),
+    )
+    Config = DpSnowConfig
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The images with exactly a share 1 - delta of their pixels grey."""
+        n, _, height, width = images.shape
+        snowed = round((1 - self.config.delta) * height * width)
+        orders = _draws.per_image(generator, n, lambda one: torch.randperm(height * width, generator=one))
+        return torch.where((orders < snowed).reshape(n, 1, height, width), GREY, images)
+
+
+DEFENSE = DpSnow
