@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,17 @@ Images = npt.NDArray[np.uint8]
 _IMAGES = 1000  # fitted on at most so many
 _POSITIONS = 512  # at a time
 _TRIED = 256  # positions on which it is decided whether decoding pays
-_GAIN = 0.1  # share of the squared error that it must save
+_LOST = 0.05  # share of the clear variance that a plain regression must leave unexplained
+_GAIN = 0.1  # share of its squared error that decoding must save
 _STRENGTH = 1e-3
+
+
+def _basis() -> torch.Tensor:
+    """(256, 12): bits of a byte undo a key that is xored, waves one that is added modulo 256."""
+    byte = torch.arange(256)
+    turn = byte.float() * (2 * np.pi / 256)
+    bits = [((byte >> b) & 1).float() for b in range(8)]
+    return torch.stack([*bits, turn.cos(), turn.sin(), (2 * turn).cos(), (2 * turn).sin()], dim=1)
 
 
 def _plain(values: torch.Tensor) -> torch.Tensor:
@@ -24,11 +34,9 @@ def _plain(values: torch.Tensor) -> torch.Tensor:
 
 
 def _rich(values: torch.Tensor) -> torch.Tensor:
-    """uint8 (p, n, 3) -> float32 (p, n, 37): bits undo a key that is xored, waves one that is added modulo 256."""
-    bits = torch.stack([(values >> b) & 1 for b in range(8)], dim=-1).flatten(-2).float()
-    turn = values.float() * (2 * np.pi / 256)
-    waves = torch.cat([(turn * k).cos() for k in (1, 2)] + [(turn * k).sin() for k in (1, 2)], dim=-1)
-    return torch.cat([torch.ones_like(waves[..., :1]), bits, waves], dim=-1)
+    """uint8 (p, n, 3) -> float32 (p, n, 37): one, and the basis at each of the three values."""
+    features = _basis()[values.int()].flatten(-2)
+    return torch.cat([torch.ones_like(features[..., :1]), features], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -39,16 +47,25 @@ class Decoder:
 
     def __call__(self, images: Images) -> Images:
         """uint8 (n, 3, h, w) -> the same, decoded."""
-        values = _by_position(images)
+        values, table = _by_position(images), self._table
         out = torch.empty(values.shape, dtype=torch.uint8)
         for start in range(0, len(values), _POSITIONS):
             part = slice(start, start + _POSITIONS)
-            out[part] = (_rich(values[part]) @ self.weights[part] * 255).round().clamp(0, 255).to(torch.uint8)
+            answer = self.weights[part, :1].expand(-1, values.shape[1], -1).clone()
+            for channel in range(3):
+                at = values[part, :, channel].long()[..., None].expand(-1, -1, 3)
+                answer += table[part, channel].gather(1, at)
+            out[part] = (answer * 255).round().clamp(0, 255).to(torch.uint8)
         return out.permute(1, 2, 0).reshape(images.shape).contiguous().numpy()
+
+    @cached_property
+    def _table(self) -> torch.Tensor:
+        """(positions, 3, 256, 3): what each byte in each channel adds to the answer."""
+        return torch.einsum("vf,pcfo->pcvo", _basis(), self.weights[:, 1:].unflatten(1, (3, 12)))
 
 
 def fit_decoder(released: Images, faces: Faces, validation: npt.NDArray[np.bool_]) -> Decoder | None:
-    """A decoder, or None where bits and waves tell hardly more than the values themselves.
+    """A decoder, or None where the values tell enough, or bits and waves hardly more.
 
     Args:
         released: uint8 (n, 3, h, w), the protected images of ``faces``.
@@ -64,7 +81,8 @@ def fit_decoder(released: Images, faces: Faces, validation: npt.NDArray[np.bool_
     for features in (_plain(x[tried]), _rich(x[tried])):
         weights = _solve(features[:, ~held], y[tried][:, ~held])
         errors.append(float((features[:, held] @ weights - y[tried][:, held].float() / 255).square().mean()))
-    if errors[1] > (1 - _GAIN) * errors[0]:
+    spread = float((y[tried].float() / 255).var(1).mean())
+    if errors[0] < _LOST * spread or errors[1] > (1 - _GAIN) * errors[0]:
         return None
     parts = range(0, len(x), _POSITIONS)
     return Decoder(torch.cat([_solve(_rich(x[i : i + _POSITIONS]), y[i : i + _POSITIONS]) for i in parts]))

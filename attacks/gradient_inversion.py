@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import SIZE, Attack, AttackCard, AttackerView, Config, to_bytes, to_float
+from ppfr_bench.api import SIZE, Attack, AttackCard, AttackerView, to_bytes, to_float
 
 from ._images import resize
 from ._inverter import InverterConfig, plain_network, rebuild, set_scene
@@ -17,17 +17,17 @@ from ._inverter import InverterConfig, plain_network, rebuild, set_scene
 _BATCH = 64
 
 
-class GradientInversionConfig(Config):
-    """``warm``: steps of the network whose answer it starts from; ``smooth``, ``stay``: weights of the prior.
+class GradientInversionConfig(InverterConfig):
+    """``steps`` of the search; ``warm``: of the network it starts from; ``smooth``, ``stay``: weights of the prior.
 
     ``releases``: shots it has; ``draws``: of the defense a step, where it is random.
     """
 
     steps: int = Field(60, ge=1)
     warm: int = Field(800, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
-    smooth: float = Field(0.02, ge=0)
-    stay: float = Field(0.1, ge=0)
+    learning_rate: float = Field(3e-3, gt=0)
+    smooth: float = Field(1e-4, ge=0)
+    stay: float = Field(1e-3, ge=0)
     releases: int = Field(4, ge=1, le=64)
     draws: int = Field(2, ge=1)
 
@@ -58,8 +58,8 @@ class GradientInversion(Attack):
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """Rebuild the start, then search; all on the targets, so ``fit`` keeps the answer."""
         c = self.config
-        scene = set_scene(view, 64, 1)
-        network, _ = plain_network(view, InverterConfig(steps=c.warm))
+        scene = set_scene(view, c.size, 1)
+        network, _ = plain_network(view, InverterConfig(steps=c.warm, batch=c.batch, width=c.width, size=c.size))
         start = resize(rebuild(network, scene.targets, scene.targets_first), SIZE)
         defense = view.defense
         assert defense is not None, "an informed attacker has the defense"
@@ -91,7 +91,7 @@ class GradientInversion(Attack):
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-            curve[step] += float(miss)
+            curve[step] += float(miss.detach())
         return to_bytes(x.detach().clamp(0, 1))
 
     def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:

@@ -76,10 +76,12 @@ class Parrot(Attack):
         protected = _embed(view, np.asarray(view.auxiliary_protected[:count]))
         clear = _embed(view, view.auxiliary.load(range(count)))
         held = held_out(identities, _HELD_OUT, generator)
+        held = held if held.any() else ~held  # one person only: nobody is left to judge by
+        known = ~held if not held.all() else held
         found: list[tuple[float, str, float, float]] = []
         for shrinkage in SHRINKAGES:
             for strength in (None, *STRENGTHS):
-                head = _fit(protected[~held], clear[~held], identities[~held], shrinkage, strength)
+                head = _fit(protected[known], clear[known], identities[known], shrinkage, strength)
                 share = _named(head, protected[held], clear[held], identities[held])
                 found.append((share, "both protected" if strength is None else "to clear", shrinkage, strength or 0.0))
         raw = _share_named(_unit(protected[held]) @ _unit(clear[held]).T, identities[held])

@@ -39,7 +39,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
 
 def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     """Run it twice against the test faces, half of them the attacker's, with a negative for a defense."""
-    if attack.card.needs_recognizer or attack.sources:
+    if attack.card.needs_recognizer or attack.card.needs_surrogate or attack.sources:
         return []  # needs weights or another attack: the suite `smoke` is its check
     faces = example_faces()
     mine = np.flatnonzero(faces.identities < np.median(faces.identities))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ppfr_bench import registry, testing
-from ppfr_bench.api import to_bytes, to_float
+from ppfr_bench.api import Defense, to_bytes, to_float
 
 pytestmark = pytest.mark.slow
 COUNT, BATCH = 1000, 64
@@ -17,8 +17,10 @@ COUNT, BATCH = 1000, 64
 
 @pytest.mark.parametrize("name", registry.names("defense"))
 def test_protecting_a_thousand_images(benchmark: Any, name: str) -> None:
-    defense = registry.build("defense", name, {})
-    faces = testing.example_faces().load(range(16))
+    defense, examples = registry.build("defense", name, {}), testing.example_faces()
+    if type(defense).fit is not Defense.fit:
+        defense.fit(examples, torch.Generator().manual_seed(0))
+    faces = examples.load(range(16))
     images = np.concatenate([faces] * (COUNT // len(faces) + 1))[:COUNT]
 
     def protect() -> int:

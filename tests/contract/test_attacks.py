@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,16 @@ from ppfr_bench.api import Attack, AttackerView, ByteArray, Faces, to_bytes, to_
 from ppfr_bench.datasets.faces import ArrayFaces, subset
 
 NAMES = registry.names("attack")
-SMALL: dict[str, dict[str, Any]] = {"unet": {"steps": 3, "size": 16, "width": 8}, "ridge": {"size": 16}}
-LIGHT: dict[str, dict[str, Any]] = {"unet": {"steps": 20, "size": 16, "width": 8}, "ridge": {"size": 28}}
+TINY = {"size": 32, "width": 8, "batch": 4}
+SMALL: dict[str, dict[str, Any]] = {
+    "unet": TINY | {"steps": 3}, "ridge": {"size": 16},
+} | {
+    name: TINY | {"warm": 2, "steps": 2}
+    for name in (
+        "unet_perceptual", "pix2pix", "averaging", "adversarial_inversion", "gradient_inversion", "linkage_student",
+    )
+}  # fmt: skip
+LIGHT: dict[str, dict[str, Any]] = {"unet": TINY | {"steps": 20}, "ridge": {"size": 28}}
 FACES = testing.example_faces()
 MINE = subset(FACES, np.flatnonzero(FACES.identities < 2))
 TARGETS = FACES.load(np.flatnonzero(FACES.identities >= 2))
@@ -31,6 +42,24 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+class Mirror:
+    """The live defense, on the test's own terms."""
+
+    def __init__(self, defense: str) -> None:
+        self.defense, self.queries = defense, 0
+
+    def protect(self, images: ByteArray) -> ByteArray:
+        self.queries += len(images)
+        return protected(self.defense, images, seed=100 + self.queries)
+
+
+class TinySurrogate(torch.nn.Module):
+    """Unit embeddings with gradients: the image at eight pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(functional.adaptive_avg_pool2d(images - 0.5, 8).flatten(1), dim=1)
 
 
 class TinyEmbedder:
@@ -74,6 +103,10 @@ def view_of(attack: Attack, defense: str, mine: Faces = MINE, targets: ByteArray
         gallery=GALLERY if card.needs_gallery else None,
         recognizer=TinyEmbedder() if card.needs_recognizer else None,
         reconstructions={label: targets for label in attack.sources},
+        oracle=Mirror(defense) if aware else None,
+        defense=registry.build("defense", defense, {}) if card.knowledge == "informed" else None,
+        protected_gallery=protected(defense, GALLERY, seed=4) if card.needs_protected_gallery else None,
+        surrogate=TinySurrogate() if card.needs_surrogate else None,
     )
 
 
@@ -93,7 +126,9 @@ def blind_error(crowd: tuple[Faces, ByteArray]) -> float:
 
 
 def test_the_built_in_attacks_are_all_found() -> None:
-    assert set(NAMES) >= {"visual", "ridge", "unet", "linkage"}
+    assert set(NAMES) >= {"visual", "nearest", "ridge", "unet", "unet_perceptual", "pix2pix", "averaging", "linkage"}
+    assert set(NAMES) >= {"adversarial_inversion", "gradient_inversion", "parrot", "linkage_student", "unlinkability"}
+    assert all(set(registry.load("attack", name).card.builds_on) <= set(NAMES) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,25 +215,127 @@ def test_unet_starts_at_the_ridge_answer_and_improves() -> None:
     assert isinstance(attack.log["converged"], bool)
 
 
-def test_ridge_left_out_answers_are_those_of_a_fit_without_that_person() -> None:
-    """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
-    from importlib import import_module
+@pytest.fixture(scope="module")
+def regression() -> Any:
+    return import_module("ppfr_bench.attacks._regression")
 
-    fit_linear = import_module("ppfr_bench.attacks._linear").fit_linear
+
+def test_left_out_answers_are_those_of_a_fit_without_that_person(regression: Any) -> None:
+    """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
     generator = seeded(1)
-    inputs = (torch.rand(60, 1, 8, 8, generator=generator) * 255).to(torch.uint8)
-    outputs = (inputs * 0.5 + 40).to(torch.uint8)
+    inputs = (torch.rand(60, 3, 8, 8, generator=generator) * 255).to(torch.uint8)
+    outputs = (inputs.float() * 0.5 + 40).flatten(1) / 255
     people = np.repeat(np.arange(20), 3)
-    fitted = fit_linear(inputs, outputs, people, people >= 18)
+    fitted = regression.regress(inputs, outputs, people, people >= 18)
+    assert fitted.name == "pixels"
     away = people == 4
-    x, y = inputs.flatten(1).double() / 255, outputs.flatten(1).double() / 255
-    x, y = x - x.mean(0), y - y.mean(0)
+    x = inputs.flatten(1).double()
+    x, y = x - x.mean(0), outputs.double() - outputs.double().mean(0)
     kept = torch.from_numpy(~away)
-    strength = fitted.map.strength * (x @ x.T).diagonal().mean()
+    strength = fitted.strength * (x @ x.T).diagonal().mean()
     gram = x[kept] @ x[kept].T
     weights = torch.linalg.solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), x[kept] @ x[~kept].T)
-    expected = weights.T @ y[kept] + outputs.flatten(1).double().mean(0) / 255
+    expected = weights.T @ y[kept] + outputs.double().mean(0)
     np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_the_kernel_is_chosen_by_what_rebuilds_strangers(regression: Any) -> None:
+    """Amplitudes where positions are random, the curved one where the answer bends, pixels where it is linear."""
+    generator = seeded(2)
+    pictures = torch.rand(200, 3, 4, 4, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    rolled = torch.stack([p.roll((int(i) % 8, int(i) // 8 % 8), (1, 2)) for i, p in enumerate(pictures)])
+    people = np.arange(200)
+    amplitudes = torch.fft.rfft2(pictures.mean(1)).abs().flatten(1)
+    for inputs, outputs, name in (
+        (pictures, pictures.flatten(1), "pixels"),
+        (rolled, amplitudes, "spectrum"),
+        (pictures[:, :, ::8, ::8].repeat(1, 1, 8, 8), (pictures[:, :, 0, 0] * 6).sin(), "curved"),
+    ):
+        assert regression.regress(inputs, outputs, people, people >= 160).name == name
+
+
+def _keyed(kind: str, images: ByteArray) -> ByteArray:
+    rng = np.random.default_rng(7)
+    key = rng.integers(0, 256, images.shape[1:], dtype=np.uint8)
+    if kind == "added":
+        return images + key
+    if kind == "xored":
+        return images ^ key
+    noise = rng.integers(0, 16, images.shape, dtype=np.uint8)
+    return (noise << 4) | (images >> 4)
+
+
+@pytest.mark.parametrize("kind", ["added", "xored", "low bits"])
+def test_a_fixed_key_is_decoded(kind: str, crowd: tuple[Faces, ByteArray]) -> None:
+    """Added modulo 256, xored, or hidden under random high bits: undone position by position on faces unseen."""
+    decoding = import_module("ppfr_bench.attacks._decoding")
+    mine, targets = crowd
+    decoder = decoding.fit_decoder(_keyed(kind, all_of(mine)), mine, mine.identities % 5 == 0)
+    assert decoder is not None
+    assert mean_error(decoder(_keyed(kind, targets)), targets) < 0.3 * blind_error(crowd)
+
+
+def test_nothing_is_decoded_where_values_speak_for_themselves(crowd: tuple[Faces, ByteArray]) -> None:
+    decoding = import_module("ppfr_bench.attacks._decoding")
+    mine, _ = crowd
+    for defense in ("identity", "gaussian_blur", "blackout"):
+        assert decoding.fit_decoder(protected(defense, all_of(mine)), mine, mine.identities % 5 == 0) is None
+
+
+def test_averaging_undoes_loud_noise_the_better_the_more_releases(crowd: tuple[Faces, ByteArray]) -> None:
+    mine, targets = crowd
+    errors = []
+    for releases in (1, 16):
+        attack = registry.build("attack", "averaging", SMALL["averaging"] | {"releases": releases})
+        view = view_of(attack, "gaussian_noise", mine, targets)
+        shots = np.stack([protected("gaussian_noise", targets, seed) for seed in range(releases)])
+        errors.append(mean_error(answer(attack, replace(view, targets=shots)), targets))
+        assert attack.shots == releases == attack.log["shots"]
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_adversarial_inversion_asks_the_live_defense_at_every_step() -> None:
+    attack = registry.build("attack", "adversarial_inversion", SMALL["adversarial_inversion"])
+    view = view_of(attack, "stochastic_local")
+    answer(attack, view)
+    assert view.oracle is not None and attack.log["shots"] == 2
+    assert view.oracle.queries >= len(MINE) + 2 * attack.log["steps"] * attack.log["batch"]
+
+
+def test_gradient_inversion_comes_nearer_where_it_can_and_says_where_it_cannot(crowd: tuple[Faces, ByteArray]) -> None:
+    mine, targets = crowd
+    for defense, differentiable in (("gaussian_blur", True), ("block_permutation", True), ("blackout", False)):
+        attack = registry.build("attack", "gradient_inversion", SMALL["gradient_inversion"] | {"steps": 12})
+        answer(attack, view_of(attack, defense, mine, targets))
+        assert attack.log["differentiable"] is differentiable
+        if differentiable:
+            assert attack.log["objective"][-1] < attack.log["objective"][0]
+
+
+def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces, ByteArray]) -> None:
+    """Under a fixed permutation: the recognizer is lost, the head that compares protected with protected is not."""
+    mine, targets = crowd
+    gallery = targets[:, :, :, ::-1].copy()
+    hits = {}
+    for name in ("linkage", "parrot"):
+        attack = registry.build("attack", name, {})
+        view = replace(view_of(attack, "block_permutation", mine, targets), gallery=gallery)
+        hits[name] = float((answer(attack, view).argmax(1) == np.arange(len(targets))).mean())
+    assert hits["parrot"] >= max(0.5, hits["linkage"])
+
+
+def test_students_of_other_material_share_nothing() -> None:
+    asked = []
+
+    class Spy:
+        def share(self, name: str, spec: Any, compute: Any) -> Any:
+            asked.append((name, json.dumps(spec, sort_keys=True)))
+            return compute(seeded())
+
+    for params in ({}, {"images": 4}, {"trained_on": "high_pass"}):
+        attack = registry.build("attack", "linkage_student", SMALL["linkage_student"] | params)
+        answer(attack, replace(view_of(attack, "pixelate"), workbench=Spy()))
+    assert len({spec for name, spec in asked if name == "scene"}) == 3
 
 
 def test_linkage_compares_what_it_is_told_to() -> None:
@@ -216,6 +353,6 @@ def test_linkage_compares_what_it_is_told_to() -> None:
 
 def test_one_auxiliary_person_is_enough_not_to_crash() -> None:
     alone = subset(MINE, [0, 1, 2])
-    for name in ("ridge", "unet"):
-        attack = registry.build("attack", name, SMALL[name])
-        assert answer(attack, view_of(attack, "pixelate", alone)).shape == TARGETS.shape
+    for name in NAMES:
+        attack = registry.build("attack", name, SMALL.get(name, {}))
+        assert len(answer(attack, view_of(attack, "pixelate", alone))) == len(TARGETS)

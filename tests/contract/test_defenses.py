@@ -45,6 +45,14 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def built(name: str, params: dict[str, Any] | None = None) -> Defense:
+    """The defense, fitted on the example faces if it learns."""
+    defense: Defense = registry.build("defense", name, params or {})
+    if type(defense).fit is not Defense.fit:
+        defense.fit(FACES, seeded(1))
+    return defense
+
+
 def release(defense: Defense, images: ByteArray, seed: int = 0) -> ByteArray:
     return to_bytes(defense.protect(to_float(images), seeded(seed)))
 
@@ -66,13 +74,12 @@ def test_card_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
 def test_defense_keeps_the_contract(name: str, params: dict[str, Any]) -> None:
-    defense = registry.build("defense", name, params)
-    assert check_defense(defense, IMAGES, LABELS, seed=3) == []
+    assert check_defense(built(name, params), IMAGES, LABELS, seed=3) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
-    defense = registry.build("defense", name, {})
+    defense = built(name)
     leaked = leaked_images(IMAGES, release(defense, IMAGES), LABELS, defense.card.clear_share)
     assert leaked == (LABELS if name == "identity" else [])
 
@@ -81,9 +88,11 @@ def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_images_that_are_not_square(name: str, shape: tuple[int, int]) -> None:
     cut = IMAGES[:3, :, : shape[0], : shape[1]]
-    released = release(registry.build("defense", name, {}), cut)
+    defense = built(name)
+    released = release(defense, cut)
     assert released.shape == cut.shape
-    assert leaked_images(cut, released, LABELS[:3]) == (LABELS[:3] if name == "identity" else [])
+    leaked = leaked_images(cut, released, LABELS[:3], defense.card.clear_share)
+    assert leaked == (LABELS[:3] if name == "identity" else [])
 
 
 # Known answers -------------------------------------------------------------------------------------------------------
@@ -293,9 +302,7 @@ def of_spectrum(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 @pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
 def test_no_built_in_defense_is_odd(name: str, params: dict[str, Any]) -> None:
-    defense = registry.build("defense", name, params)
-    defense.fit(FACES, seeded())
-    assert randomness_flags(defense, IMAGES, seed=3) == ()
+    assert randomness_flags(built(name, params), IMAGES, seed=3) == ()
 
 
 @pytest.mark.parametrize("act", [stretched, equalized, of_spectrum], ids=lambda act: act.__name__)
@@ -345,13 +352,23 @@ def test_a_crash_is_not_a_clean_bill() -> None:
 # Clear images that get out -------------------------------------------------------------------------------------------
 
 
+def tells_clear_images(share: float) -> bool:
+    """Whether a wholly clear image is more than the card allows: a card that allows nearly all of one hides it."""
+    return share + 0.15 < 1
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "identity"])
 def test_exactly_the_images_let_through_are_named(name: str) -> None:
-    released = release(registry.build("defense", name, {}), IMAGES)
+    defense = built(name)
+    share = defense.card.clear_share
+    released = release(defense, IMAGES)
     released[[3, 12]] = IMAGES[[3, 12]]  # clear
     released[6, :, :, :60] = IMAGES[6, :, :, :60]  # half clear
     released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
-    assert leaked_images(IMAGES, released, LABELS) == [LABELS[i] for i in (3, 6, 9, 12)]
+    if share:  # clear in part by design: without the allowance every image is named
+        assert leaked_images(IMAGES, released, LABELS) == LABELS
+    named = (3, 6, 9, 12) if not share else (3, 9, 12) if tells_clear_images(share) else ()
+    assert leaked_images(IMAGES, released, LABELS, share) == [LABELS[i] for i in named]
 
 
 @pytest.fixture(scope="module")
@@ -367,11 +384,20 @@ def lfw() -> ByteArray:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "identity"])
 def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: ByteArray) -> None:
     labels = [str(i) for i in range(len(lfw))]
-    defense = registry.build("defense", name, {})
+    defense = built(name)
+    share = defense.card.clear_share
     released = np.concatenate([release(defense, part) for part in np.array_split(lfw, 4)])
-    assert leaked_images(lfw, released, labels) == []
+    assert leaked_images(lfw, released, labels, share) == []
+    if share:
+        assert leaked_images(lfw, released, labels) == labels
     released[::100] = lfw[::100]
-    assert leaked_images(lfw, released, labels) == labels[::100]
+    assert leaked_images(lfw, released, labels, share) == (labels[::100] if tells_clear_images(share) else [])
+
+
+def test_only_these_defenses_release_clear_pixels_and_only_one_hides_a_clear_image() -> None:
+    shares = {name: registry.load("defense", name).card.clear_share for name in NAMES}
+    assert {name for name, share in shares.items() if share} == {"eye_mask", "random_erasing"}
+    assert {name for name, share in shares.items() if not tells_clear_images(share)} == {"random_erasing"}
 
 
 def test_what_the_card_allows_is_no_leak() -> None:
