@@ -105,7 +105,7 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
             "log": np.array(json.dumps(note)),
         }
 
-    found = view.workbench.share("scene", {"size": size, "shots": shots, "version": 1}, compute)
+    found = view.workbench.share("scene", {"size": size, "shots": shots, "version": 2}, compute)
     arrays = {name: torch.from_numpy(np.array(found[name])) for name in found if name != "log"}
     decoder = Decoder(arrays["decoder"]) if arrays["decoder"].numel() else None
     log = {"training_images": int((~arrays["held"]).sum()), "shots": shots, "decoded": decoder is not None,
@@ -232,7 +232,7 @@ def plain_network(view: AttackerView, config: InverterConfig) -> tuple[UNet, dic
         weights = {name: tensor.numpy() for name, tensor in attack.network.state_dict().items()}
         return weights | {"log": np.array(json.dumps(attack.log))}
 
-    found = view.workbench.share("unet", config.model_dump() | {"version": 1}, compute)
+    found = view.workbench.share("unet", config.model_dump() | {"version": 2}, compute)
     network = new_network(config.width, torch.Generator().manual_seed(0))
     network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in found.items() if name != "log"})
     return network, json.loads(str(found["log"]))
