@@ -12,7 +12,7 @@ from ._inverter import set_scene
 
 
 class Nearest(Attack):
-    """Answers with its own face whose closed-form reconstruction is most like the target's."""
+    """Answers with its own face whose closed-form reconstruction is most like the target's; rebuilt ones must beat it."""
 
     version = 1
     card = AttackCard(
@@ -20,7 +20,7 @@ class Nearest(Attack):
         family="retrieval",
         reference="control of the threat model: a reconstruction should beat the best face at hand",
         licence="MIT",
-        measures="appearance",
+        measures="control",
         knowledge="aware",
     )
 

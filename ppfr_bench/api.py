@@ -35,7 +35,8 @@ ByteArray = npt.NDArray[np.uint8]
 
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
-Measures = Literal["appearance", "identity", "unlinkability"]
+# A control rebuilds or links nothing; what it scores stands beside the attacks and sets no privacy.
+Measures = Literal["appearance", "identity", "unlinkability", "control"]
 Track = Literal["recognition", "representation", "template", "cloak", "robustness"]
 
 

@@ -110,6 +110,7 @@ class Record(Config):
     recognizer: Component | None = None
     surrogate: bool = False  # the recognizer is the one learned defenses and attacks may train on
     measures: Measures | None = None
+    builds_on: tuple[str, ...] = ()  # attacks that this one should never fall behind
     knowledge: Knowledge | None = None
     seed: int
     status: Status

@@ -32,6 +32,7 @@ from ppfr_bench.results import Component, MetricValue, Record, canonical_json
 __all__ = ["SIGNIFICANT", "build"]
 
 SIGNIFICANT = 0.975  # share of the replicates in which another defense must score higher to rank above
+MARGIN = 0.02  # of leakage, that two trainings of one attack differ by without a meaning
 LOOKING = "visual"  # the attack that rebuilds nothing: it hands on what was released
 
 Array = npt.NDArray[np.float64]
@@ -193,6 +194,8 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
     for cell in cells:
         for flag in cell.flags:
             raised[flag].add(cell.title)
+    for pair in _fallen_behind([record for _, record in good]):
+        raised["attack_undertrained"].add(pair)
     first = records[0]
     speeds = [r.cost.protect_images_per_second for r in records if r.cost.protect_images_per_second is not None]
     return Row(
@@ -233,6 +236,8 @@ def _state(
     if record.cell == "utility":
         retention = figure_of(record, "retention")
         return ("ok", "") if retention.value is not None else ("unmeasured", retention.reason)
+    if record.measures in ("unlinkability", "control"):
+        return "ok", ""  # sets no number of the row
     # A measure on which the attack is broken even without a defense says nothing, about any defense alike; one that
     # is missing for another reason might have been the largest.
     missing = [(name, figure.reason) for name, figure in leakage if figure.value is None]
@@ -331,6 +336,39 @@ def _score(
     replicates = harmonic_mean(np.clip(kept, 0, 1), hidden)
     figure = Figure(value, _interval(replicates, value), min(retention.n, appearance.n))
     return figure, tuple(float(one) for one in replicates)
+
+
+def _fallen_behind(records: Sequence[Record]) -> list[str]:
+    """Pairs of an attack and one that it builds on, or that had fewer releases, where it leaks less beyond chance."""
+    attacks = [record for record in records if record.attack is not None and record.measures is not None]
+    found = []
+    for strong in attacks:
+        for weak in attacks:
+            assert strong.attack is not None and weak.attack is not None
+            more = strong.attack.name == weak.attack.name and _releases(strong) > _releases(weak)
+            if not (more or weak.attack.name in strong.builds_on) or strong.recognizer != weak.recognizer:
+                continue
+            if weak.attack.name == "linkage" and weak.attack.config.get("probe") != "protected":
+                continue  # what a parrot builds on is the recognizer on what was released
+            for name in sorted(_leakage_names(strong)):
+                if _less(strong.metrics.get(name), weak.metrics.get(name)):
+                    found.append(f"{strong.attack.label} below {weak.attack.label} on {name.removeprefix('leakage_')}")
+    return found
+
+
+def _releases(record: Record) -> int:
+    value = record.attack.config.get("releases", 1) if record.attack else 1
+    return value if isinstance(value, int) else 1
+
+
+def _less(strong: MetricValue | None, weak: MetricValue | None) -> bool:
+    """Whether the stronger attack leaks less, by more than the margin and in nearly all draws of people."""
+    if strong is None or weak is None or strong.value is None or weak.value is None:
+        return False
+    if strong.value >= weak.value - MARGIN or len(strong.replicates) != len(weak.replicates):
+        return False
+    below = np.less(strong.replicates, weak.replicates)
+    return bool(len(below)) and float(below.mean()) >= SIGNIFICANT
 
 
 def _reconstruction(good: Sequence[tuple[Cell, Record]]) -> Reconstruction | None:

@@ -25,7 +25,7 @@ from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.results import Component, Cost, Environment, MetricValue, Record
 from ppfr_bench.runner import score
 from ppfr_bench.runner.lab import Lab
-from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.runner.plan import Cell, Plan, identity_of
 
 CANARY_TOLERANCE = 0.005  # of accuracy, around what the recognizer's card expects
 
@@ -59,11 +59,13 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
         stage = lab.attack(cell.defense, cell.attack, cell.recognizer)
         ceiling = lab.attack(plan.identity, cell.attack, cell.recognizer)
         identities = dataset.evaluation.identities[dataset.targets]
-        if card.measures == "appearance":
+        if card.measures in ("appearance", "control"):
             likeness = _arrays(lab.likeness(stage.key, stage["answer"]))
             blind = lab.blind_likeness(cell.attack)
             best = _arrays(lab.likeness(ceiling.key, ceiling["answer"]))
             metrics = score.appearance(likeness, blind, best, identities, bootstrap)
+            if card.measures == "control":
+                metrics = {name: found for name, found in metrics.items() if not name.startswith("leakage")}
             if card.learned and _below_blind(metrics):
                 flags.append("attack_below_blind")
             if not plan.real_people and plan.protocol.samples:
@@ -118,7 +120,8 @@ def _header(plan: Plan, cell: Cell) -> dict[str, Any]:
         "real_people": plan.real_people, "cell": cell.kind, "defense": cell.defense, "attack": cell.attack,
         "recognizer": cell.recognizer,
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.surrogate,
-        "measures": card.measures if card else None, "knowledge": card.knowledge if card else None,
+        "measures": card.measures if card else None, "builds_on": card.builds_on if card else (),
+        "knowledge": card.knowledge if card else None,
         "seed": plan.seed, "defense_card": defense.model_dump(mode="json"),
         "environment": environment(plan.protocol.threads),
     }  # fmt: skip
@@ -160,8 +163,9 @@ def _strip(images: npt.NDArray[np.uint8], identities: npt.NDArray[np.int64], cou
 
 
 def _cost(lab: Lab, cell: Cell, queries: int, trained: int) -> Cost:
-    """Seconds of the stages that this cell's own defense and attack needed, as first computed."""
-    stages = lab.cache.used.values()
+    """Seconds of the stages that this cell's own defense and attack needed, as first computed; not its floor's."""
+    others = [identity_of(c) for c in (lab.plan.identity, lab.plan.blackout) if c.name != cell.defense.name]
+    stages = [stage for stage in lab.cache.used.values() if stage.meta["spec"].get("defense") not in others]
     speed = None
     for stage in stages:
         spec = stage.meta["spec"]

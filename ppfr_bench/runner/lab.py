@@ -336,10 +336,11 @@ class Lab:
 
     def _check_answer(self, component: Component, answer: npt.NDArray[Any], measures: str) -> None:
         targets, gallery = len(self.dataset.targets), len(self.dataset.gallery)
-        shape = (targets, 3, SIZE, SIZE) if measures == "appearance" else (targets, gallery)
-        if answer.shape != shape or (measures == "appearance") != (answer.dtype == np.uint8):
+        images = measures in ("appearance", "control")
+        shape = (targets, 3, SIZE, SIZE) if images else (targets, gallery)
+        if answer.shape != shape or images != (answer.dtype == np.uint8):
             raise UserError(
-                f"attack {component.label}: expected {'uint8' if measures == 'appearance' else 'float'} {shape}, "
+                f"attack {component.label}: expected {'uint8' if images else 'float'} {shape}, "
                 f"got {answer.dtype} {answer.shape}"
             )
         if not np.isfinite(answer).all():
