@@ -12,7 +12,7 @@ from ._inverter import set_scene
 
 
 class Nearest(Attack):
-    """Answers with its own face whose closed-form reconstruction is most like the target's; rebuilt ones must beat it."""
+    """Answers with its own face whose closed-form reconstruction is most like the target's, as a mark to beat."""
 
     version = 1
     card = AttackCard(
