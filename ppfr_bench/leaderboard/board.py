@@ -49,8 +49,11 @@ class Section:
 
     @property
     def attacks(self) -> list[tuple[str, str]]:
-        """Label and what it measures, appearance first."""
-        found = {(cell.attack, cell.measures) for row in self.rows for cell in row.cells if cell.attack}
+        """Label and what it measures, appearance first; controls stay in the records."""
+        found = {
+            (cell.attack, cell.measures)
+            for row in self.rows for cell in row.cells if cell.attack and cell.measures != "control"
+        }  # fmt: skip
         return sorted(found, key=lambda item: (item[1], item[0]))
 
     @property

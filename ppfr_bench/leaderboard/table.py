@@ -217,6 +217,8 @@ def _cell(slot: Slot, records: Sequence[Record], reference: _Reference) -> Cell:
         return Cell(kind, attack, recognizer, measures, "missing", "not run for this defense", "")
     record = records[0]
     leakage = tuple((name.removeprefix("leakage_"), figure_of(record, name)) for name in _leakage_names(record))
+    if measures == "unlinkability":
+        leakage = (("d_sys", figure_of(record, "d_sys")),)  # shown in the same place; sets no privacy
     state, reason = _state(records, leakage, reference)
     return Cell(
         kind, attack, recognizer, measures, state, reason, path_of(record), leakage, record.flags, record.cost.seconds

@@ -124,6 +124,58 @@ def test_privacy_is_set_by_the_worst_attack_and_measure_and_its_interval_by_the_
     assert row.identity.figure.interval is None
 
 
+def test_unlinkability_and_controls_are_shown_and_set_no_privacy() -> None:
+    linked = {"d_sys": made.value(0.8, direction="lower_is_better")}
+    for measured in (linked, {"d_sys": made.value(None, reason="fewer than 20 mated scores")}):
+        records = [
+            made.appearance("a", "ridge", {"lpips": 0.3}),
+            made.identity("a", "linkage", "one", 0.2),
+            made.utility("a", "one", 0.9),
+            made.record(
+                "a", "attack", attack="unlinkability", recognizer="one", measures="unlinkability", metrics=measured
+            ),
+            made.record("a", "attack", attack="nearest", measures="control", metrics={"lpips": made.value(0.1)}),
+        ]
+        (row,) = table.build(records)
+        assert row.measured == row.expected == 5
+        assert row.identity.figure.value == pytest.approx(0.8)
+        assert row.appearance.figure.value == pytest.approx(0.7)
+        shown = next(cell for cell in row.cells if cell.attack == "unlinkability").worst
+        assert shown.value == measured["d_sys"].value
+
+
+@pytest.mark.parametrize(
+    ("strong", "spread", "behind"),
+    [(0.3, 0.01, True), (0.49, 0.001, False), (0.3, 0.5, False), (0.6, 0.01, False)],
+    ids=["well below", "within the margin", "within chance", "above"],
+)
+def test_an_attack_behind_what_it_builds_on_is_undertrained(strong: float, spread: float, behind: bool) -> None:
+    def records(**more: Any) -> list[Any]:
+        weak = made.appearance("a", "ridge", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, spread, seed=1)})
+        drawn = {"lpips": made.around(strong, spread, seed=2)}
+        found = made.appearance("a", "unet", {"lpips": strong}, replicates=drawn, **more)
+        return [weak, found]
+
+    weak, found = records()
+    (row,) = table.build([weak, found.model_copy(update={"builds_on": ("ridge",)})])
+    assert (row.flags == (("attack_undertrained", ("unet below ridge on lpips",)),)) is behind
+    (row,) = table.build([weak, found])
+    assert row.flags == (), "nothing is known of how they compare"
+
+
+def test_more_releases_must_not_leak_less() -> None:
+    def averaged(releases: int, leakage: float) -> Any:
+        return made.appearance(
+            "a", f"averaging_{releases}", {"ssim": leakage}, replicates={"ssim": made.around(leakage, 0.01, releases)},
+            attack_name="averaging", attack_config={"releases": releases},
+        )  # fmt: skip
+
+    (row,) = table.build([averaged(4, 0.6), averaged(16, 0.4)])
+    assert row.flags == (("attack_undertrained", ("averaging_16 below averaging_4 on ssim",)),)
+    (row,) = table.build([averaged(4, 0.4), averaged(16, 0.6)])
+    assert row.flags == ()
+
+
 def test_looking_is_not_a_reconstruction() -> None:
     records = [
         made.appearance("a", "visual", {"lpips": 0.9, "ssim": 0.9}),
