@@ -10,19 +10,23 @@ from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
 
 
 class LinkageConfig(Config):
-    """``probe``: ``protected``, or the label of the attack whose reconstructions are linked."""
+    """``probe``: ``protected``, or the label of the attack whose reconstructions are linked; ``releases`` compared."""
 
     probe: str = Field("protected", pattern=r"^[a-z0-9_]+$")
+    releases: int = Field(1, ge=1, le=64)
 
 
 class Linkage(Attack):
-    """Has clear photos of the people and an off-the-shelf recognizer, and compares: L1, or L4 on reconstructions."""
+    """Has clear photos of the people and an off-the-shelf recognizer, and compares: L1, or L4 on reconstructions.
 
-    version = 1
+    With several releases of each target it averages what the recognizer sees in them: L6.
+    """
+
+    version = 2
     card = AttackCard(
         title="Linkage to a clear gallery",
         family="linkage",
-        reference="ladder L1 and L4 of the threat model; McPherson et al. 2016, SEBA (Fantomas) 2024",
+        reference="ladder L1, L4 and L6 of the threat model; McPherson et al. 2016, SEBA (Fantomas) 2024",
         licence="MIT",
         measures="identity",
         knowledge="oblivious",
@@ -36,13 +40,19 @@ class Linkage(Attack):
         """The attack that rebuilt the probes, if one did."""
         return () if self.config.probe == "protected" else (self.config.probe,)
 
+    @property
+    def shots(self) -> int:
+        """As many releases as are compared."""
+        return int(self.config.releases)
+
     def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
         """Similarities (n_targets, n_gallery)."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
         rebuilt = view.reconstructions or {}
-        probes = rebuilt[self.config.probe] if self.sources else view.targets[0]
+        probes = [rebuilt[self.config.probe]] if self.sources else view.targets[: self.config.releases]
         embed = view.recognizer.embed
-        return view.recognizer.similarity_matrix(embed(np.asarray(probes)), embed(view.gallery))
+        seen = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)
+        return view.recognizer.similarity_matrix(seen, embed(view.gallery))
 
 
 ATTACK = Linkage

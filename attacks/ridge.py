@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -14,9 +16,10 @@ from ._inverter import set_scene
 
 
 class RidgeConfig(Config):
-    """``size``: side in pixels of what is read and rebuilt."""
+    """``size``: side in pixels of what is read and rebuilt; ``key``: that under which its own images are protected."""
 
     size: int = Field(64, ge=8, le=112)
+    key: Literal["same", "other"] = "same"
 
 
 class Ridge(Attack):
@@ -38,6 +41,11 @@ class Ridge(Attack):
         learned=True,
     )
     Config = RidgeConfig
+
+    @property
+    def key(self) -> Literal["same", "other"]:
+        """As the parameter says."""
+        return "other" if self.config.key == "other" else "same"
 
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Closed form over all auxiliary images."""

@@ -36,7 +36,7 @@ ByteArray = npt.NDArray[np.uint8]
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
 # A control rebuilds or links nothing; what it scores stands beside the attacks and sets no privacy.
-Measures = Literal["appearance", "identity", "unlinkability", "control"]
+Measures = Literal["appearance", "attributes", "identity", "unlinkability", "control"]
 Track = Literal["recognition", "representation", "template", "cloak", "robustness"]
 
 
@@ -181,7 +181,8 @@ class FaceDataset(ABC):
 class Defense(ABC):
     """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
 
-    Args of the constructor: a ``Config`` of the class, its defaults if none is given.
+    Args of the constructor: a ``Config`` of the class, its defaults if none is given. A key that all images share is an
+    int of it named ``secret``, so that an attacker can be given another.
     """
 
     version: ClassVar[int]
@@ -310,8 +311,9 @@ class Attack(ABC):
     """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
 
     An *appearance* attack returns reconstructions uint8 (n_targets, 3, 112, 112); an *identity*
-    or *unlinkability* attack returns similarities float64 (n_targets, n_gallery), larger is more alike. The scorer
-    alone holds originals and names.
+    or *unlinkability* attack returns similarities float64 (n_targets, n_gallery), larger is more alike; an *attributes*
+    attack the values of ``ppfr_bench.metrics.attributes``, float64 (n_targets, n_attributes). The scorer alone holds
+    originals and names.
     """
 
     version: ClassVar[int]
@@ -326,6 +328,11 @@ class Attack(ABC):
     def shots(self) -> int:
         """Independently protected versions of each target that it wants; it is given fewer where all are alike."""
         return 1
+
+    @property
+    def key(self) -> Literal["same", "other"]:
+        """Whether its own images are protected under the targets' key, or under another of a defense with a secret."""
+        return "same"
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ __all__ = ["SIGNIFICANT", "build"]
 
 SIGNIFICANT = 0.975  # share of the replicates in which another defense must score higher to rank above
 MARGIN = 0.02  # of leakage, that two trainings of one attack differ by without a meaning
+SETS = {"appearance": ("appearance", "attributes"), "identity": ("identity",)}  # privacy -> what its attacks measure
 LOOKING = "visual"  # the attack that rebuilds nothing: it hands on what was released
 
 Array = npt.NDArray[np.float64]
@@ -291,12 +292,12 @@ def _retention(records: Sequence[Record], utilities: Sequence[Utility]) -> tuple
 
 def _privacy(measures: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:
     candidates = [
-        candidate for cell, record in good if cell.measures == measures for candidate in _candidates(cell, record)
+        candidate for cell, record in good if cell.measures in SETS[measures] for candidate in _candidates(cell, record)
     ]
     if not candidates:
         return Privacy(Figure(None, reason=f"no {measures} attack was measured")), None
     worst = min(candidates, key=lambda c: (-c.value, c.attack, c.measure, c.recognizer))
-    expected = [cell for cell in cells if cell.measures == measures]
+    expected = [cell for cell in cells if cell.measures in SETS[measures]]
     measured = sum(cell.state == "ok" for cell in expected)
     if measured < len(expected):
         # The attack without a number might have been the one that sees through it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from ppfr_bench.errors import UserError, did_you_mean
-from ppfr_bench.metrics import identification, leakage, unlinkability, verification
+from ppfr_bench.metrics import attributes, identification, leakage, unlinkability, verification
 from ppfr_bench.metrics.base import ImageMetric, MetricInfo, Score
 from ppfr_bench.metrics.lpips import Lpips
 from ppfr_bench.metrics.ms_ssim import MsSsim
@@ -26,6 +26,7 @@ METRICS: dict[str, MetricInfo] = {
         *verification.INFOS,
         *identification.INFOS,
         *unlinkability.INFOS,
+        *attributes.INFOS,
         *leakage.INFOS,
     )
 }

@@ -21,6 +21,7 @@ from ppfr_bench import registry
 from ppfr_bench.api import AttackCard, DefenseCard, Pairs, Recognizer
 from ppfr_bench.errors import Unavailable
 from ppfr_bench.metrics import image_metric_names
+from ppfr_bench.metrics.attributes import read_attributes
 from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.results import Component, Cost, Environment, MetricValue, Record
 from ppfr_bench.runner import score
@@ -71,6 +72,10 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
             if not plan.real_people and plan.protocol.samples:
                 strip = _strip(stage["answer"], identities, plan.protocol.samples)
                 extra = {"samples": f"{cell.key}.jpg", "samples_sha256": hashlib.sha256(strip).hexdigest()}
+        elif card.measures == "attributes":
+            truth = read_attributes(dataset.evaluation.load(dataset.targets))
+            blind_answer = lab.attack(plan.blackout, cell.attack)["answer"]
+            metrics = score.attributes(stage["answer"], blind_answer, ceiling["answer"], truth, identities, bootstrap)
         else:
             gallery = dataset.evaluation.identities[dataset.gallery]
             compare = score.unlinkability if card.measures == "unlinkability" else score.linkage

@@ -29,6 +29,7 @@ from ppfr_bench.api import (
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import METRICS, image_metric_names, load_image_metric
+from ppfr_bench.metrics.attributes import ATTRIBUTES
 from ppfr_bench.metrics.verification import best_threshold
 from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
@@ -73,16 +74,18 @@ class LiveOracle:
 
 
 class SharedWorkbench:
-    """What the attacks on one defense share, kept as stages."""
+    """What the attacks on one defense share, kept as stages; apart for those who know it under another key."""
 
-    def __init__(self, lab: Lab, defense: Component) -> None:
-        self._lab, self._defense = lab, defense
+    def __init__(self, lab: Lab, defense: Component, known: Component) -> None:
+        self._lab, self._defense, self._known = lab, defense, known
 
     def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[torch.Generator], Arrays]) -> Arrays:
         """``compute``'s arrays, computed once a defense."""
         lab = self._lab
         full = {"name": name, "shared": dict(spec), "defense": identity_of(self._defense), "seed": lab.plan.seed,
                 "dataset": lab.plan.dataset_revision, "threads": lab.plan.protocol.threads}  # fmt: skip
+        if self._known != self._defense:
+            full["known"] = identity_of(self._known)
 
         def stage(writer: StageWriter) -> None:
             arrays = compute(lab.generator("shared", full))
@@ -278,11 +281,12 @@ class Lab:
         protected_gallery = self.release(defense, "gallery")["images"] if card.needs_protected_gallery else None
         surrogate = self.surrogate() if card.needs_surrogate else None
         reconstructions = {label: self.attack(defense, self.plan.attacks[label])["answer"] for label in attack.sources}
-        protected = self.release(defense, "attacker")["images"] if aware else None
+        known = other_key(defense) if attack.key == "other" else defense
+        protected = self.release(known, "attacker")["images"] if aware else None
         purpose = ("attack", identity_of(component), identity_of(defense), self.plan.dataset_revision)
 
         def compute(writer: StageWriter) -> None:
-            oracle = LiveOracle(lambda x, g: self._released(defense, x, g), self.generator("oracle", *purpose))
+            oracle = LiveOracle(lambda x, g: self._released(known, x, g), self.generator("oracle", *purpose))
             view = AttackerView(
                 knowledge=card.knowledge,
                 auxiliary=self.dataset.attacker,
@@ -291,11 +295,11 @@ class Lab:
                 oracle=oracle if aware else None,
                 gallery=self.dataset.evaluation.load(self.dataset.gallery) if card.needs_gallery else None,
                 recognizer=self.embedder(recognizer) if recognizer is not None else None,
-                defense=self.defense(defense) if card.knowledge == "informed" else None,
+                defense=self.defense(known) if card.knowledge == "informed" else None,
                 reconstructions=reconstructions,
                 protected_gallery=protected_gallery,
                 surrogate=surrogate,
-                workbench=SharedWorkbench(self, defense),
+                workbench=SharedWorkbench(self, defense, known),
             )
             attack.fit(view, self.generator(*purpose))
             answer = np.asarray(attack.run(view))
@@ -337,14 +341,18 @@ class Lab:
     def _check_answer(self, component: Component, answer: npt.NDArray[Any], measures: str) -> None:
         targets, gallery = len(self.dataset.targets), len(self.dataset.gallery)
         images = measures in ("appearance", "control")
-        shape = (targets, 3, SIZE, SIZE) if images else (targets, gallery)
+        shape: tuple[int, ...] = (targets, gallery)
+        if images:
+            shape = (targets, 3, SIZE, SIZE)
+        elif measures == "attributes":
+            shape = (targets, len(ATTRIBUTES))
         if answer.shape != shape or images != (answer.dtype == np.uint8):
             raise UserError(
                 f"attack {component.label}: expected {'uint8' if images else 'float'} {shape}, "
                 f"got {answer.dtype} {answer.shape}"
             )
         if not np.isfinite(answer).all():
-            raise UserError(f"attack {component.label}: answered NaN or infinite similarities")
+            raise UserError(f"attack {component.label}: answered NaN or infinite values")
 
     def blind_answers(self) -> Images:
         """The mean of the attacker's own images, sharp and softened, uint8 (k, 3, 112, 112): answers without looking.
@@ -399,6 +407,14 @@ class Lab:
         return self.cache.get(
             "likeness", {"of": of, "dataset": self.plan.dataset_revision, "metrics": versions}, compute
         )
+
+
+def other_key(defense: Component) -> Component:
+    """The defense under another key, or itself where its parameters hold no ``secret``."""
+    secret = defense.config.get("secret")
+    if not isinstance(secret, int):
+        return defense
+    return defense.model_copy(update={"config": defense.config | {"secret": secret + 1}})
 
 
 def chunks(array: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ppfr_bench.api import Pairs
 from ppfr_bench.metrics import METRICS, image_metric_names
 from ppfr_bench.metrics import verification as verify
+from ppfr_bench.metrics.attributes import ATTRIBUTES
 from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at, rank_k_hits
 from ppfr_bench.metrics.intervals import (
     identity_pair_weights,
@@ -163,6 +164,24 @@ def linkage(
             found = open_set(scores, targets, gallery, fpir)
             replicates = None if found.missed is None else weighted_mean(found.missed, weights)
             out[name + suffix] = metric(name, found.value, n, replicates, reason=found.reason)
+    return out
+
+
+def attributes(
+    answer: Array, blind: Array, ceiling: Array, truth: Array, identities: Array, bootstrap: Bootstrap
+) -> dict[str, MetricValue]:
+    """How far off each attribute is, beside the same attack on a black picture and without a defense.
+
+    All but ``identities`` are (targets, attributes).
+    """
+    weights, n = bootstrap.items(identities), len(identities)
+    out = {}
+    for i, name in enumerate(ATTRIBUTES):
+        spread = max(float(truth[:, i].var()), 1e-12)
+        errors = [(values[:, i] - truth[:, i]) ** 2 / spread for values in (answer, blind, ceiling)]
+        for suffix, values in zip(("", "_blind", "_ceiling"), errors, strict=True):
+            out[name + suffix] = metric("attribute_error", float(values.mean()), n, weighted_mean(values, weights))
+        out[f"leakage_{name}"] = _leakage(errors[0], errors[1], errors[2], weights, True)
     return out
 
 
