@@ -50,6 +50,7 @@ class Linkage(Attack):
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
         rebuilt = view.reconstructions or {}
         probes = [rebuilt[self.config.probe]] if self.sources else view.targets[: self.config.releases]
+        self.log["shots"] = len(probes)
         embed = view.recognizer.embed
         seen = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)
         return view.recognizer.similarity_matrix(seen, embed(view.gallery))
