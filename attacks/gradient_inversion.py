@@ -64,7 +64,8 @@ class GradientInversion(Attack):
         defense = view.defense
         assert defense is not None, "an informed attacker has the defense"
         differentiable = _has_gradient(defense, start[:2], generator)
-        self.log |= {"differentiable": differentiable, "training_images": scene.log["training_images"]}
+        self.log |= {"differentiable": differentiable, "training_images": scene.log["training_images"],
+                     "shots": len(view.targets) if differentiable else 1}  # fmt: skip
         self._answer = to_bytes(start)
         if not differentiable:
             return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ppfr_bench.leaderboard.rows import Figure, Row
-from ppfr_bench.leaderboard.table import build, figure_of
+from ppfr_bench.leaderboard.seeds import Spread, split
+from ppfr_bench.leaderboard.table import SETS, build, figure_of
 from ppfr_bench.results import Record, canonical_json
 
 CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
@@ -40,6 +41,7 @@ class Section:
     real_people: bool
     revision: str
     seeds: tuple[int, ...]
+    spread: Spread  # between seeds, folded into the intervals
 
     @property
     def recognizers(self) -> list[tuple[str, bool]]:
@@ -55,6 +57,21 @@ class Section:
             for row in self.rows for cell in row.cells if cell.attack and cell.measures != "control"
         }  # fmt: skip
         return sorted(found, key=lambda item: (item[1], item[0]))
+
+    @property
+    def shots(self) -> list[int]:
+        """How many releases of each target attackers made use of, if any defense was attacked with more than one."""
+        found = sorted({cell.shots for row in self.rows for cell in row.cells if cell.state == "ok"})
+        return found if len(found) > 1 else []
+
+    def against(self, row: Row, measures: str) -> list[Figure]:
+        """Privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
+        return [row.privacy_against(shots, SETS[measures]) for shots in self.shots]
+
+    @property
+    def controls(self) -> list[str]:
+        """Labels of the answers that rebuild nothing."""
+        return sorted({control.attack for row in self.rows for control in row.controls})
 
     @property
     def moved(self) -> list[Canary]:
@@ -90,7 +107,8 @@ class Board:
                     tuple(canary for canary in canaries if canary.dataset == dataset),
                     any(record.real_people for record in records),
                     min((record.dataset_revision for record in records), default=""),
-                    tuple(sorted({record.seed for record in records})),
+                    tuple(sorted({record.seed for record in split(records)[0]})),
+                    split(_of_track(records, track))[1],
                 )
             )
         return found
@@ -108,9 +126,13 @@ class Board:
         return [(fields[key], counts[key]) for key in sorted(counts)]
 
 
-def _canaries(records: Iterable[Record]) -> list[Canary]:
+def _of_track(records: Iterable[Record], track: str) -> list[Record]:
+    return [r for r in records if r.cell != "canary" and r.defense_card.get("track", "recognition") == track]
+
+
+def _canaries(records: Sequence[Record]) -> list[Canary]:
     found = []
-    for record in records:
+    for record in split([record for record in records if record.cell == "canary"])[0]:
         if record.cell != "canary" or record.recognizer is None:
             continue
         expected = record.log.get("expected_accuracy")

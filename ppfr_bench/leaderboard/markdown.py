@@ -47,6 +47,10 @@ def _section(section: Section) -> list[str]:
         parts.append(_table(_main(section)))
         if section.attacks:
             parts += ["### Leakage by attack", _table(_leakage(section))]
+        if section.shots:
+            parts += ["### Privacy against the number of releases held", _table(_shots(section))]
+        if section.controls:
+            parts += ["### Controls beside the best reconstruction (LPIPS, SSIM)", _table(_controls(section))]
     gaps = [
         [markdown(row.defense), markdown(cell.title), cell.state, markdown(cell.reason)]
         for row in section.rows
@@ -106,6 +110,31 @@ def _leakage(section: Section) -> Table:
             [markdown(row.defense)]
             + [bracketed(entry.figure) if entry.figure.value is not None else entry.state for entry in entries]
         )
+    return rows
+
+
+def _shots(section: Section) -> Table:
+    head = [f"{measures}, {count}" for measures in ("appearance", "identity") for count in section.shots]
+    rows = [["defense", *head]]
+    for row in section.rows:
+        found = [figure for measures in ("appearance", "identity") for figure in section.against(row, measures)]
+        rows.append([markdown(row.defense), *(bracketed(figure) for figure in found)])
+    return rows
+
+
+def _controls(section: Section) -> Table:
+    rows = [["defense", "floor", *map(markdown, section.controls), "best reconstruction"]]
+    for row in section.rows:
+        if row.reconstruction is None:
+            continue
+        by_name = {control.attack: control for control in row.controls}
+        ends = [(row.reconstruction.lpips.blind, row.reconstruction.ssim.blind)]
+        ends += [
+            (control.lpips.value, control.ssim.value) if control else (None, None)
+            for control in (by_name.get(name) for name in section.controls)
+        ]
+        ends.append((row.reconstruction.lpips.figure.value, row.reconstruction.ssim.figure.value))
+        rows.append([markdown(row.defense), *(f"{text.number(a, 3)}, {text.number(b, 3)}" for a, b in ends)])
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,6 +63,15 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
+class Control:
+    """An answer that rebuilds nothing, such as the nearest face at hand: a mark for the reconstructions to beat."""
+
+    attack: str
+    lpips: Figure
+    ssim: Figure
+
+
+@dataclass(frozen=True)
 class Utility:
     """One recognizer on protected images. ``surrogate``: learned defenses may have trained on it."""
 
@@ -90,6 +100,7 @@ class Cell:
     leakage: tuple[tuple[str, Figure], ...] = ()
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
+    shots: int = 1  # releases of each target that were made use of
 
     @property
     def title(self) -> str:
@@ -140,6 +151,7 @@ class Row:
     images_per_second: float | None
     seconds: float
     flags: tuple[tuple[str, tuple[str, ...]], ...]
+    controls: tuple[Control, ...]
     cells: tuple[Cell, ...]
     measured: int
     expected: int
@@ -158,6 +170,17 @@ class Row:
     def completeness(self) -> str:
         """``complete`` or ``incomplete, n of m``."""
         return "complete" if self.complete else f"incomplete, {self.measured} of {self.expected}"
+
+    def privacy_against(self, shots: int, measures: Sequence[str]) -> Figure:
+        """1 - the largest leakage over attacks that hold at most so many releases of each target."""
+        worst = [cell.worst for cell in self.cells if cell.measures in measures and cell.shots <= shots]
+        found = [figure for figure in worst if figure.value is not None]
+        if not found:
+            return Figure(None, reason="no such attack was measured")
+        figure = max(found, key=lambda figure: figure.value or 0.0)
+        low, high = figure.interval or (figure.value, figure.value)
+        assert figure.value is not None and low is not None and high is not None
+        return Figure(1 - figure.value, (1 - high, 1 - low), figure.n, path=figure.path)
 
     @property
     def gaps(self) -> tuple[Cell, ...]:

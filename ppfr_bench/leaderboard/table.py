@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ppfr_bench.leaderboard.rows import (
     Cell,
     CellState,
+    Control,
     Figure,
     Interval,
     Privacy,
@@ -24,6 +25,7 @@ from ppfr_bench.leaderboard.rows import (
     Scale,
     Utility,
 )
+from ppfr_bench.leaderboard.seeds import Slot, slot_of, split
 from ppfr_bench.metrics.intervals import percentile_interval
 from ppfr_bench.metrics.leakage import BROKEN, harmonic_mean
 from ppfr_bench.metrics.pareto import pareto_front
@@ -37,7 +39,6 @@ SETS = {"appearance": ("appearance", "attributes"), "identity": ("identity",)}  
 LOOKING = "visual"  # the attack that rebuilds nothing: it hands on what was released
 
 Array = npt.NDArray[np.float64]
-Slot = tuple[str, str, str]  # kind, attack label, recognizer label
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def build(records: Iterable[Record]) -> list[Row]:
             tables[record.suite, record.dataset.label, name].append(record)
     rows: list[Row] = []
     for key in sorted(tables):
-        found = sorted(tables[key], key=lambda record: (str(record.folder), record.key))
+        found, _ = split(sorted(tables[key], key=lambda record: (str(record.folder), record.key)))
         reference = _reference(found)
         by_defense: dict[str, list[Record]] = defaultdict(list)
         for record in found:
@@ -111,23 +112,15 @@ def _settings(component: Component) -> str:
     return canonical_json(component.model_dump(exclude={"label"}))
 
 
-def _slot(record: Record) -> Slot:
-    return (
-        record.cell,
-        record.attack.label if record.attack else "",
-        record.recognizer.label if record.recognizer else "",
-    )
-
-
 def _reference(records: Sequence[Record]) -> _Reference:
     protocols = Counter(_protocol(record) for record in records)
     settings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     metrics: dict[Slot, Counter[str]] = defaultdict(Counter)
     slots: dict[Slot, str] = {}
     for record in records:
-        slots[_slot(record)] = record.measures or ""
+        slots[slot_of(record)] = record.measures or ""
         if record.status == "ok":
-            metrics[_slot(record)][_versions(record)] += 1
+            metrics[slot_of(record)][_versions(record)] += 1
         for kind, component in _components(record):
             settings[kind, component.label][_settings(component)] += 1
     components = {at: _most(count) for at, count in settings.items()}
@@ -161,7 +154,7 @@ def _incomparable(record: Record, reference: _Reference) -> str:
     for kind, component in _components(record):
         if _settings(component) != reference.components[kind, component.label]:
             return f"{kind} {component.label} was run with other settings than in the rest of the table"
-    if record.status == "ok" and _versions(record) != reference.metrics[_slot(record)]:
+    if record.status == "ok" and _versions(record) != reference.metrics[slot_of(record)]:
         return "measured by other metrics, or other versions of them, than the rest of the table; run it again"
     return ""
 
@@ -172,7 +165,7 @@ def _incomparable(record: Record, reference: _Reference) -> str:
 def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Reference) -> Row:
     by_slot: dict[Slot, list[Record]] = defaultdict(list)
     for record in records:
-        by_slot[_slot(record)].append(record)
+        by_slot[slot_of(record)].append(record)
     cells: list[Cell] = []
     good: list[tuple[Cell, Record]] = []
     for slot in sorted(reference.slots, key=lambda s: (s[0] != "utility", reference.slots[s], s)):
@@ -207,7 +200,7 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
         reconstruction=_reconstruction(good), images_per_second=max(speeds, default=None),
         seconds=sum(record.cost.seconds for record in records),
         flags=tuple((flag, tuple(sorted(raised[flag]))) for flag in sorted(raised)),
-        cells=tuple(cells), measured=len(good), expected=len(cells), replicates=replicates,
+        controls=_controls(good), cells=tuple(cells), measured=len(good), expected=len(cells), replicates=replicates,
     )  # fmt: skip
 
 
@@ -222,8 +215,9 @@ def _cell(slot: Slot, records: Sequence[Record], reference: _Reference) -> Cell:
         leakage = (("d_sys", figure_of(record, "d_sys")),)  # shown in the same place; sets no privacy
     state, reason = _state(records, leakage, reference)
     return Cell(
-        kind, attack, recognizer, measures, state, reason, path_of(record), leakage, record.flags, record.cost.seconds
-    )
+        kind, attack, recognizer, measures, state, reason, path_of(record), leakage, record.flags, record.cost.seconds,
+        _shots(record),
+    )  # fmt: skip
 
 
 def _state(
@@ -391,6 +385,22 @@ def _reconstruction(good: Sequence[tuple[Cell, Record]]) -> Reconstruction | Non
 
     samples = (record.folder / record.samples).as_posix() if record.samples else ""
     return Reconstruction(cell.attack, scale("lpips"), scale("ssim"), samples)
+
+
+def _controls(good: Sequence[tuple[Cell, Record]]) -> tuple[Control, ...]:
+    """What answers that rebuild nothing score, by label."""
+    found = [
+        Control(cell.attack, figure_of(record, "lpips"), figure_of(record, "ssim"))
+        for cell, record in good
+        if cell.measures == "control"
+    ]
+    return tuple(sorted(found, key=lambda control: control.attack))
+
+
+def _shots(record: Record) -> int:
+    """Releases of each target that the attack made use of; 1 where all are alike."""
+    shots = record.log.get("shots", 1)
+    return shots if isinstance(shots, int) and shots > 0 else 1
 
 
 def _interval(replicates: Array | None, value: float) -> Interval | None:

@@ -1,0 +1,34 @@
+"""Random face: a control that guesses."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Generator, randint
+
+from ppfr_bench.api import Attack, AttackCard, AttackerView
+
+
+class RandomFace(Attack):
+    """Answers every target with one of its own faces, drawn blindly, as a mark to beat."""
+
+    version = 1
+    card = AttackCard(
+        title="Random auxiliary face",
+        family="retrieval",
+        reference="control of the threat model: a guess",
+        licence="MIT",
+        measures="control",
+        knowledge="oblivious",
+    )
+
+    def fit(self, view: AttackerView, generator: Generator) -> None:
+        """Draw."""
+        self._chosen = randint(len(view.auxiliary), (view.targets.shape[1],), generator=generator).numpy()
+
+    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+        """The auxiliary images, uint8 (n, 3, 112, 112)."""
+        return view.auxiliary.load(self._chosen)
+
+
+ATTACK = RandomFace
