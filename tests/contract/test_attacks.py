@@ -17,11 +17,12 @@ from torch.nn import functional
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Attack, AttackerView, ByteArray, Faces, to_bytes, to_float
 from ppfr_bench.datasets.faces import ArrayFaces, subset
+from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
 NAMES = registry.names("attack")
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
-    "unet": TINY | {"steps": 3}, "ridge": {"size": 16},
+    "unet": TINY | {"steps": 3}, "attributes": TINY | {"steps": 3}, "ridge": {"size": 16},
 } | {
     name: TINY | {"warm": 2, "steps": 2}
     for name in (
@@ -153,6 +154,8 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
         assert np.array_equal(view.targets, given), "the view is not to be written to"
     if attack.card.measures in ("appearance", "control"):
         assert answers[0].dtype == np.uint8 and answers[0].shape == TARGETS.shape
+    elif attack.card.measures == "attributes":
+        assert answers[0].shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(answers[0]).all()
     else:
         assert answers[0].shape == (len(TARGETS), len(GALLERY)) and np.isfinite(answers[0]).all()
     assert np.array_equal(*answers)
@@ -322,6 +325,32 @@ def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces
         view = replace(view_of(attack, "block_permutation", mine, targets), gallery=gallery)
         hits[name] = float((answer(attack, view).argmax(1) == np.arange(len(targets))).mean())
     assert hits["parrot"] >= max(0.5, hits["linkage"])
+
+
+def test_attributes_are_read_off_a_blur_and_not_off_a_black_picture(crowd: tuple[Faces, ByteArray]) -> None:
+    mine, targets = crowd
+    truth = read_attributes(targets)
+    errors = {}
+    for defense in ("gaussian_blur", "blackout"):
+        attack = registry.build("attack", "attributes", SMALL["attributes"])
+        errors[defense] = ((answer(attack, view_of(attack, defense, mine, targets)) - truth) ** 2).mean(0) / truth.var(
+            0
+        )
+    assert (errors["gaussian_blur"] < 0.5).all() and (errors["blackout"] > 0.9).all(), errors
+
+
+def test_more_releases_bring_a_face_nearer_to_itself(crowd: tuple[Faces, ByteArray]) -> None:
+    """Averaging what a recognizer sees in several draws takes away what differs between them."""
+    mine, targets = crowd
+    alike = []
+    for releases in (1, 16):
+        attack = registry.build("attack", "linkage", {"releases": releases})
+        shots = np.stack([protected("stochastic_local", targets, seed) for seed in range(releases)])
+        gallery = protected("stochastic_local", targets, seed=99)
+        view = replace(view_of(attack, "stochastic_local", mine, targets), targets=shots, gallery=gallery)
+        alike.append(float(answer(attack, view).diagonal().mean()))
+        assert attack.log["shots"] == releases == attack.shots
+    assert alike[1] > alike[0]
 
 
 def test_students_of_other_material_share_nothing() -> None:

@@ -1,0 +1,86 @@
+"""Spread between seeds: other seeds widen the published numbers, move none of them, and are counted honestly."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ppfr_bench.leaderboard.seeds import split
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.results import Record
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+made: Any = _load(Path(__file__).parents[1] / "browser" / "made_records.py")
+
+
+def measured(defense: str, leaked: float, seed: int = 0) -> list[Record]:
+    return [
+        made.utility(defense, "dlib_resnet", 0.8, replicates=made.around(0.8, 0.01), seed=seed),
+        made.appearance(
+            defense, "unet", {"lpips": leaked}, replicates={"lpips": made.around(leaked, 0.01)}, seed=seed
+        ),
+    ]  # fmt: skip
+
+
+def unet(records: list[Record], defense: str) -> Any:
+    found = next(r for r in records if r.attack is not None and r.defense.label == defense)
+    return found.metrics["leakage_lpips"]
+
+
+def test_one_seed_changes_nothing() -> None:
+    records = measured("a", 0.3) + measured("b", 0.5)
+    main, spread = split(records)
+    assert main == records and spread.deviations == {} and spread.defenses == ()
+
+
+def test_other_seeds_widen_every_row_and_move_no_number() -> None:
+    records = measured("a", 0.3) + measured("b", 0.5) + measured("a", 0.2, seed=1) + measured("a", 0.4, seed=2)
+    main, spread = split(records)
+    assert {record.seed for record in main} == {0} and len(main) == 4
+    assert spread.seeds == (0, 1, 2) and spread.defenses == ("a",)
+    (deviation,) = (found for (_, name), found in spread.deviations.items() if name == "leakage_lpips")
+    assert deviation == pytest.approx(np.std([0.3, 0.2, 0.4], ddof=1))
+    for defense, value in (("a", 0.3), ("b", 0.5)):
+        before, after = unet(records, defense), unet(main, defense)
+        assert after.value == before.value == value
+        assert after.interval[0] < before.interval[0] < value < before.interval[1] < after.interval[1]
+        assert np.std(after.replicates) == pytest.approx(np.hypot(0.01, deviation), rel=0.25)
+    rows = {row.defense: row for row in build(records)}
+    narrow = {row.defense: row for row in build(measured("a", 0.3) + measured("b", 0.5))}
+    for defense in ("a", "b"):
+        wide, slim = rows[defense].appearance.figure.interval, narrow[defense].appearance.figure.interval
+        assert rows[defense].complete and wide is not None and slim is not None
+        assert wide[1] - wide[0] > 2 * (slim[1] - slim[0])
+
+
+def test_numbers_of_other_seeds_outside_the_interval_are_counted() -> None:
+    """Three defenses, one of which moves far more than the others: the pooled spread does not cover it."""
+    records = [record for name in "abcdefgh" for record in measured(name, 0.3)]
+    records += [record for name in "abcdefg" for record in measured(name, 0.3, seed=1)] + measured("h", 0.9, seed=1)
+    _, spread = split(records)
+    leakages = 8
+    retentions = 8
+    assert spread.agreement == (leakages + retentions - 1, leakages + retentions)
+
+
+def test_a_seed_that_is_alone_with_its_cell_is_no_repetition() -> None:
+    records = measured("a", 0.3) + measured("b", 0.5) + measured("c", 0.4, seed=1)
+    main, spread = split(records)
+    assert len(main) == len(records) and spread.deviations == {}
+    states = {cell.state for row in build(records) if row.defense == "c" for cell in row.cells}
+    assert states == {"incomparable"}
