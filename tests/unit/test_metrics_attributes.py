@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def test_lab_of_known_colours(colour: tuple[float, ...], expected: tuple[float, 
 
 def face(
     cheeks: int = 180, crown: int = 180, chin: int = 180, mouth: tuple[int, int, int] = (180, 150, 120)
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> npt.NDArray[np.uint8]:  # fmt: skip
     """A painted face of warm skin; each argument a brightness."""
     warm = np.array([1.0, 0.83, 0.67])
     image = np.empty((3, 112, 112), np.uint8)
