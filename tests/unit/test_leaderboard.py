@@ -600,3 +600,47 @@ def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, 
     command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
+
+
+def test_attributes_set_appearance_privacy_where_they_leak_most() -> None:
+    leaked = {"leakage_skin_tone": made.value(0.9, direction="lower_is_better")}
+    records = [
+        made.appearance("a", "ridge", {"lpips": 0.3}),
+        made.record("a", "attack", attack="attributes", measures="attributes", metrics=leaked),
+        made.utility("a", "one", 0.9),
+    ]
+    (row,) = table.build(records)
+    assert row.appearance.figure.value == pytest.approx(0.1)
+    assert row.appearance.set_by == "attributes, skin_tone"
+
+
+def test_privacy_against_more_releases_is_never_larger(tmp_path: Path) -> None:
+    """The attacker who holds sixteen may use one: what it regains with at most so many."""
+    records = [
+        made.appearance("a", "unet", {"lpips": 0.5}),
+        made.appearance("a", "averaging_4", {"lpips": 0.45}, log={"shots": 4}),
+        made.appearance("a", "averaging_16", {"lpips": 0.8}, log={"shots": 16}),
+        made.identity("a", "linkage", "one", 0.2),
+        made.utility("a", "one", 0.9),
+        made.record(
+            "a", "attack", attack="nearest", measures="control",
+            metrics={"lpips": made.value(0.31), "ssim": made.value(0.42)},
+        ),
+    ]  # fmt: skip
+    found = board(tmp_path, records, {})
+    (section,) = found.sections
+    assert section.shots == [1, 4, 16] and section.controls == ["nearest"]
+    (row,) = section.rows
+    assert [figure.value for figure in section.against(row, "appearance")] == pytest.approx([0.5, 0.5, 0.2])
+    assert [figure.value for figure in section.against(row, "identity")] == pytest.approx([0.8] * 3)
+    pages.publish(tmp_path, "quick", tmp_path / "out")
+    for name in ("leaderboard.html", "leaderboard.md"):
+        page = (tmp_path / "out/quick" / name).read_text()
+        assert "number of releases" in page and "0.310" in page and "0.420" in page
+
+
+def test_one_release_for_all_needs_no_section(tmp_path: Path) -> None:
+    (section,) = board(
+        tmp_path, [made.appearance("a", "unet", {"lpips": 0.5}), made.utility("a", "one", 0.9)], {}
+    ).sections
+    assert section.shots == [] and section.controls == []
