@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from ppfr_bench.api import Config, Defense, DefenseCard
+from ppfr_bench.api import Config, Defense, DefenseCard, Guarantee
 
 from . import _draws
 
@@ -46,6 +46,11 @@ class DpPix(Defense):
         ),
     )
     Config = DpPixConfig
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """3 epsilon, one for each channel, for any m pixels."""
+        return Guarantee(epsilon=3 * self.config.epsilon, per="pixels", pixels=self.config.neighbours)
 
     def scale(self, area: torch.Tensor | float) -> torch.Tensor | float:
         """Scale of the noise in levels of [0, 1] on the mean of ``area`` pixels: sensitivity / epsilon."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import Config, Defense, DefenseCard
+from ppfr_bench.api import Config, Defense, DefenseCard, Guarantee
 
 from . import _draws
 
@@ -38,6 +38,11 @@ class DpSnow(Defense):
         ),
     )
     Config = DpSnowConfig
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """(0, delta) for one pixel."""
+        return Guarantee(epsilon=0, delta=self.config.delta, per="pixel")
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The images with exactly a share 1 - delta of their pixels grey."""

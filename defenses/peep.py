@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from ppfr_bench.api import Config, Defense, DefenseCard, Faces
+from ppfr_bench.api import Config, Defense, DefenseCard, Faces, Guarantee
 
 from . import _background, _draws, _filters
 
@@ -58,6 +58,11 @@ class Peep(Defense):
     Config = PeepConfig
     mean: torch.Tensor | None = None  # (3136,)
     basis: torch.Tensor  # (c, 3136), orthonormal rows
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """Epsilon for what it is ``per``."""
+        return Guarantee(epsilon=self.config.epsilon, per=self.config.per)
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Eigenfaces of the defender's images, and the extremes and the median L1 norm of their coefficients."""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "FaceDataset", "Faces", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs", "Randomness", "Recognizer",
-    "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators", "to_bytes", "to_float",
+    "FaceDataset", "Faces", "Guarantee", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs", "Randomness",
+    "Recognizer", "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators",
+    "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -82,6 +83,15 @@ class AttackCard(Card):
     needs_protected_gallery: bool = False  # what an attacker with a clear gallery and the oracle, or a second leak, has
     needs_gallery: bool = False  # a clear gallery of the target identities
     needs_recognizer: bool = False  # one cell a recognizer
+
+
+class Guarantee(Config):
+    """Differential privacy of one release: between neighbours who differ in what it is ``per``; several add up."""
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(0.0, ge=0, le=1)
+    per: Literal["pixel", "pixels", "coefficient", "image", "identity"]
+    pixels: int = Field(1, ge=1)  # in how many of them neighbours differ, where it is per pixels
 
 
 class RecognizerCard(Card):
@@ -196,6 +206,11 @@ class Defense(ABC):
     def randomness(self) -> Randomness:
         """The randomness contract under the present parameters; the harness checks it."""
         return self.card.randomness
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """What is proven under the present parameters, for one colour image released once. Default: nothing."""
+        return None
 
     def fit(self, faces: Faces, generator: Generator) -> None:
         """Learn from the defender's training identities (and nothing else). Default: nothing to learn."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ppfr_bench.api import Config, Knowledge, Measures
+from ppfr_bench.api import Config, Guarantee, Knowledge, Measures
 from ppfr_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Record(Config):
     flags: tuple[str, ...] = ()
     log: dict[str, Any] = Field(default_factory=dict)
     defense_card: dict[str, Any] = Field(default_factory=dict)
+    guarantee: Guarantee | None = None
     samples: str | None = None
     samples_sha256: str | None = None
     environment: Environment

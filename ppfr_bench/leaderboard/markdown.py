@@ -87,6 +87,7 @@ def _main(section: Section) -> Table:
 def _name(row: Row) -> str:
     marks = [mark for mark, holds in (("control", row.control), ("front", row.front)) if holds]
     marks += [] if row.complete else [row.completeness]
+    marks += [row.promise] if row.promise else []
     name = markdown(row.defense)
     return f"{name} ({', '.join(marks)})" if marks else name
 
@@ -181,6 +182,7 @@ def _csv_line(row: Row, recognizers: list[str], attacks: list[str]) -> dict[str,
         "rank_high": str(row.rank_interval[1]) if row.rank_interval else "",
         "control": str(row.control).lower(), "front": str(row.front).lower(),
         "measured": str(row.measured), "expected": str(row.expected), "unranked": text.csv_text(row.unranked),
+        "guarantee": text.csv_text(row.promise),
     }  # fmt: skip
     line |= _csv_figure("score", row.score) | _csv_figure("retention", row.retention)
     for name, privacy in (("appearance_privacy", row.appearance), ("identity_privacy", row.identity)):

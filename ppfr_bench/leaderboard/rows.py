@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ppfr_bench.api import Guarantee
+
 Interval = tuple[float, float]
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]
 
@@ -140,6 +142,7 @@ class Row:
     version: int
     config: dict[str, Any]
     card: dict[str, Any]
+    guarantee: Guarantee | None
     control: bool
     real_people: bool
     score: Figure
@@ -160,6 +163,16 @@ class Row:
     unranked: str = ""
     front: bool = False
     replicates: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def promise(self) -> str:
+        """``epsilon 1.5 per 16 pixels``, or nothing."""
+        found = self.guarantee
+        if found is None:
+            return ""
+        delta = f", delta {found.delta:g}" if found.delta else ""
+        what = f"{found.pixels} pixels" if found.per == "pixels" else found.per
+        return f"epsilon {found.epsilon:g}{delta} per {what}"
 
     @property
     def complete(self) -> bool:

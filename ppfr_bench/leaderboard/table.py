@@ -195,7 +195,8 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
     return Row(
         suite=key[0], dataset=key[1], track=key[2], defense=first.defense.label, name=first.defense.name,
         version=first.defense.version, config=dict(first.defense.config), card=dict(first.defense_card),
-        control=first.defense_card.get("control") is True, real_people=any(record.real_people for record in records),
+        guarantee=first.guarantee, control=first.defense_card.get("control") is True,
+        real_people=any(record.real_people for record in records),
         score=score, retention=retention, appearance=appearance, identity=identity, utilities=utilities,
         reconstruction=_reconstruction(good), images_per_second=max(speeds, default=None),
         seconds=sum(record.cost.seconds for record in records),

@@ -104,6 +104,8 @@ def _explain_row(row: Row) -> list[str]:
         lines.append(f"  {name} privacy {_words(privacy.figure)}{by}: 1 - the largest leakage.")
         if privacy.figure.path:
             lines.append(f"    [dim]record {_safe(privacy.figure.path, 600)}[/dim]")
+    if row.promise:
+        lines.append(f"  Differential privacy of one release: {_safe(row.promise)}; the epsilons of several add up.")
     lines += [line for utility in row.utilities for line in _explain_utility(utility)]
     if row.reconstruction is not None:
         lines.append(f"  Best reconstruction: {_safe(row.reconstruction.attack)}.")

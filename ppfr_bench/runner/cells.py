@@ -18,7 +18,7 @@ from PIL import Image
 
 import ppfr_bench
 from ppfr_bench import registry
-from ppfr_bench.api import AttackCard, DefenseCard, Pairs, Recognizer
+from ppfr_bench.api import AttackCard, Defense, Pairs, Recognizer
 from ppfr_bench.errors import Unavailable
 from ppfr_bench.metrics import image_metric_names
 from ppfr_bench.metrics.attributes import read_attributes
@@ -119,7 +119,7 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
 
 def _header(plan: Plan, cell: Cell) -> dict[str, Any]:
     card = _attack_card(cell.attack) if cell.attack else None
-    defense: DefenseCard = registry.load("defense", cell.defense.name).card
+    defense: Defense = registry.build("defense", cell.defense.name, cell.defense.config)
     return {
         "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "dataset_revision": plan.dataset_revision,
         "real_people": plan.real_people, "cell": cell.kind, "defense": cell.defense, "attack": cell.attack,
@@ -127,7 +127,7 @@ def _header(plan: Plan, cell: Cell) -> dict[str, Any]:
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.surrogate,
         "measures": card.measures if card else None, "builds_on": card.builds_on if card else (),
         "knowledge": card.knowledge if card else None,
-        "seed": plan.seed, "defense_card": defense.model_dump(mode="json"),
+        "seed": plan.seed, "defense_card": type(defense).card.model_dump(mode="json"), "guarantee": defense.guarantee,
         "environment": environment(plan.protocol.threads),
     }  # fmt: skip
 

@@ -256,3 +256,24 @@ def test_the_card_says_what_an_epsilon_is_per(name: str) -> None:
     assert card.family in ("differential privacy", "mixing")
     if card.family == "differential privacy":
         assert "psilon" in text and any(word in text for word in ("pixel", "grey value", "image"))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "epsilon", "delta", "per"),
+    [
+        ("dp_pix", {"epsilon": 0.5}, 1.5, 0.0, "pixels"),
+        ("dp_snow", {"delta": 0.3}, 0.0, 0.3, "pixel"),
+        ("peep", {"epsilon": 8, "per": "image"}, 8.0, 0.0, "image"),
+    ],
+)
+def test_a_guarantee_says_how_much_and_of_what(
+    name: str, params: dict[str, Any], epsilon: float, delta: float, per: str
+) -> None:
+    found = registry.build("defense", name, params).guarantee
+    assert (found.epsilon, found.delta, found.per) == (epsilon, delta, per)
+
+
+def test_no_guarantee_is_claimed_where_none_is_proven() -> None:
+    """DP-Samp's colours get no noise, so that its epsilon holds for the places of the samples only."""
+    for name in ("gaussian_noise", "stochastic_local", "dp_samp", "instahide"):
+        assert registry.build("defense", name, {}).guarantee is None

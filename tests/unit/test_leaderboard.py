@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from ppfr_bench.api import Guarantee
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import pages, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
@@ -644,3 +645,11 @@ def test_one_release_for_all_needs_no_section(tmp_path: Path) -> None:
         tmp_path, [made.appearance("a", "unet", {"lpips": 0.5}), made.utility("a", "one", 0.9)], {}
     ).sections
     assert section.shots == [] and section.controls == []
+
+
+def test_a_guarantee_is_shown_wherever_the_row_is(tmp_path: Path) -> None:
+    claimed = Guarantee(epsilon=1.5, per="pixels", pixels=16)
+    records = [record.model_copy(update={"guarantee": claimed}) for record in simple("dp_pix", 0.5, 0.5)]
+    pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
+    for name in ("leaderboard.html", "leaderboard.md", "leaderboard.csv"):
+        assert "epsilon 1.5 per 16 pixels" in (tmp_path / "out/quick" / name).read_text()
