@@ -29,7 +29,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
     findings = check_defense(defense, images, names, seed)
     if findings or defense.card.control:
         return findings
-    with torch.inference_mode():
+    with torch.no_grad():
         released = to_bytes(defense.protect(to_float(images), torch.Generator().manual_seed(seed)))
     leaked = leaked_images(images, released, names, defense.card.clear_share)
     if leaked:

@@ -204,7 +204,7 @@ def _protect_batch(defense: Defense, images: ByteArray, names: Sequence[str], ge
     batch = to_float(images)
     given = batch.clone()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             out = defense.protect(batch, generator)
     except Exception as error:  # whatever a contributor's code raises is the finding
         reason = error.message if isinstance(error, UserError) else str(error)

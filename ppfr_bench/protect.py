@@ -47,7 +47,7 @@ def protect_folder(defense: Defense, source: Path, target: Path, seed: int | Non
         defense.fit(load_dataset("synthetic", {}).defender, generator)
     done = 0
     for batch in faces.batches(BATCH):
-        with torch.inference_mode():
+        with torch.no_grad():
             released = to_bytes(defense.protect(to_float(batch), generator))
         if released.shape != batch.shape:
             raise UserError(f"{type(defense).card.title}: expected {batch.shape}, got {released.shape}", "")

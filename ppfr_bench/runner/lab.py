@@ -141,7 +141,7 @@ class Lab:
     def _released(self, component: Component, images: Images, generator: torch.Generator) -> Images:
         """What leaves the defense: 8-bit images, or an error if it is no such thing."""
         batch = to_float(images)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: what a defense keeps of it would bar gradients later
             out = self.defense(component).protect(batch, generator)
         if not isinstance(out, torch.Tensor) or out.shape != batch.shape:
             came = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__

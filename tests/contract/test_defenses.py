@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -416,3 +417,14 @@ def test_a_chance_hit_or_an_image_without_texture_is_no_leak() -> None:
     assert leaked_images(IMAGES[:0], IMAGES[:0], []) == []
     with pytest.raises(ValueError, match="alike shapes"):
         leaked_images(IMAGES, IMAGES[:3], LABELS)
+
+
+@pytest.mark.parametrize("name", ["gaussian_blur", "local_contrast", "stochastic_local"])
+def test_a_defense_that_was_used_still_lets_gradients_through(name: str) -> None:
+    """What it keeps from one call to the next, a kernel say, must not bar the informed attacker's."""
+    import_module("ppfr_bench.defenses._filters")._blur_matrix.cache_clear()
+    defense = registry.build("defense", name, {})
+    assert check_defense(defense, IMAGES[:4], LABELS[:4], seed=0) == []
+    images = to_float(IMAGES[:2]).requires_grad_(True)
+    defense.protect(images, torch.Generator().manual_seed(0)).square().sum().backward()
+    assert images.grad is not None and bool(images.grad.abs().sum() > 0)
