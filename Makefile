@@ -34,9 +34,14 @@ check: test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The committed records and pages of the official suites; lfw_quick needs PPFR_BENCH_LFW.
+# The committed records and pages of the official suites; lfw_quick needs PPFR_BENCH_LFW. What other seeds say of three
+# typical defenses, and of the two ends of the scale, goes into the intervals of standard.
+REPEATED := $(addprefix --defense ,identity blackout pixelate local_contrast stochastic_local)
 official: $(BIN)/.installed
 	$(BIN)/ppfr-bench run quick --results results
+	$(BIN)/ppfr-bench run standard --results results
+	$(BIN)/ppfr-bench run standard --results results --seed 1 $(REPEATED)
+	$(BIN)/ppfr-bench run standard --results results --seed 2 $(REPEATED)
 	$(BIN)/ppfr-bench run lfw_quick --results results
 	$(BIN)/ppfr-bench leaderboard --results results --out leaderboards
 
