@@ -69,6 +69,7 @@ class DefenseCard(Card):
     clear_share: float = Field(0.0, ge=0, le=1)  # share of textured pixels left untouched by design (eye mask: 0.8)
     training_data: str = "none"
     weights_sha256: str = ""
+    live: bool = True  # protects any image; False: only those that were prepared, and the contract cannot be checked
 
 
 class AttackCard(Card):

@@ -22,6 +22,8 @@ def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]
 
 
 def _check_defense(defense: Defense, seed: int) -> list[Finding]:
+    if not defense.card.live:
+        return []  # has nothing to say to images that it was not prepared for
     faces = example_faces()
     images, names = faces.load(range(len(faces))), list(faces.names)
     if type(defense).fit is not Defense.fit:

@@ -28,6 +28,8 @@ app = typer.Typer(
 )  # fmt: skip
 assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch, verify.")
 app.add_typer(assets_app, name="assets")
+data_app = typer.Typer(no_args_is_help=True, help="Images of a suite, for tools that protect them elsewhere.")
+app.add_typer(data_app, name="data")
 out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
 err = Console(stderr=True)
 
@@ -106,6 +108,9 @@ def run(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Another data set, with its defaults.")] = None,
     dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
     plugin: Plugins = None,
+    precomputed: Annotated[
+        list[Path] | None, typer.Option(help="A folder of images protected elsewhere; repeatable.")
+    ] = None,
     settings: Settings = None,
     results: Results = Path("results"),
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
@@ -135,8 +140,10 @@ def run(
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"params": params})})
     for kind, chosen in (("defense", defense), ("attack", attack)):
         chosen = chosen or [name for k, name in added if k == kind == "defense"]
-        if chosen:
-            loaded = loaded.model_copy(update={kind: _choose(kind, chosen, getattr(loaded, kind))})
+        elsewhere = _precomputed(precomputed or []) if kind == "defense" else ()
+        if chosen or elsewhere:
+            entries = _choose(kind, chosen, getattr(loaded, kind)) + elsewhere
+            loaded = loaded.model_copy(update={kind: entries})
     if recognizer:
         for name in recognizer:
             if name not in names(What.recognizers):
@@ -284,6 +291,25 @@ def new(kind: Kind, name: str) -> None:
     out.print(f"{path}\nNext:  ppfr-bench check {path}", highlight=False)
 
 
+@data_app.command("export")
+def data_export(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
+    folder: Annotated[Path, typer.Argument(help="Its clear/ is written; your tool fills protected/.")],
+    dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
+) -> None:
+    """Write the images that a suite protects, for a tool that cannot be a plug-in."""
+    from ppfr_bench.precomputed import export
+    from ppfr_bench.runner.plan import open_dataset
+    from ppfr_bench.suites import load_suite
+
+    entry = load_suite(suite).dataset
+    if dataset_root is not None:
+        entry = entry.model_copy(update={"params": entry.params | {"root": str(dataset_root)}})
+    count = export(open_dataset(entry), folder)
+    out.print(f"{count} images in {folder}/clear. Put the protected ones, of the same names, into {folder}/protected; "
+              f"then:  ppfr-bench run {suite} --precomputed {folder}", highlight=False)  # fmt: skip
+
+
 @assets_app.command("list")
 def assets_list(as_json: Json = False) -> None:
     """Every asset: where it comes from, its size and licence, and whether it is here."""
@@ -355,6 +381,26 @@ def _choose(kind: str, chosen: list[str], entries: tuple[Any, ...]) -> tuple[Any
                 if more not in result:
                     result.append(more)
     return tuple(result)
+
+
+def _precomputed(folders: list[Path]) -> tuple[Any, ...]:
+    """One entry a folder, labelled as the folder is named."""
+    from pydantic import ValidationError
+
+    from ppfr_bench.precomputed import take_back
+    from ppfr_bench.suites import Entry
+
+    found = []
+    for folder in folders:
+        key = take_back(folder)
+        try:
+            found.append(Entry(name="precomputed", label=folder.resolve().name, params={"images": key}))
+        except ValidationError as error:
+            raise UserError(
+                f"{folder}: its name becomes the label: expected lower-case letters, digits and _",
+                "Rename it.",
+            ) from error
+    return tuple(found)
 
 
 def _params(settings: list[str] | None) -> dict[str, Any]:

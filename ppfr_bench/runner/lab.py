@@ -161,6 +161,9 @@ class Lab:
         """
 
         def compute(writer: StageWriter) -> None:
+            if not type(self.defense(component)).card.live:
+                writer.meta |= {"findings": [], "flags": ["not_live"]}
+                return
             count = min(8, len(self.dataset.evaluation))
             images, names = (
                 self.dataset.evaluation.load(range(count)),

@@ -28,7 +28,7 @@ from ppfr_bench.api import (
 )
 from ppfr_bench.conformance import check_defense, leaked_images, randomness_flags
 
-NAMES = registry.names("defense")
+NAMES = [name for name in registry.names("defense") if registry.load("defense", name).card.live]
 FACES = testing.example_faces()
 IMAGES, LABELS = FACES.load(range(len(FACES))), list(FACES.names)
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -205,6 +205,21 @@ def test_protect_a_folder(tmp_path: Path, command_environment: Environment) -> N
     assert "small.png" in done.stderr and "112" in done.stderr
 
 
+def test_images_protected_elsewhere_score_as_if_protected_here(
+    smoke: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    work = tmp_path / "their_tool"
+    ppfr_bench("data", "export", "smoke", work, env=command_environment)
+    ppfr_bench("protect", "block_permutation", work / "clear", work / "protected", env=command_environment)
+    ppfr_bench("run", "smoke", "--precomputed", work, "--attack", "visual", "--results", tmp_path / "results",
+               env=command_environment)  # fmt: skip
+    for wanted in ({"attack": "visual"}, {"cell": "utility", "recognizer": "dlib_resnet"}):
+        here, there = pick(smoke, defense="block_permutation", **wanted), pick(tmp_path / "results", **wanted)
+        assert there["defense"]["label"] == "their_tool"
+        assert there["metrics"] == here["metrics"], wanted
+    assert "not_live" in pick(tmp_path / "results", attack="visual")["flags"]
+
+
 @pytest.mark.parametrize("kind", ["defense", "attack"])
 def test_a_new_plugin_passes_its_check(kind: str, tmp_path: Path, command_environment: Environment) -> None:
     command = [sys.executable, "-m", "ppfr_bench.cli"]

@@ -18,7 +18,7 @@ MEASURES = {"lpips": "LPIPS", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 
 
 def curve(folder: Path = HERE / "records" / "budget" / "synthetic") -> pd.DataFrame:
-    """One row a defense, measure and number of training steps; 0 is the closed-form answer that training starts from."""
+    """One row a defense, measure and number of training steps; 0 is the closed-form answer that it starts from."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.rglob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -27,8 +27,9 @@ def curve(folder: Path = HERE / "records" / "budget" / "synthetic") -> pd.DataFr
         steps = record["attack"]["config"].get("steps", 0)
         for measure in MEASURES:
             found = record["metrics"][f"leakage_{measure}"]
+            low, high = found["interval"]
             rows.append({"defense": record["defense"]["label"], "measure": measure, "steps": steps,
-                         "leakage": found["value"], "low": found["interval"][0], "high": found["interval"][1]})  # fmt: skip
+                         "leakage": found["value"], "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows).sort_values(["defense", "measure", "steps"], ignore_index=True)
 
 
