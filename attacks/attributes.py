@@ -11,17 +11,17 @@ from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
 from ._images import enlarge
 from ._inverter import InverterConfig, plain_network, rebuild, set_scene
-from ._regression import regress
+from ._network import UNet
 
 
 class Attributes(Attack):
-    """Measures its own clear images and learns to tell the same of the protected ones.
+    """Reads each attribute off two reconstructions, the closed-form one and the U-Net's.
 
-    Two readings of each attribute, by a regression of it on the whole protected image and off the U-Net's
-    reconstruction, are weighed by least squares on held-out people.
+    How far to trust which, and when to fall back on what is usual, least squares on held-out people settles, of
+    whom neither reconstruction has learnt.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Attribute inference",
         family="attributes",
@@ -34,34 +34,28 @@ class Attributes(Attack):
     Config = InverterConfig
 
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
-        """Both readings, and their weights."""
+        """The weights of both readings, and the answer."""
         scene = set_scene(view, self.config.size, self.shots)
         network, log = plain_network(view, self.config)
-        truth = np.concatenate([read_attributes(batch) for batch in view.auxiliary.batches(256)])
-        mean, spread = truth.mean(0), np.maximum(truth.std(0), 1e-9)
-        standard = torch.from_numpy((truth - mean) / spread).float()
         held = torch.nonzero(scene.held if scene.held.any() else ~scene.held).flatten()
-        fitted = regress(scene.seen[:, :3], standard, view.auxiliary.identities, scene.held.numpy())
-        rebuilt = [
-            (read_attributes(enlarge(rebuild(network, seen, first))) - mean) / spread
-            for seen, first in ((scene.seen[held], scene.first[held]), (scene.targets, scene.targets_first))
-        ]
-        direct = fitted.left_out[held].double().numpy(), fitted(scene.targets[:, :3]).double().numpy()
-        answers = []
-        for i in range(len(ATTRIBUTES)):
-            own, target = (
-                np.stack([np.ones(len(read)), read[:, i], other[:, i]], axis=1)
-                for read, other in zip(direct, rebuilt, strict=True)
-            )
-            weights, *_ = np.linalg.lstsq(own, standard[held, i].double().numpy(), rcond=None)
-            answers.append(target @ weights)
-        self._answer: npt.NDArray[np.float64] = np.stack(answers, axis=1) * spread + mean
-        self.log |= {"kernel": fitted.name, "strength": fitted.strength}
-        self.log |= {"training_images": log["training_images"], "steps": log["steps"]}
+        truth = read_attributes(view.auxiliary.load(held.numpy()))
+        own = _readings(network, scene.seen[held], scene.first[held])
+        targets = _readings(network, scene.targets, scene.targets_first)
+        self._answer = np.empty((len(scene.targets), len(ATTRIBUTES)))
+        for i, of in enumerate(truth.T):
+            weights, *_ = np.linalg.lstsq(own[:, i], of, rcond=None)
+            self._answer[:, i] = targets[:, i] @ weights
+        self.log |= {"training_images": log["training_images"], "steps": log["steps"], "weighed_on": len(held)}
 
     def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
         """float64 (n_targets, attributes), in the units of ``ppfr_bench.metrics.attributes``."""
         return self._answer
+
+
+def _readings(network: UNet, seen: torch.Tensor, first: torch.Tensor) -> npt.NDArray[np.float64]:
+    """(n, attributes, 3): one, what is read off the first answer, and off the network's."""
+    read = [read_attributes(enlarge(images)) for images in (first.float() / 255, rebuild(network, seen, first))]
+    return np.stack([np.ones_like(read[0]), *read], axis=2)
 
 
 ATTACK = Attributes
