@@ -193,7 +193,9 @@ class Row:
         figure = max(found, key=lambda figure: figure.value or 0.0)
         low, high = figure.interval or (figure.value, figure.value)
         assert figure.value is not None and low is not None and high is not None
-        return Figure(1 - figure.value, (1 - high, 1 - low), figure.n, path=figure.path)
+        gaps = any(cell.measures in measures and cell.state != "ok" for cell in self.cells)
+        reason = "at most: some attacks gave no number" if gaps else ""
+        return Figure(1 - figure.value, (1 - high, 1 - low), figure.n, reason, figure.path)
 
     @property
     def gaps(self) -> tuple[Cell, ...]:
