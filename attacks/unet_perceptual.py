@@ -36,7 +36,6 @@ class UnetPerceptual(WarmInverter):
         measures="appearance",
         knowledge="aware",
         learned=True,
-        builds_on=("unet",),
         needs_surrogate=True,
     )
     Config = UnetPerceptualConfig

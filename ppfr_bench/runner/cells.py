@@ -67,7 +67,9 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
             metrics = score.appearance(likeness, blind, best, identities, bootstrap)
             if card.measures == "control":
                 metrics = {name: found for name, found in metrics.items() if not name.startswith("leakage")}
-            if card.learned and _below_blind(metrics):
+            # Who learnt under another key is led astray, and that says nothing of how well it learnt.
+            same_key = registry.build("attack", cell.attack.name, cell.attack.config).key == "same"
+            if card.learned and same_key and _below_blind(metrics):
                 flags.append("attack_below_blind")
             if not plan.real_people and plan.protocol.samples:
                 strip = _strip(stage["answer"], identities, plan.protocol.samples)
