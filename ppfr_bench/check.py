@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, AttackerView, Defense, to_bytes, to_float
+from ppfr_bench.api import Attack, Defense, to_bytes, to_float
 from ppfr_bench.conformance import Finding, check_defense, leaked_images
-from ppfr_bench.testing import example_faces
+from ppfr_bench.datasets.faces import subset
+from ppfr_bench.metrics.attributes import ATTRIBUTES
+from ppfr_bench.testing import attacker_view, example_faces
 
 
 def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]:
@@ -40,33 +42,31 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
 
 
 def _check_attack(attack: Attack, seed: int) -> list[Finding]:
-    """Run it twice against the test faces, half of them the attacker's, with a negative for a defense."""
-    if attack.card.needs_recognizer or attack.card.needs_surrogate or attack.sources:
-        return []  # needs weights or another attack: the suite `smoke` is its check
+    """Run it twice against the test faces, half of them the attacker's, behind a mosaic."""
     faces = example_faces()
-    mine = np.flatnonzero(faces.identities < np.median(faces.identities))
-    others = np.flatnonzero(faces.identities >= np.median(faces.identities))
-    from ppfr_bench.datasets.faces import subset
-
-    auxiliary, clear = subset(faces, mine), faces.load(others)
-    view = AttackerView(
-        knowledge=attack.card.knowledge, auxiliary=auxiliary, targets=255 - clear[None],
-        auxiliary_protected=255 - auxiliary.load(range(len(auxiliary))),
-        gallery=clear if attack.card.needs_gallery else None,
-    )  # fmt: skip
+    middle = np.median(faces.identities)
+    mine, others = (np.flatnonzero(side) for side in (faces.identities < middle, faces.identities >= middle))
+    clear = faces.load(others)
+    gallery = clear[np.unique(faces.identities[others], return_index=True)[1]]
     answers = []
     for _ in range(2):
         fresh = type(attack)(attack.config)
+        view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
         try:
             fresh.fit(view, torch.Generator().manual_seed(seed))
             answers.append(np.asarray(fresh.run(view)))
         except Exception as error:  # whatever a contributor's code raises is the finding
             return [Finding("raises", f"{type(error).__name__}: {error}", ())]
     findings = []
-    if attack.card.measures == "appearance" and (answers[0].shape != clear.shape or answers[0].dtype != np.uint8):
-        findings.append(
-            Finding("answer", f"expected uint8 {clear.shape}, got {answers[0].dtype} {answers[0].shape}", ())
-        )
+    images = attack.card.measures in ("appearance", "control")
+    shape: tuple[int, ...] = (len(clear), len(gallery))
+    if images:
+        shape = clear.shape
+    elif attack.card.measures == "attributes":
+        shape = (len(clear), len(ATTRIBUTES))
+    if answers[0].shape != shape or images != (answers[0].dtype == np.uint8):
+        came = f"{answers[0].dtype} {answers[0].shape}"
+        findings.append(Finding("answer", f"expected {'uint8' if images else 'float'} {shape}, got {came}", ()))
     if not np.array_equal(answers[0], answers[1]):
         findings.append(Finding("not_deterministic", "two runs with one seed differ", ()))
     return findings

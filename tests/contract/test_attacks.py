@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Attack, AttackerView, ByteArray, Faces, to_bytes, to_float
+from ppfr_bench.check import check_plugin
 from ppfr_bench.datasets.faces import ArrayFaces, subset
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
@@ -45,41 +46,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-class Mirror:
-    """The live defense, on the test's own terms."""
-
-    def __init__(self, defense: str) -> None:
-        self.defense, self.queries = defense, 0
-
-    def protect(self, images: ByteArray) -> ByteArray:
-        self.queries += len(images)
-        return protected(self.defense, images, seed=100 + self.queries)
-
-
-class TinySurrogate(torch.nn.Module):
-    """Unit embeddings with gradients: the image at eight pixels."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return functional.normalize(functional.adaptive_avg_pool2d(images - 0.5, 8).flatten(1), dim=1)
-
-
-class TinyEmbedder:
-    """The tiny recognizer in an attacker's hands."""
-
-    name = "tiny"
-
-    def __init__(self) -> None:
-        self.recognizer = testing.TinyRecognizer()
-
-    def embed(self, images: ByteArray) -> npt.NDArray[np.float64]:
-        return self.recognizer.embed(to_float(images)).double().numpy()
-
-    def similarity_matrix(
-        self, probes: npt.NDArray[np.float64], gallery: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
-        return self.recognizer.similarity_matrix(probes, gallery)
-
-
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -93,22 +59,7 @@ def all_of(faces: Faces) -> ByteArray:
 
 
 def view_of(attack: Attack, defense: str, mine: Faces = MINE, targets: ByteArray = TARGETS) -> AttackerView:
-    """What the attack's card entitles it to, and no more."""
-    card = attack.card
-    aware = card.knowledge != "oblivious"
-    return AttackerView(
-        knowledge=card.knowledge,
-        auxiliary=mine,
-        targets=np.stack([protected(defense, targets, seed) for seed in (1, 2)]),
-        auxiliary_protected=protected(defense, all_of(mine), seed=3) if aware else None,
-        gallery=GALLERY if card.needs_gallery else None,
-        recognizer=TinyEmbedder() if card.needs_recognizer else None,
-        reconstructions={label: targets for label in attack.sources},
-        oracle=Mirror(defense) if aware else None,
-        defense=registry.build("defense", defense, {}) if card.knowledge == "informed" else None,
-        protected_gallery=protected(defense, GALLERY, seed=4) if card.needs_protected_gallery else None,
-        surrogate=TinySurrogate() if card.needs_surrogate else None,
-    )
+    return testing.attacker_view(attack, registry.build("defense", defense, {}), mine, targets, GALLERY)
 
 
 def answer(attack: Attack, view: AttackerView, seed: int = 0) -> npt.NDArray[Any]:
@@ -385,3 +336,16 @@ def test_one_auxiliary_person_is_enough_not_to_crash() -> None:
     for name in NAMES:
         attack = registry.build("attack", name, SMALL.get(name, {}))
         assert len(answer(attack, view_of(attack, "pixelate", alone))) == len(TARGETS)
+
+
+@pytest.mark.parametrize("name", ["visual", "nearest", "random_face", "ridge", "linkage", "parrot", "unlinkability"])
+def test_check_runs_attacks_whatever_they_need(name: str) -> None:
+    assert check_plugin("attack", name) == []
+
+
+def test_check_names_an_answer_of_the_wrong_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recognizer's attack too: nothing is passed over for want of weights."""
+    linkage = registry.load("attack", "linkage")
+    monkeypatch.setattr(linkage, "run", lambda self, view: np.zeros((3, 4)))
+    (finding,) = check_plugin("attack", "linkage")
+    assert finding.code == "answer" and "(3, 4)" in finding.message

@@ -1,0 +1,73 @@
+"""What an attacker is given where no suite runs: tiny recognizers, and a view of a few faces through one defense."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ppfr_bench.api import Attack, AttackerView, ByteArray, Defense, Faces, FloatArray, to_bytes, to_float
+from ppfr_bench.testing.recognizer import TinyRecognizer
+
+
+class TinySurrogate(torch.nn.Module):
+    """Unit embeddings with gradients: the image at eight pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (n, 3, h, w) -> (n, 192)."""
+        return functional.normalize(functional.adaptive_avg_pool2d(images - 0.5, 8).flatten(1), dim=1)
+
+
+class TinyEmbedder:
+    """The tiny recognizer in an attacker's hands."""
+
+    name = "tiny"
+
+    def __init__(self) -> None:
+        self.recognizer = TinyRecognizer()
+
+    def embed(self, images: ByteArray) -> FloatArray:
+        """uint8 (n, 3, h, w) -> float64 (n, d)."""
+        return self.recognizer.embed(to_float(images)).double().numpy()
+
+    def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray:
+        """(p, d) and (g, d) -> (p, g)."""
+        return self.recognizer.similarity_matrix(probes, gallery)
+
+
+class TinyOracle:
+    """The live defense, drawing anew at every call."""
+
+    def __init__(self, defense: Defense) -> None:
+        self.defense, self.queries = defense, 0
+
+    def protect(self, images: ByteArray) -> ByteArray:
+        """uint8 (n, 3, h, w) -> the same."""
+        self.queries += len(images)
+        return _protected(self.defense, images, seed=100 + self.queries)
+
+
+def attacker_view(
+    attack: Attack, defense: Defense, mine: Faces, targets: ByteArray, gallery: ByteArray, shots: int = 2
+) -> AttackerView:
+    """What the attack's card entitles it to, and no more; the same at every call."""
+    card = attack.card
+    aware = card.knowledge != "oblivious"
+    return AttackerView(
+        knowledge=card.knowledge,
+        auxiliary=mine,
+        targets=np.stack([_protected(defense, targets, seed) for seed in range(1, shots + 1)]),
+        auxiliary_protected=_protected(defense, mine.load(range(len(mine))), seed=3) if aware else None,
+        gallery=gallery if card.needs_gallery else None,
+        recognizer=TinyEmbedder() if card.needs_recognizer else None,
+        reconstructions={label: targets for label in attack.sources},
+        oracle=TinyOracle(defense) if aware else None,
+        defense=defense if card.knowledge == "informed" else None,
+        protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,
+        surrogate=TinySurrogate() if card.needs_surrogate else None,
+    )
+
+
+def _protected(defense: Defense, images: ByteArray, seed: int) -> ByteArray:
+    with torch.no_grad():
+        return to_bytes(defense.protect(to_float(images), torch.Generator().manual_seed(seed)))
