@@ -91,13 +91,13 @@ def execute(
 
 
 def _retire(store: ResultStore, record: Record, path: Path) -> None:
-    """Delete records of the same cell under an older key: a version or a parameter has changed since."""
+    """Delete records of the same cell and seed under an older key: a version or a parameter has changed since."""
     for other in path.parent.glob("*.json"):
         if other == path:
             continue
         old = store.read(other)
-        same = (old.cell, old.recognizer and old.recognizer.name) == (
-            record.cell, record.recognizer and record.recognizer.name,
+        same = (old.cell, old.seed, old.recognizer and old.recognizer.name) == (
+            record.cell, record.seed, record.recognizer and record.recognizer.name,
         )  # fmt: skip
         if same:
             other.unlink()
