@@ -6,7 +6,7 @@ RESULTS ?= .bench/results
 OUT ?= leaderboards
 SUITE ?= quick
 
-.PHONY: leaderboard test check official benchmark clean
+.PHONY: leaderboard test check official benchmark nightly clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test          the tests"
 	@echo "make check         tests, lint and types: what CI runs"
 	@echo "make benchmark     speed, as ratios within one run"
+	@echo "make nightly       what changed since the last records, and whether anything moved"
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ppfr-bench needs Python 3.11 or newer")'
@@ -47,6 +48,12 @@ official: $(BIN)/.installed
 
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only
+
+# What a cron line runs: speed first, then what changed and a sample of what did not. Exit 1 if anything moved.
+nightly: $(BIN)/.installed
+	$(BIN)/ppfr-bench assets fetch
+	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only --benchmark-json=.bench/benchmarks.json
+	$(BIN)/ppfr-bench nightly quick --benchmarks .bench/benchmarks.json
 
 clean:
 	rm -rf $(VENV) .bench build dist

@@ -204,6 +204,45 @@ def leaderboard(
 
 
 @app.command()
+def nightly(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")] = "quick",
+    results: Results = Path("results"),
+    out_dir: Annotated[Path, typer.Option("--out", help="nights.jsonl, nightly.html and nightly.md go there.")] = Path(
+        "leaderboards"
+    ),
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the unchanged cells, measured anew.")] = 0.05,
+    night: Annotated[str, typer.Option(help="YYYY-MM-DD; today's, in UTC, without.")] = "",
+    benchmarks: Annotated[Path | None, typer.Option(help="What pytest --benchmark-json wrote tonight.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure what changed and a sample of what did not; exit 1 if a number left its interval since last night."""
+    from dataclasses import asdict
+    from datetime import UTC, date, datetime
+
+    from ppfr_bench import nightly as nights
+    from ppfr_bench.results import ResultStore, write_atomic
+    from ppfr_bench.runner.plan import make_plan, open_dataset
+    from ppfr_bench.suites import load_suite
+
+    try:
+        tonight = date.fromisoformat(night) if night else datetime.now(UTC).date()
+    except ValueError as error:
+        raise UserError(f"--night {night}: expected YYYY-MM-DD", "For example:  --night 2026-11-23") from error
+    loaded = load_suite(suite)
+    plan = make_plan(loaded, open_dataset(loaded.dataset))
+    _check_writable(results)
+    history = out_dir / "nights.jsonl"
+    result = nights.run_night(plan, ResultStore(results), history, tonight, share, benchmarks, workers)
+    text = nights.summary(result)
+    write_atomic(out_dir / "nightly.md", text.encode())
+    write_atomic(out_dir / "nightly.html", nights.trend(nights.read_history(history)))
+    out.print(json.dumps(asdict(result)) if as_json else text, highlight=False, markup=False, soft_wrap=True)
+    if result.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
 def show(
     what: Annotated[str, typer.Argument(help="A record (path or first digits of its key), or a defense.")],
     results: Results = Path("results"),

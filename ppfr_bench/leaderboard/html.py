@@ -82,6 +82,7 @@ def render(template: str, **values: Any) -> bytes:
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, tip=_tip, scale=_scale, key=_key, of_recognizer=_of_recognizer,
         leak_entry=leak_entry, breakable=_breakable, json=_json, card_lines=_card_lines, metric_title=_metric_title,
+        trend=_trend,
     )  # fmt: skip
     page = environment.get_template(template).render(
         style=Markup(style), script=Markup(script), style_source=_source(style), script_source=_source(script), **values
@@ -134,6 +135,20 @@ def _scale(figure: Figure) -> Markup:
         '<svg class="scale" viewBox="0 0 92 10" aria-hidden="true"><line class="track" x1="4" y1="5" x2="88" y2="5"/>'
         '<line class="interval" x1="{}" y1="5" x2="{}" y2="5"/><circle class="point" cx="{}" cy="5" r="3.5"/></svg>'
     ).format(x(low), x(high), x(figure.value))
+
+
+def _trend(values: Sequence[float | None]) -> Markup:
+    """A line of shares from 0 to 1, a point each; broken where one is missing."""
+    step = 200 / max(1, len(values) - 1)
+    drawn, parts = False, []
+    for i, value in enumerate(values):
+        if value is not None:
+            parts.append(f"{'L' if drawn else 'M'}{4 + i * step:.1f} {36 - 32 * min(max(value, 0.0), 1.0):.1f}")
+            parts.append("h0")  # a line of no length and a round cap: a night without neighbours is still a point
+        drawn = value is not None
+    return Markup('<svg class="trend" viewBox="0 0 208 40" aria-hidden="true"><path d="{}"/></svg>').format(
+        " ".join(parts)
+    )
 
 
 def _breakable(value: object) -> Markup:

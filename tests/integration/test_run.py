@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,29 @@ def test_protect_a_folder(tmp_path: Path, command_environment: Environment) -> N
     Image.new("RGB", (80, 112)).save(source / "small.png")
     done = ppfr_bench("protect", "pixelate", source, tmp_path / "d", env=command_environment, code=2)
     assert "small.png" in done.stderr and "112" in done.stderr
+
+
+def test_a_night_names_what_moved_and_nothing_else(
+    smoke: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    """One part of all cells is measured anew on an empty cache; a record that says otherwise is found out."""
+    results, out = tmp_path / "results", tmp_path / "out"
+    shutil.copytree(smoke, results)
+    arguments = ("nightly", "smoke", "--results", results, "--out", out, "--night", "2026-11-23", "--share", 0.1)
+    quiet = json.loads(ppfr_bench(*arguments, "--json", env=command_environment).stdout)
+    assert quiet["changed"] == 0 and quiet["sampled"] > 0 and quiet["findings"] == []
+    assert differences(smoke, results) == [], "what did not change stays as it is"
+    for path in results.rglob("*.json"):  # every canary and utility record, whichever of them the night takes
+        record = json.loads(path.read_text())
+        for metric in record["metrics"].values():
+            if metric["interval"]:
+                metric |= {"value": metric["value"] + 5, "interval": [x + 5 for x in metric["interval"]]}
+        path.write_text(json.dumps(record))
+    loud = json.loads(ppfr_bench(*arguments, "--json", env=command_environment, code=1).stdout)
+    assert {finding["kind"] for finding in loud["findings"]} == {"drift"}
+    assert len({finding["what"] for finding in loud["findings"]}) == quiet["sampled"] == loud["sampled"]
+    assert len((out / "nights.jsonl").read_text().splitlines()) == 1
+    assert "drift" in (out / "nightly.md").read_text() and "drift" in (out / "nightly.html").read_text()
 
 
 def test_images_protected_elsewhere_score_as_if_protected_here(

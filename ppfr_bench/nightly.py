@@ -1,0 +1,272 @@
+"""The nightly run: what changed, and a rotating sample of what did not, against the last night's records.
+
+A cell that changed is measured into the records and compared with the record it takes the place of. A cell that did
+not is measured anew with an empty cache, beside the records, and compared with its own: if it moved, the environment
+did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard.html import render
+from ppfr_bench.leaderboard.seeds import slot_of
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.results import Record, ResultStore, digest, write_atomic
+from ppfr_bench.runner.execute import execute, missing
+from ppfr_bench.runner.plan import Cell, Plan
+
+SLOWER = 1.5  # times last night's ratio, and a benchmark is named
+BARE = "test_a_bare_loop"  # the benchmark that the others are divided by
+_SHARED = ("assets", "datasets", "downloads")  # of the cache: fetched and made once, and checked by digest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that moved since the last night.
+
+    Attributes:
+        kind: ``regression`` (a changed cell came out otherwise), ``drift`` (an unchanged one did), ``failed`` or
+            ``slower``.
+        what: the cell, or the benchmark; ``metric`` of it, with its value ``before``, that value's interval, and
+            ``now``.
+    """
+
+    kind: str
+    what: str
+    metric: str = ""
+    before: float | None = None
+    interval: tuple[float, float] | None = None
+    now: float | None = None
+    reason: str = ""
+
+    @property
+    def line(self) -> str:
+        """For an issue."""
+        if self.metric:
+            around = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
+            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} last night, {self.now:.4g} now"
+        return f"{self.kind}: {self.what}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one night came to; a line of the history."""
+
+    night: str
+    suite: str
+    commit: str | None
+    changed: int
+    sampled: int
+    findings: tuple[Finding, ...]
+    rows: dict[str, dict[str, float | None]]  # defense -> score, retention, appearance, identity
+    ratios: dict[str, float]  # benchmark -> time over that of the bare loop
+
+
+def run_night(
+    plan: Plan,
+    store: ResultStore,
+    history: Path,
+    night: date,
+    share: float,
+    benchmarks: Path | None = None,
+    workers: int = 1,
+) -> Night:
+    """Measure, compare and append to the history.
+
+    Args:
+        share: of the unchanged cells that are measured anew; after 1 / share nights each has been.
+        benchmarks: what ``pytest --benchmark-json`` wrote tonight.
+
+    Raises:
+        UserError: a history or a benchmark file that cannot be read.
+    """
+    past = read_history(history)
+    changed = missing(plan, store)
+    before = {(_folder(plan, cell), _recognizer(cell)): _superseded(plan, store, cell) for cell in changed}
+    sample = rotating([cell for cell in plan.cells if cell not in changed], night, share)
+    found: list[Finding] = []
+    execute(plan, store, workers=workers)
+    for cell in changed:
+        now = store.find(plan.folder(cell), cell.key)
+        then = before[_folder(plan, cell), _recognizer(cell)]
+        if now is not None:
+            found += compare("regression", then, now) if then is not None else _failures(now)
+    if sample:
+        with _empty_cache() as folder:
+            anew = ResultStore(folder / "results")
+            execute(replace(plan, cells=tuple(sample)), anew, workers=workers)
+            for cell in sample:
+                then, now = store.find(plan.folder(cell), cell.key), anew.find(plan.folder(cell), cell.key)
+                if then is not None and now is not None:
+                    found += compare("drift", then, now)
+    ratios = read_ratios(benchmarks) if benchmarks is not None else {}
+    last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
+    found += slower(last, ratios)
+    rows = {
+        row.defense: {
+            "score": row.score.value, "retention": row.retention.value,
+            "appearance": row.appearance.figure.value, "identity": row.identity.figure.value,
+        }
+        for row in build(store.records(plan.suite)) if row.dataset == plan.dataset.label
+    }  # fmt: skip
+    commit = next((r.environment.commit for r in store.records(plan.suite)), None)
+    result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)
+    append_history(history, past, result)
+    return result
+
+
+def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:
+    """Some of the cells: another part each night, all of them in 1 / share nights; none where the share is 0."""
+    if share <= 0:
+        return []
+    parts = max(1, round(1 / share))
+    return [cell for cell in cells if int(digest(cell.key)[:8], 16) % parts == night.toordinal() % parts]
+
+
+def compare(kind: str, then: Record, now: Record) -> list[Finding]:
+    """Each number of ``now`` that lies outside the interval it had ``then``; or that the cell gives no number now."""
+    if then.status == "ok" and now.status != "ok":
+        return _failures(now)
+    found = []
+    for name, metric in sorted(then.metrics.items()):
+        other = now.metrics.get(name)
+        if metric.value is None or metric.interval is None or other is None:
+            continue
+        low, high = metric.interval
+        if other.value is None or not low - 1e-9 <= other.value <= high + 1e-9:
+            missing_reason = "" if other.value is not None else other.reason
+            if missing_reason:
+                found.append(Finding("failed", _title(now), reason=f"{name}: {missing_reason}"))
+            else:
+                found.append(Finding(kind, _title(now), name, metric.value, (low, high), other.value))
+    return found
+
+
+def slower(before: dict[str, float], now: dict[str, float]) -> list[Finding]:
+    """The benchmarks whose ratio to the bare loop has grown by half."""
+    return [
+        Finding("slower", name, "time over that of a bare loop", before[name], None, ratio)
+        for name, ratio in sorted(now.items())
+        if name in before and ratio > SLOWER * before[name]
+    ]
+
+
+def read_ratios(path: Path) -> dict[str, float]:
+    """The best time of each benchmark over that of the bare loop in the same file.
+
+    Raises:
+        UserError: not what ``pytest --benchmark-json`` writes, or the bare loop is not in it.
+    """
+    try:
+        found = {one["name"]: float(one["stats"]["min"]) for one in json.loads(path.read_text())["benchmarks"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} holds no benchmarks: {error}", f"pytest tests/benchmarks -m slow --benchmark-json={path}"
+        ) from error
+    if BARE not in found:
+        raise UserError(f"{path} lacks {BARE}, which the others are divided by", "Run all of tests/benchmarks.")
+    return {name: float(f"{seconds / found[BARE]:.4g}") for name, seconds in sorted(found.items()) if name != BARE}
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The nights so far, oldest first; none where there is no file yet.
+
+    Raises:
+        UserError: a line that is no night.
+    """
+    if not path.is_file():
+        return []
+    nights = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            nights.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}, line {number} is no night: {error}", "Restore it from git.") from error
+    return nights
+
+
+def append_history(path: Path, past: Iterable[dict[str, Any]], result: Night) -> None:
+    """Add tonight; a second run of one night takes the place of the first."""
+    new = asdict(result)
+    kept = [one for one in past if (one.get("night"), one.get("suite")) != (result.night, result.suite)]
+    lines = [json.dumps(one, sort_keys=True, ensure_ascii=False, allow_nan=False) for one in (*kept, new)]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def summary(result: Night) -> str:
+    """Markdown, fit for an issue."""
+    counts = f"{result.changed} cells changed, {result.sampled} unchanged ones were measured anew"
+    head = f"# Night of {result.night}, suite {result.suite}\n\n{counts}"
+    if not result.findings:
+        return f"{head}. Nothing moved.\n"
+    lines = "\n".join(f"- {finding.line}" for finding in result.findings)
+    return f"{head}. {len(result.findings)} moved:\n\n{lines}\n"
+
+
+def trend(nights: Sequence[dict[str, Any]]) -> bytes:
+    """The page of all nights, UTF-8 HTML: a line of scores a defense, and what moved when."""
+    suites = []
+    for suite in sorted({str(one["suite"]) for one in nights}):
+        of = [one for one in nights if one["suite"] == suite]
+        defenses = sorted({name for one in of for name in one["rows"]})
+        lines = [(name, [(one["rows"].get(name) or {}).get("score") for one in of]) for name in defenses]
+        suites.append((suite, of, lines))
+    return render("nightly.html", suites=suites)
+
+
+@contextmanager
+def _empty_cache() -> Iterator[Path]:
+    """A cache with nothing computed in it, for as long as it is needed."""
+    known = cache_dir()
+    with TemporaryDirectory(prefix="ppfr-bench-night-") as name:
+        folder = Path(name)
+        for shared in _SHARED:
+            (known / shared).mkdir(parents=True, exist_ok=True)
+            (folder / shared).symlink_to(known / shared, target_is_directory=True)
+        before = os.environ.get("PPFR_BENCH_CACHE")
+        os.environ["PPFR_BENCH_CACHE"] = name  # read by the workers, which start later
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ["PPFR_BENCH_CACHE"]
+            else:
+                os.environ["PPFR_BENCH_CACHE"] = before
+
+
+def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
+    """The record of the same cell under an older key."""
+    for path in sorted((store.root / plan.folder(cell)).glob("*.json")):
+        record = store.read(path)
+        same = slot_of(record)[2] == _recognizer(cell) and record.cell == cell.kind and record.seed == plan.seed
+        if same and record.key != cell.key:
+            return record
+    return None
+
+
+def _failures(record: Record) -> list[Finding]:
+    return [Finding("failed", _title(record), reason=record.reason)] if record.status == "failed" else []
+
+
+def _title(record: Record) -> str:
+    kind, attack, recognizer = slot_of(record)
+    return " / ".join(part for part in (record.defense.label, attack or kind, recognizer) if part)
+
+
+def _folder(plan: Plan, cell: Cell) -> str:
+    return plan.folder(cell).as_posix()
+
+
+def _recognizer(cell: Cell) -> str:
+    return cell.recognizer.label if cell.recognizer else ""

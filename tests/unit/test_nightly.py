@@ -1,0 +1,103 @@
+"""A night: every cell gets its turn, what moves is named, what does not is not, and the history keeps it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppfr_bench import nightly
+from ppfr_bench.errors import UserError
+from ppfr_bench.nightly import Finding, Night
+from ppfr_bench.results import Component
+from ppfr_bench.runner.plan import Cell
+
+_PATH = Path(__file__).parents[1] / "browser" / "made_records.py"
+_SPEC = importlib.util.spec_from_file_location("made_records", _PATH)
+assert _SPEC is not None and _SPEC.loader is not None
+made: Any = importlib.util.module_from_spec(_SPEC)
+sys.modules["made_records"] = made
+_SPEC.loader.exec_module(made)
+
+DEFENSE = Component(label="a", name="a", version=1)
+CELLS = [Cell("attack", DEFENSE, None, None, f"{i:064x}") for i in range(200)]
+NIGHT = Night("2026-11-23", "quick", "c0ffee", 3, 5, (), {"a": {"score": 0.5}}, {"test_x": 2.0})
+
+
+def test_every_unchanged_cell_gets_its_turn_once() -> None:
+    start = date(2026, 11, 1)
+    nights = [nightly.rotating(CELLS, start + timedelta(days=i), 0.05) for i in range(20)]
+    assert sorted(cell.key for found in nights for cell in found) == [cell.key for cell in CELLS]
+    assert all(3 <= len(found) <= 20 for found in nights)
+    assert nightly.rotating(CELLS, start, 1) == CELLS and nightly.rotating(CELLS, start, 0) == []
+
+
+def test_a_number_outside_its_interval_is_named_and_one_inside_is_not() -> None:
+    then = made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, 0.01)})
+    assert nightly.compare("drift", then, then) == []
+    near = made.appearance("a", "unet", {"lpips": 0.51}, replicates={"lpips": made.around(0.51, 0.01)})
+    assert nightly.compare("drift", then, near) == []
+    far = made.appearance("a", "unet", {"lpips": 0.6}, replicates={"lpips": made.around(0.6, 0.01)})
+    (finding,) = nightly.compare("drift", then, far)
+    assert (finding.kind, finding.what, finding.metric) == ("drift", "a / unet", "leakage_lpips")
+    assert (finding.before, finding.now) == (0.5, 0.6)
+    assert "a / unet" in finding.line and "0.5 [" in finding.line and "0.6 now" in finding.line
+
+
+def test_a_cell_that_gives_no_number_any_more_has_failed() -> None:
+    then = made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, 0.01)})
+    now = made.record("a", "attack", attack="unet", measures="appearance", status="failed", reason="out of memory")
+    assert [f.line for f in nightly.compare("drift", then, now)] == ["failed: a / unet: out of memory"]
+    blank = made.appearance("a", "unet", {"lpips": None}, reason="broken")
+    assert [f.kind for f in nightly.compare("drift", then, blank)] == ["failed"]
+
+
+def test_times_are_compared_as_ratios_to_the_bare_loop_of_the_same_run(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    times = {"test_a_bare_loop": 0.5, "test_x": 1.5, "test_y": 0.1}
+    path.write_text(json.dumps({"benchmarks": [{"name": n, "stats": {"min": t}} for n, t in times.items()]}))
+    assert nightly.read_ratios(path) == {"test_x": 3.0, "test_y": 0.2}
+    assert nightly.slower({"test_x": 2.5, "test_y": 0.2}, {"test_x": 3.0, "test_y": 0.2, "test_new": 9.0}) == []
+    (finding,) = nightly.slower({"test_x": 1.9}, {"test_x": 3.0})
+    assert finding.kind == "slower" and finding.what == "test_x"
+    path.write_text(json.dumps({"benchmarks": [{"name": "test_x", "stats": {"min": 1}}]}))
+    with pytest.raises(UserError, match="lacks test_a_bare_loop"):
+        nightly.read_ratios(path)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="no benchmarks"):
+        nightly.read_ratios(path)
+
+
+def test_the_history_keeps_one_line_a_night(tmp_path: Path) -> None:
+    path = tmp_path / "nights.jsonl"
+    assert nightly.read_history(path) == []
+    for night in (NIGHT, replace(NIGHT, night="2026-11-24"), replace(NIGHT, changed=7), replace(NIGHT, suite="smoke")):
+        nightly.append_history(path, nightly.read_history(path), night)
+    found = nightly.read_history(path)
+    assert [(one["night"], one["suite"], one["changed"]) for one in found] == [
+        ("2026-11-24", "quick", 3), ("2026-11-23", "quick", 7), ("2026-11-23", "smoke", 3),
+    ]  # fmt: skip
+    path.write_text(path.read_text() + "not json\n")
+    with pytest.raises(UserError, match="line 4"):
+        nightly.read_history(path)
+
+
+def test_the_pages_say_what_moved_and_run_nothing_from_records(tmp_path: Path) -> None:
+    moved = Finding("drift", "<script>alert(1)</script>", "leakage_lpips", 0.5, (0.4, 0.6), 0.7)
+    path = tmp_path / "nights.jsonl"
+    for i, score in enumerate((0.4, None, 0.6)):
+        night = replace(NIGHT, night=f"2026-11-2{i}", findings=(moved,) if i == 2 else (), rows={"a": {"score": score}})
+        nightly.append_history(path, nightly.read_history(path), night)
+    page = nightly.trend(nightly.read_history(path)).decode()
+    assert "<script" not in page and "&lt;script&gt;" in page and "0.500 → 0.700" in page
+    assert page.count("M") >= 2 and 'class="trend"' in page
+    assert nightly.trend(nightly.read_history(path)).decode() == page
+    assert "drift: " in nightly.summary(replace(NIGHT, findings=(moved,)))
+    assert "Nothing moved" in nightly.summary(NIGHT)
+    assert "No night has been recorded" in nightly.trend([]).decode()
