@@ -52,6 +52,7 @@ benchmark: $(BIN)/.installed
 # What a cron line runs: speed first, then what changed and a sample of what did not. Exit 1 if anything moved.
 nightly: $(BIN)/.installed
 	$(BIN)/ppfr-bench assets fetch
+	@mkdir -p .bench
 	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only --benchmark-json=.bench/benchmarks.json
 	$(BIN)/ppfr-bench nightly quick --benchmarks .bench/benchmarks.json
 
