@@ -9,10 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from ppfr_bench.nightly import rotating
 
 pytestmark = pytest.mark.assets
 Environment = dict[str, str]
@@ -212,7 +216,10 @@ def test_a_night_names_what_moved_and_nothing_else(
     """One part of all cells is measured anew on an empty cache; a record that says otherwise is found out."""
     results, out = tmp_path / "results", tmp_path / "out"
     shutil.copytree(smoke, results)
-    arguments = ("nightly", "smoke", "--results", results, "--out", out, "--night", "2026-11-23", "--share", 0.1)
+    cells = [SimpleNamespace(key=record["key"]) for record in records(results)]
+    nights = (date(2026, 11, 1) + timedelta(days=i) for i in range(25))
+    night = next(night for night in nights if 1 <= len(rotating(cells, night, 0.04)) <= 3)
+    arguments = ("nightly", "smoke", "--results", results, "--out", out, "--night", night, "--share", 0.04)
     quiet = json.loads(ppfr_bench(*arguments, "--json", env=command_environment).stdout)
     assert quiet["changed"] == 0 and quiet["sampled"] > 0 and quiet["findings"] == []
     assert differences(smoke, results) == [], "what did not change stays as it is"
