@@ -344,7 +344,8 @@ def _fallen_behind(records: Sequence[Record]) -> list[str]:
         for weak in attacks:
             assert strong.attack is not None and weak.attack is not None
             more = strong.attack.name == weak.attack.name and _releases(strong) > _releases(weak)
-            if not (more or weak.attack.name in strong.builds_on) or strong.recognizer != weak.recognizer:
+            builds = weak.attack.name in strong.builds_on and _shots(weak) <= _shots(strong)
+            if not (more or builds) or strong.recognizer != weak.recognizer:
                 continue
             if weak.attack.name == "linkage" and weak.attack.config.get("probe") != "protected":
                 continue  # what a parrot builds on is the recognizer on what was released

@@ -177,6 +177,19 @@ def test_more_releases_must_not_leak_less() -> None:
     assert row.flags == ()
 
 
+@pytest.mark.parametrize(("shots", "behind"), [(4, True), (16, False)])
+def test_fewer_releases_may_leak_less(shots: int, behind: bool) -> None:
+    """What trains against the live defense is held to those that had no more releases than it."""
+    weak = made.appearance(
+        "a", "averaging", {"ssim": 0.6}, replicates={"ssim": made.around(0.6, 0.01)}, log={"shots": shots}
+    )
+    strong = made.appearance(
+        "a", "adversarial", {"ssim": 0.4}, replicates={"ssim": made.around(0.4, 0.01)}, log={"shots": 4}
+    )
+    (row,) = table.build([weak, strong.model_copy(update={"builds_on": ("averaging",)})])
+    assert bool(row.flags) is behind
+
+
 def test_looking_is_not_a_reconstruction() -> None:
     records = [
         made.appearance("a", "visual", {"lpips": 0.9, "ssim": 0.9}),
