@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from ppfr_bench.api import Attack, AttackerView, Config, to_float
+from ppfr_bench.api import SIZE, Attack, AttackerView, Config, to_float
 
 from ._decoding import Decoder, fit_decoder
 from ._images import enlarge, held_out, resize, shrink_faces
-from ._network import Batch, UNet, mixed_precision, train
-from ._regression import regress
+from ._network import Batch, Inputs, UNet, mixed_precision, train
+from ._regression import Regression, regress
 
 Images = npt.NDArray[np.uint8]
 CHANNELS = 10  # of an observation: pixels 3, low bits 3, texture 1, spread over shots 3
@@ -37,15 +37,62 @@ class InverterConfig(Config):
     learning_rate: float = Field(2e-3, gt=0)
 
 
-def observe(shots: npt.NDArray[np.uint8], size: int, decoder: Decoder | None) -> torch.Tensor:
-    """What a network is shown of (k, n, 3, h, w) bytes: half precision (n, 10, size, size) in [0, 1].
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of n releases, half precision in [0, 1].
+
+    Attributes:
+        images: (n, 10, s, s), of the pictures.
+        blocks: (n, 2 c, s / 4, s / 4), of a representation: its c channels, and the same in order of their strength, so
+            that a shuffle of its own for every image hides less.
+    """
+
+    images: torch.Tensor
+    blocks: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> Seen:
+        return Seen(self.images[rows], None if self.blocks is None else self.blocks[rows])
+
+    def views(self) -> dict[str, torch.Tensor]:
+        """What a regression of the whole can start from, by name."""
+        if self.blocks is None:
+            return {"images": self.images[:, :3]}
+        told, by_strength = self.blocks.chunk(2, dim=1)
+        return {"picture": self.images[:, :3], "channels": told, "by strength": by_strength}
+
+
+def observe(view: AttackerView, shots: npt.NDArray[np.uint8], size: int, decoder: Decoder | None) -> Seen:
+    """What a network is shown of (k, n, 3, h, w) bytes as released."""
+    parts = [np.asarray(shots[:, start : start + _BATCH]) for start in range(0, shots.shape[1], _BATCH)]
+    if not view.block:
+        return Seen(_seen_images(parts, size, decoder))
+    pictures = [np.stack([view.picture(shot) for shot in part]) for part in parts]
+    return Seen(_seen_images(pictures, size, None), torch.cat([_seen_blocks(part, view.block) for part in parts]))
+
+
+def _seen_blocks(shots: npt.NDArray[np.uint8], side: int) -> torch.Tensor:
+    """Means over the shots of the channels, as they came and by strength."""
+    told, ordered = [], []
+    for shot in shots:
+        height, width = (length - length % side for length in shot.shape[-2:])
+        channels = functional.pixel_unshuffle(to_float(shot)[..., :height, :width], side)
+        order = channels.std((2, 3)).argsort(dim=1, descending=True)
+        told.append(channels)
+        ordered.append(channels.gather(1, order[:, :, None, None].expand_as(channels)))
+    return torch.cat([torch.stack(found).mean(0) for found in (told, ordered)], dim=1).half()
+
+
+def _seen_images(batches: list[npt.NDArray[np.uint8]], size: int, decoder: Decoder | None) -> torch.Tensor:
+    """Of pictures (k, n, 3, h, w), batch by batch, (n, 10, size, size).
 
     The mean of the shots (decoded, where a key was found); their low four bits, in which things hide from a network;
     the local deviation of the luma, which shrinking would average away; the spread over the shots.
     """
     parts = []
-    for start in range(0, shots.shape[1], _BATCH):
-        released = np.asarray(shots[:, start : start + _BATCH])
+    for released in batches:
         seen = released if decoder is None else np.stack([decoder(shot) for shot in released])
         images = torch.stack([resize(to_float(shot), size) for shot in seen])
         low = torch.stack([resize((torch.from_numpy(shot) & 15).float() / 15, size) for shot in released]).mean(0)
@@ -63,22 +110,29 @@ class Scene:
     Attributes:
         clear: uint8 (n, 3, s, s), the attacker's own images; ``seen`` and ``first``: what is seen of their protected
             versions, and the first answer to each with that person left out.
+        view: of ``Seen.views``, the one that the first answer starts from.
         targets, targets_first: the same of the targets.
         held: bool (n,), the people validated on.
     """
 
     clear: torch.Tensor
-    seen: torch.Tensor
+    seen: Seen
     first: torch.Tensor
-    targets: torch.Tensor
+    targets: Seen
     targets_first: torch.Tensor
     held: torch.Tensor
     decoder: Decoder | None
+    view: str
     log: dict[str, Any]
 
     @property
     def size(self) -> int:
         return int(self.clear.shape[-1])
+
+    @property
+    def channels(self) -> int:
+        """Of the blocks; 0 where images are released."""
+        return 0 if self.seen.blocks is None else int(self.seen.blocks.shape[1])
 
 
 def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
@@ -86,44 +140,64 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
     protected = view.auxiliary_protected
     assert protected is not None, "an aware attacker is given its protected images"
     shots = min(shots, len(view.targets))
+    if view.block:
+        size = 4 * (SIZE // view.block)  # so that the network's grid has two cells a block
     clear, identities = shrink_faces(view.auxiliary, size), view.auxiliary.identities
 
     def compute(generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
         validation = held_out(identities, HELD_OUT, generator)
-        decoder = fit_decoder(protected, view.auxiliary, validation)
+        decoder = None if view.block else fit_decoder(protected, view.auxiliary, validation)
         seen = _observe_own(view, size, shots, decoder)
-        targets = observe(view.targets[:shots], size, decoder)
-        fitted = regress(seen[:, :3], clear.flatten(1).float() / 255, identities, validation)
+        targets = observe(view, view.targets[:shots], size, decoder)
+        name, fitted = regress_best(seen, clear.flatten(1).float() / 255, identities, validation)
         note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
-        return {
-            "seen": seen.numpy(),
+        blocks = {"blocks": seen.blocks, "targets_blocks": targets.blocks}
+        of_blocks = {key: found.numpy() for key, found in blocks.items() if found is not None}
+        return of_blocks | {
+            "seen": seen.images.numpy(),
             "first": as_bytes(fitted.left_out, size).numpy(),
-            "targets": targets.numpy(),
-            "targets_first": as_bytes(fitted(targets[:, :3]), size).numpy(),
+            "targets": targets.images.numpy(),
+            "targets_first": as_bytes(fitted(targets.views()[name]), size).numpy(),
             "held": validation,
+            "view": np.array(name),
             "decoder": decoder.weights.numpy() if decoder else np.empty(0, np.float32),
             "log": np.array(json.dumps(note)),
         }
 
     found = view.workbench.share("scene", {"size": size, "shots": shots, "version": 2}, compute)
-    arrays = {name: torch.from_numpy(np.array(found[name])) for name in found if name != "log"}
+    texts = ("log", "view")
+    arrays = {name: torch.from_numpy(np.array(found[name])) for name in found if name not in texts}
     decoder = Decoder(arrays["decoder"]) if arrays["decoder"].numel() else None
     log = {"training_images": int((~arrays["held"]).sum()), "shots": shots, "decoded": decoder is not None,
            "closed_form": json.loads(str(found["log"]))}  # fmt: skip
-    return Scene(clear, arrays["seen"], arrays["first"], arrays["targets"], arrays["targets_first"], arrays["held"],
-                 decoder, log)  # fmt: skip
+    name = str(found["view"]) if "view" in found else "images"
+    if view.block:
+        log["closed_form"]["of"] = name
+    seen, targets = (Seen(arrays[of], arrays.get(blocks)) for of, blocks in
+                     (("seen", "blocks"), ("targets", "targets_blocks")))  # fmt: skip
+    return Scene(clear, seen, arrays["first"], targets, arrays["targets_first"], arrays["held"], decoder, name, log)
 
 
-def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | None) -> torch.Tensor:
+def regress_best(
+    seen: Seen, clear: torch.Tensor, identities: npt.NDArray[np.int64], validation: npt.NDArray[np.bool_]
+) -> tuple[str, Regression]:
+    """The view of what is seen from which a regression does best on held-out people, by name, and that regression."""
+    found = {name: regress(inputs, clear, identities, validation) for name, inputs in seen.views().items()}
+    best = min(found, key=lambda name: min(found[name].error.values()))
+    return best, found[best]
+
+
+def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | None) -> Seen:
     """The attacker's own images as seen through the defense: once from the file, further shots from the oracle."""
     assert view.auxiliary_protected is not None
     parts, start = [], 0
     for batch in view.auxiliary.batches(_BATCH):
         first = np.asarray(view.auxiliary_protected[start : start + len(batch)])
         more = [view.oracle.protect(batch) for _ in range(shots - 1)] if view.oracle is not None else []
-        parts.append(observe(np.stack([first, *more]), size, decoder))
+        parts.append(observe(view, np.stack([first, *more]), size, decoder))
         start += len(batch)
-    return torch.cat(parts)
+    blocks = [part.blocks for part in parts if part.blocks is not None]
+    return Seen(torch.cat([part.images for part in parts]), torch.cat(blocks) if blocks else None)
 
 
 def as_bytes(flat: torch.Tensor, size: int) -> torch.Tensor:
@@ -131,17 +205,18 @@ def as_bytes(flat: torch.Tensor, size: int) -> torch.Tensor:
     return (flat.clamp(0, 1) * 255).round().to(torch.uint8).reshape(-1, 3, size, size)
 
 
-def inputs_of(seen: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """Observations and first answers -> (n, 13, s, s) in [0, 1], channels_last."""
-    both = torch.cat([seen.float(), first.float() / 255], dim=1)
-    return both.contiguous(memory_format=torch.channels_last)
+def inputs_of(seen: Seen, first: torch.Tensor) -> Inputs:
+    """Observations and first answers -> (n, 13, s, s) in [0, 1], channels_last; with them the blocks, if there are."""
+    both = torch.cat([seen.images.float(), first.float() / 255], dim=1)
+    both = both.contiguous(memory_format=torch.channels_last)
+    return both if seen.blocks is None else (both, seen.blocks.float().contiguous(memory_format=torch.channels_last))
 
 
-def new_network(width: int, generator: torch.Generator) -> UNet:
+def new_network(width: int, generator: torch.Generator, blocks: int = 0) -> UNet:
     """A network that corrects nothing yet, its weights from the generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
-        return UNet(CHANNELS + 3, width).to(memory_format=torch.channels_last)
+        return UNet(CHANNELS + 3, width, blocks).to(memory_format=torch.channels_last)
 
 
 def batches_of(scene: Scene, size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -155,12 +230,14 @@ def batches_of(scene: Scene, size: int, generator: torch.Generator) -> Iterator[
                    scene.clear[chosen].float() / 255)  # fmt: skip
 
 
-def rebuild(network: UNet, seen: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+def rebuild(network: UNet, seen: Seen, first: torch.Tensor) -> torch.Tensor:
     """float32 (n, 3, s, s) in [0, 1]: first answer and correction."""
     network.eval()
     parts = []
     with torch.inference_mode(), mixed_precision():
-        for some, answers in zip(seen.split(_BATCH), first.split(_BATCH), strict=True):
+        for start in range(0, len(seen), _BATCH):
+            part = slice(start, start + _BATCH)
+            some, answers = seen[part], first[part]
             parts.append((network(inputs_of(some, answers)).float() + answers.float() / 255).clamp(0, 1))
     return torch.cat(parts)
 
@@ -192,7 +269,7 @@ class Inverter(Attack):
 
     def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
         """The network before training. Default: a new one."""
-        return new_network(self.config.width, generator)
+        return new_network(self.config.width, generator, self.scene.channels)
 
     def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
         """What is trained on. Default: the scene."""
@@ -233,7 +310,9 @@ def plain_network(view: AttackerView, config: InverterConfig) -> tuple[UNet, dic
         return weights | {"log": np.array(json.dumps(attack.log))}
 
     found = view.workbench.share("unet", config.model_dump() | {"version": 2}, compute)
-    network = new_network(config.width, torch.Generator().manual_seed(0))
+    first = found.get("read.0.weight")
+    blocks = 0 if first is None else int(first.shape[1])
+    network = new_network(config.width, torch.Generator().manual_seed(0), blocks)
     network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in found.items() if name != "log"})
     return network, json.loads(str(found["log"]))
 

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Inputs = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # images, or images and the blocks of a representation
+Batch = tuple[Inputs, torch.Tensor, torch.Tensor]
 _UNSHUFFLE = 2  # blocks of so many pixels a side enter as channels: a quarter of the arithmetic, and no worse an answer
+_READ = 128  # channels between those of a representation and the network's own
 _CHECKS = 8  # validations during training
 _PATIENCE = 3  # of them without a better one, and training stops
 _SETTLED = 0.03  # relative fall of the validation loss over the last quarter that still counts as converged
@@ -29,13 +31,17 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """(n, inputs, s, s) in [0, 1] -> (n, 3, s, s): a correction to a first answer, zero before training; 32 divides s.
+    """(n, inputs, s, s) in [0, 1] -> (n, 3, s, s): a correction to a first answer, zero before training; 2 divides s.
 
-    Five levels, so that the deepest sees the whole face. Skips are added, not concatenated.
+    Five levels, so that the deepest sees the whole face. Skips are added, not concatenated. The channels of a
+    representation, (n, blocks, s / 4, s / 4), enter place by place, as what they mean depends on no neighbour.
     """
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, blocks: int = 0) -> None:
         super().__init__()
+        self.read = (
+            nn.Sequential(nn.Conv2d(blocks, _READ, 1), nn.SiLU(), nn.Conv2d(_READ, 4 * width, 1)) if blocks else None
+        )
         widths = [width * 2**level for level in range(5)]
         self.enter = nn.Conv2d(inputs * _UNSHUFFLE**2, width, 1)
         self.down = nn.ModuleList(_block(a, b) for a, b in zip([width, *widths[:-1]], widths, strict=True))
@@ -46,14 +52,17 @@ class UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        blocks = functional.pixel_unshuffle(images * 2 - 1, _UNSHUFFLE)
-        features, skips = self.enter(blocks.contiguous(memory_format=torch.channels_last)), []
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        images, blocks = inputs if isinstance(inputs, tuple) else (inputs, None)
+        squares = functional.pixel_unshuffle(images * 2 - 1, _UNSHUFFLE)
+        features, skips = self.enter(squares.contiguous(memory_format=torch.channels_last)), []
+        if self.read is not None and blocks is not None:
+            features = features + functional.pixel_shuffle(self.read(blocks * 2 - 1), 2)
         for level, block in enumerate(self.down):
             features = block(functional.avg_pool2d(features, 2) if level else features)
             skips.append(features)
         for narrow, block, skip in zip(self.narrow, self.up, skips[-2::-1], strict=True):
-            features = block(functional.interpolate(narrow(features), scale_factor=2.0) + skip)
+            features = block(functional.interpolate(narrow(features), size=skip.shape[-2:]) + skip)
         return functional.pixel_shuffle(self.out(features), _UNSHUFFLE)
 
 

@@ -59,19 +59,19 @@ class AdversarialInversion(WarmInverter):
         identities, held = faces.identities, scene.held.numpy()
         people = np.unique(identities)
         half = np.isin(identities, people[torch.randperm(len(people), generator=generator).numpy()[: len(people) // 2]])
-        clear = scene.clear.flatten(1).float() / 255
+        clear, told = scene.clear.flatten(1).float() / 255, scene.seen.views()[scene.view]
         fitted = []
         for part in (half, ~half):
             rows = torch.from_numpy(np.flatnonzero(part if part.any() else ~part))
-            fitted.append(regress(scene.seen[rows][:, :3], clear[rows], identities[rows], held[rows.numpy()]))
+            fitted.append(regress(told[rows], clear[rows], identities[rows], held[rows.numpy()]))
         mine = np.flatnonzero(~held)
         while True:
             order = mine[torch.randperm(len(mine), generator=generator).numpy()]
             for start in range(0, max(1, len(order) - self.config.batch + 1), self.config.batch):
                 chosen = np.sort(order[start : start + self.config.batch])
                 images = _moved(faces.load(chosen), generator)
-                seen = observe(np.stack([view.oracle.protect(images) for _ in range(shots)]), size, scene.decoder)
-                answers = [as_bytes(regression(seen[:, :3]), size) for regression in fitted]
+                seen = observe(view, np.stack([view.oracle.protect(images) for _ in range(shots)]), size, scene.decoder)
+                answers = [as_bytes(regression(seen.views()[scene.view]), size) for regression in fitted]
                 first = torch.where(torch.from_numpy(half[chosen])[:, None, None, None], answers[1], answers[0])
                 yield inputs_of(seen, first), first.float() / 255, shrink(images, size).float() / 255
 

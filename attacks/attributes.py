@@ -10,7 +10,7 @@ from ppfr_bench.api import Attack, AttackCard, AttackerView
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
 from ._images import enlarge
-from ._inverter import InverterConfig, plain_network, rebuild, set_scene
+from ._inverter import InverterConfig, Seen, plain_network, rebuild, set_scene
 from ._network import UNet
 
 
@@ -52,7 +52,7 @@ class Attributes(Attack):
         return self._answer
 
 
-def _readings(network: UNet, seen: torch.Tensor, first: torch.Tensor) -> npt.NDArray[np.float64]:
+def _readings(network: UNet, seen: Seen, first: torch.Tensor) -> npt.NDArray[np.float64]:
     """(n, attributes, 3): one, what is read off the first answer, and off the network's."""
     read = [read_attributes(enlarge(images)) for images in (first.float() / 255, rebuild(network, seen, first))]
     return np.stack([np.ones_like(read[0]), *read], axis=2)

@@ -49,7 +49,8 @@ class Linkage(Attack):
         """Similarities (n_targets, n_gallery)."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
         rebuilt = view.reconstructions or {}
-        probes = [rebuilt[self.config.probe]] if self.sources else view.targets[: self.config.releases]
+        released = view.targets[: self.config.releases]
+        probes = [rebuilt[self.config.probe]] if self.sources else [view.picture(shot) for shot in released]
         self.log["shots"] = len(probes)
         embed = view.recognizer.embed
         seen = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)

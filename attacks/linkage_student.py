@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +11,22 @@ import torch
 from pydantic import Field
 from torchvision.transforms.functional import gaussian_blur
 
-from ppfr_bench.api import SIZE, Arrays, AttackCard, AttackerView, Workbench, to_bytes, to_float
+from ppfr_bench.api import SIZE, AttackCard, AttackerView, to_bytes, to_float
 from ppfr_bench.datasets.faces import subset
 
+from ._adaptation import Apart, Student, StudentConfig
 from ._images import resize
-from ._inverter import Images, InverterConfig, WarmInverter, rebuild
-from ._network import mixed_precision
+from ._inverter import Images, rebuild
 
 
-class LinkageStudentConfig(InverterConfig):
+class LinkageStudentConfig(StudentConfig):
     """``images``: of its own that it learns from, 0 for all; ``trained_on``: the defense, or a high-pass proxy."""
 
-    steps: int = Field(200, ge=1)
-    warm: int = Field(800, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
     images: int = Field(0, ge=0)
     trained_on: Literal["defense", "high_pass"] = "defense"
 
 
-class LinkageStudent(WarmInverter):
+class LinkageStudent(Student):
     """Trains student(protected) = teacher(clear), the student being a network before the teacher's own recognizer: L5.
 
     Compares the students of the targets with the teacher's clear gallery. ``trained_on`` high_pass knows nothing of the
@@ -68,24 +64,11 @@ class LinkageStudent(WarmInverter):
             )
         if c.trained_on == "high_pass":
             proxy = np.concatenate([_high_pass(batch) for batch in view.auxiliary.batches(128)])
-            view = replace(view, auxiliary_protected=proxy, oracle=None)
+            pictures = np.stack([view.picture(shot) for shot in view.targets]) if view.block else view.targets
+            view = replace(view, auxiliary_protected=proxy, oracle=None, targets=pictures, block=0, picture=np.asarray)
         if c.images or c.trained_on == "high_pass":
-            view = replace(view, workbench=_Apart(view.workbench, {"images": c.images, "trained_on": c.trained_on}))
+            view = replace(view, workbench=Apart(view.workbench, {"images": c.images, "trained_on": c.trained_on}))
         return view
-
-    def prepare(self, view: AttackerView) -> None:
-        """Fetch the teacher."""
-        assert view.surrogate is not None, "the card asks for it"
-        self._teacher = view.surrogate
-
-    def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """1 - cosine of what the teacher sees in the adapted and in the clear images, of every other image."""
-        with mixed_precision():
-            student, teacher = (
-                self._teacher(resize(images.clamp(0, 1), SIZE)).float() for images in (answer[::2], clear[::2])
-            )
-        distance: torch.Tensor = 1 - (student * teacher).sum(1).mean()
-        return distance
 
     def run(self, view: AttackerView) -> npt.NDArray[np.float64]:  # type: ignore[override]
         """Similarities (n_targets, n_gallery)."""
@@ -97,17 +80,6 @@ class LinkageStudent(WarmInverter):
                 for images in (adapted, to_float(view.gallery))
             )
         return (left @ right.T).double().numpy()
-
-
-class _Apart:
-    """A workbench that keeps what was learnt from other material apart."""
-
-    def __init__(self, workbench: Workbench, material: dict[str, Any]) -> None:
-        self._workbench, self._material = workbench, material
-
-    def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[torch.Generator], Arrays]) -> Arrays:
-        """As the workbench, under a spec that tells the material."""
-        return self._workbench.share(name, {**spec, "material": self._material}, compute)
 
 
 def _high_pass(images: Images) -> Images:

@@ -31,7 +31,8 @@ class Unlinkability(Attack):
         """Similarities (n_targets, n_gallery) of protected with protected."""
         assert view.recognizer is not None and view.protected_gallery is not None, "the card asks for both"
         embed = view.recognizer.embed
-        return view.recognizer.similarity_matrix(embed(view.targets[0]), embed(np.asarray(view.protected_gallery)))
+        probes, gallery = view.picture(view.targets[0]), view.picture(np.asarray(view.protected_gallery))
+        return view.recognizer.similarity_matrix(embed(probes), embed(gallery))
 
 
 ATTACK = Unlinkability

@@ -23,7 +23,7 @@ class Visual(Attack):
 
     def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
         """The first shot of every target, uint8 (n, 3, 112, 112)."""
-        return np.array(view.targets[0])
+        return np.array(view.picture(view.targets[0]))
 
 
 ATTACK = Visual

@@ -49,9 +49,9 @@ class RandomErasing(Defense):
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The images, each with a rectangle of uniform noise."""
         out, (height, width) = images.clone(), images.shape[-2:]
-        for image, one in zip(out, per_image_generators(generator, len(images)), strict=True):
+        for i, one in enumerate(per_image_generators(generator, len(images))):
             rows, columns = self._rectangle(height, width, one)
-            image[:, rows, columns] = torch.rand(image[:, rows, columns].shape, generator=one)
+            out[i, :, rows, columns] = torch.rand(out[i, :, rows, columns].shape, generator=one)
         return out
 
     def _rectangle(self, height: int, width: int, generator: torch.Generator) -> tuple[slice, slice]:

@@ -62,6 +62,7 @@ class DefenseCard(Card):
 
     family: str
     output: Literal["image", "representation", "template"] = "image"
+    block: int = Field(8, ge=1)  # of a representation: side of the squares whose values are the channels of one place
     track: Track = "recognition"
     randomness: Randomness = "deterministic"
     learned: bool = False
@@ -218,7 +219,17 @@ class Defense(ABC):
 
     @abstractmethod
     def protect(self, images: Tensor, generator: Generator) -> Tensor:
-        """float32 (n, 3, h, w) in [0, 1] -> the same shape and range, all randomness from ``generator``."""
+        """float32 (n, 3, h, w) in [0, 1] -> the same shape and range, all randomness from ``generator``.
+
+        A representation is packed into that shape: a square of ``card.block`` pixels holds the channels of its place.
+        """
+
+    def picture(self, released: Tensor) -> Tensor:
+        """The image, float32 (n, 3, h, w) in [0, 1], that whoever knows the method makes of what was released.
+
+        What a black-box recognizer is given, and a person sees. Default: what was released is one.
+        """
+        return released
 
 
 class Recognizer(ABC):
@@ -299,7 +310,7 @@ class AttackerView:
         auxiliary_protected: the same images once through the oracle, uint8 (n, 3, 112, 112), memory-mapped;
             None for an ``oblivious`` attacker.
         oracle: the live defense; None for an ``oblivious`` attacker.
-        targets: the protected targets, uint8 (shots, n, 3, 112, 112).
+        targets: the protected targets, uint8 (shots, n, 3, 112, 112), as released: a representation is no image.
         gallery: clear photos of the target identities (other photos than the targets), where the attack needs them.
         recognizer: an off-the-shelf recognizer, where the attack needs one.
         defense: the defense itself, for an ``informed`` attacker.
@@ -307,6 +318,8 @@ class AttackerView:
         protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
         surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
         workbench: where attacks share what they begin with.
+        picture: makes the image that a person or a recognizer is shown of what was released, uint8 to uint8.
+        block: side of the squares whose values are the channels of one place; 0 where images are released.
     """
 
     knowledge: Knowledge
@@ -321,6 +334,8 @@ class AttackerView:
     protected_gallery: ByteArray | None = None
     surrogate: nn.Module | None = None
     workbench: Workbench = field(default_factory=LoneWorkbench)
+    picture: Callable[[ByteArray], ByteArray] = np.asarray
+    block: int = 0
 
 
 class Attack(ABC):

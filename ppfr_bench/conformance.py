@@ -25,6 +25,7 @@ _TEXTURED = 8.0  # levels, standard deviation of the luma over a window: skin wi
 _WINDOW = 5  # pixels
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _LEAST_TEXTURE = 0.02  # of the pixels; below, there is nothing to recognize
+_BY_CHANCE = 0.5  # of the images may meet the same draw twice: there may be few draws, which is flagged, not refused
 _DRAWS = 16  # of one image; a defense with 16 outcomes in all repeats one of them with near certainty
 _FAR = 4  # a pixel is far from another beyond a quarter of the image's larger side
 _SPREAD = 0.01  # of the far pixels, moved by more than _TOUCHED levels: no filter carries one level that far
@@ -50,13 +51,14 @@ class _BreachError(Exception):
 def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> list[Finding]:
     """Every breach of the contract that shows on a few images; an empty list if it keeps to it.
 
-    Checked: shape, type, [0, 1], finite; the input left alone; the same bytes for one seed; the same bytes in any
-    batch (but for stray roundings); torch's, NumPy's and Python's global randomness left alone; and the randomness
-    contract, read so:
+    Checked: shape, type, [0, 1], finite, of its picture too; the input left alone; the same bytes for one seed; the
+    same bytes in any batch (but for stray roundings); torch's, NumPy's and Python's global randomness left alone; and
+    the randomness contract, read so:
 
     - ``deterministic``, ``per_session_key``, ``per_user_key``: two seeds give the same bytes, as keys are part of the
       parameters or drawn in ``fit``, never in ``protect``.
-    - ``per_call``, ``per_image_key``: two seeds differ, and so do two copies of one image in one batch. Who holds the
+    - ``per_call``, ``per_image_key``: two seeds differ, and so do two copies of one image in one batch, on most images
+      (where there are few draws, two may be the same by chance). Who holds the
       key afterwards cannot be seen from outside. Randomness derived from the image's content is ``deterministic``.
 
     Args:
@@ -70,6 +72,7 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
     try:
         with _global_randomness_kept():
             released = _protect(defense, images, names, seed)
+            _check_picture(defense, released)
             if _global_fingerprint() != fingerprint:
                 message = "uses global randomness, expected only the generator passed in"
                 findings.append(Finding("global_random", message))
@@ -226,6 +229,25 @@ def _protect_batch(defense: Defense, images: ByteArray, names: Sequence[str], ge
     return to_bytes(out)
 
 
+def _check_picture(defense: Defense, released: ByteArray) -> None:
+    """Raises:
+    _BreachError: what it makes of its own release is no image, or not twice the same.
+    """
+    expected = f"expected of picture float32 images of shape {released.shape} in [0, 1]"
+    try:
+        with torch.no_grad():
+            drawn, again = (defense.picture(to_float(released)) for _ in range(2))
+    except Exception as error:  # as above
+        raise _BreachError(Finding("picture", f"picture raises {type(error).__name__}: {error}")) from error
+    if not isinstance(drawn, torch.Tensor) or drawn.shape != released.shape or drawn.dtype != torch.float32:
+        came = f"{drawn.dtype} {tuple(drawn.shape)}" if isinstance(drawn, torch.Tensor) else type(drawn).__name__
+        raise _BreachError(Finding("picture", f"{expected}, got {came}"))
+    if not torch.isfinite(drawn).all() or drawn.min() < -_RANGE_SLACK or drawn.max() > 1 + _RANGE_SLACK:
+        raise _BreachError(Finding("picture", f"{expected}, got [{float(drawn.min()):.3g}, {float(drawn.max()):.3g}]"))
+    if not torch.equal(drawn, again):
+        raise _BreachError(Finding("picture", "picture draws another image each time, expected the same"))
+
+
 def _check_batches(
     defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
 ) -> list[Finding]:
@@ -252,12 +274,12 @@ def _check_randomness(
             message = f"declares randomness '{declared}', but two seeds differ"
             return [Finding("randomness", message + _on(differing), differing)]
         return []
-    if equal := tuple(name for name in names if name not in differing):
+    if len(equal := tuple(name for name in names if name not in differing)) > len(names) * _BY_CHANCE:
         message = f"declares randomness '{declared}', but two seeds give the same image"
         return [Finding("randomness", message + _on(equal), equal)]
     first, second = np.split(_protect(defense, np.concatenate([images, images]), [*names, *names], seed), 2)
     differing = _differing(first, second, names)
-    if equal := tuple(name for name in names if name not in differing):
+    if len(equal := tuple(name for name in names if name not in differing)) > len(names) * _BY_CHANCE:
         message = f"declares randomness '{declared}', but one image twice in a batch comes out the same twice"
         return [Finding("randomness", message + _on(equal), equal)]
     return []

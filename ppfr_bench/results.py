@@ -109,6 +109,7 @@ class Record(Config):
     attack: Component | None = None
     recognizer: Component | None = None
     surrogate: bool = False  # the recognizer is the one learned defenses and attacks may train on
+    adapted: bool = False  # the recognizer was fine-tuned on what the defense releases: a representation's utility
     measures: Measures | None = None
     builds_on: tuple[str, ...] = ()  # attacks that this one should never fall behind
     knowledge: Knowledge | None = None

@@ -44,9 +44,9 @@ class Section:
     spread: Spread  # between seeds, folded into the intervals
 
     @property
-    def recognizers(self) -> list[tuple[str, bool]]:
-        """Label and whether it is the surrogate, unseen ones first."""
-        found = {u.recognizer: u.surrogate for row in self.rows for u in row.utilities}
+    def recognizers(self) -> list[tuple[str, str]]:
+        """Label, and whether it is the surrogate or was fine-tuned; unseen ones first."""
+        found = {u.recognizer: u.mark for row in self.rows for u in row.utilities}
         return sorted(found.items(), key=lambda item: (item[1], item[0]))
 
     @property

@@ -29,8 +29,9 @@ class MarkdownPage:
             parts += _section(section)
         parts.append(
             "Brackets hold 95% intervals over identities. Retention: share of the clear accuracy above chance that is "
-            "left, mean over unseen recognizers. Appearance privacy: 1 - the largest leakage over attacks and image "
-            "measures. Score: their harmonic mean. A control, and a row with a cell that gave no number, has no rank. "
+            "left, mean over unseen recognizers; of a representation, to one fine-tuned on it. Appearance privacy: 1 - "
+            "the largest leakage over attacks and image measures. Score: their harmonic mean. A control, and a row "
+            "with a cell that gave no number, has no rank. "
             "More in `docs/metrics.md`."
         )
         return ("\n\n".join(parts) + "\n").encode()
@@ -64,7 +65,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _main(section: Section) -> Table:
-    used = [f"{markdown(label)} %{' (surrogate)' if seen else ''}" for label, seen in section.recognizers]
+    used = [f"{markdown(label)} %{f' ({mark})' if mark else ''}" for label, mark in section.recognizers]
     head = [
         "rank", "defense", "score", "retention", "appearance privacy", "set by", "identity privacy", "set by", *used,
         "best reconstruction", "LPIPS (floor, ceiling)", "SSIM (floor, ceiling)", "images/s", "time", "flags",
@@ -74,7 +75,7 @@ def _main(section: Section) -> Table:
         accuracy = {utility.recognizer: utility.accuracy for utility in row.utilities}
         rebuilt = row.reconstruction
         rows.append([
-            ranks(row.rank, row.rank_interval), _name(row), bracketed(row.score), bracketed(row.retention),
+            ranks(row.rank, row.rank_interval), _name(row), bracketed(row.score), _retention(row),
             _privacy(row.appearance), markdown(row.appearance.set_by), _privacy(row.identity),
             markdown(row.identity.set_by), *(percent(accuracy[label].value) for label, _ in section.recognizers),
             markdown(rebuilt.attack) if rebuilt else text.MISSING, _scale(rebuilt.lpips if rebuilt else None),
@@ -90,6 +91,12 @@ def _name(row: Row) -> str:
     marks += [row.promise] if row.promise else []
     name = markdown(row.defense)
     return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def _retention(row: Row) -> str:
+    if row.black_box is None:
+        return bracketed(row.retention)
+    return f"{bracketed(row.retention)}; black box {text.number(row.black_box.value)}"
 
 
 def _privacy(privacy: Privacy) -> str:
@@ -185,6 +192,7 @@ def _csv_line(row: Row, recognizers: list[str], attacks: list[str]) -> dict[str,
         "guarantee": text.csv_text(row.promise),
     }  # fmt: skip
     line |= _csv_figure("score", row.score) | _csv_figure("retention", row.retention)
+    line |= _csv_figure("black_box_retention", row.black_box or Figure(None))
     for name, privacy in (("appearance_privacy", row.appearance), ("identity_privacy", row.identity)):
         line |= _csv_figure(name, privacy.figure) | {f"{name}_set_by": text.csv_text(privacy.set_by)}
     used = {utility.recognizer: utility for utility in row.utilities}

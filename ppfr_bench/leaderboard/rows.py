@@ -75,10 +75,14 @@ class Control:
 
 @dataclass(frozen=True)
 class Utility:
-    """One recognizer on protected images. ``surrogate``: learned defenses may have trained on it."""
+    """One recognizer on protected images.
+
+    ``surrogate``: learned defenses may have trained on it; ``adapted``: it was itself fine-tuned on what is released.
+    """
 
     recognizer: str
     surrogate: bool
+    adapted: bool
     state: CellState
     retention: Figure
     accuracy: Figure  # threshold re-fitted on protected scores
@@ -86,6 +90,11 @@ class Utility:
     clear_accuracy: Figure
     auc: Figure
     eer: Figure
+
+    @property
+    def mark(self) -> str:
+        """``fine-tuned``, ``surrogate`` or nothing: whether anyone trained on it."""
+        return "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,9 @@ class Row:
         rank_interval: the middle 95% of the ranks over the replicates.
         unranked: why there is no rank.
         score: harmonic mean of retention and appearance privacy, in [0, 1].
-        retention: share of the clear accuracy above chance that is left, mean over unseen recognizers.
+        retention: share of the clear accuracy above chance that is left, mean over unseen recognizers; of a
+            representation, to the recognizer that was fine-tuned on it.
+        black_box: of a representation, what is left to unseen recognizers that are given its picture.
         front: no complete defense beats it in both retention and appearance privacy.
         measured, expected: utility and attack cells that gave a number, and all that the table has.
         flags: name and the cells that raised it.
@@ -163,6 +174,7 @@ class Row:
     unranked: str = ""
     front: bool = False
     replicates: tuple[float, ...] = field(default=(), repr=False)
+    black_box: Figure | None = None
 
     @property
     def promise(self) -> str:

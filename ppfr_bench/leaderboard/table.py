@@ -63,6 +63,7 @@ class _Reference:
     metrics: dict[Slot, str]
     slots: dict[Slot, str]  # -> measures
     surrogates: frozenset[str]
+    adapted: frozenset[str]
 
 
 def build(records: Iterable[Record]) -> list[Row]:
@@ -125,8 +126,9 @@ def _reference(records: Sequence[Record]) -> _Reference:
             settings[kind, component.label][_settings(component)] += 1
     components = {at: _most(count) for at, count in settings.items()}
     surrogates = frozenset(r.recognizer.label for r in records if r.recognizer is not None and r.surrogate)
+    adapted = frozenset(r.recognizer.label for r in records if r.recognizer is not None and r.adapted)
     versions = {at: _most(count) for at, count in metrics.items()}
-    return _Reference(_most(protocols), components, versions, slots, surrogates)
+    return _Reference(_most(protocols), components, versions, slots, surrogates, adapted)
 
 
 def _versions(record: Record) -> str:
@@ -175,12 +177,20 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
             good.append((cell, by_slot[slot][0]))
     utilities = tuple(
         _utility(
-            cell, by_slot.get((cell.kind, cell.attack, cell.recognizer), []), cell.recognizer in reference.surrogates
+            cell,
+            by_slot.get((cell.kind, cell.attack, cell.recognizer), []),
+            cell.recognizer in reference.surrogates,
+            cell.recognizer in reference.adapted,
         )
         for cell in cells
         if cell.kind == "utility"
     )
-    retention, kept = _retention([record for cell, record in good if cell.kind == "utility"], utilities)
+    used = [record for cell, record in good if cell.kind == "utility"]
+    retention, kept = _retention([r for r in used if not r.adapted], [u for u in utilities if not u.adapted])
+    black_box = None
+    if reference.adapted:
+        black_box = retention
+        retention, kept = _fine_tuned([record for record in used if record.adapted])
     appearance, hidden = _privacy("appearance", cells, good)
     identity, _ = _privacy("identity", cells, good)
     score, replicates = _score(retention, kept, appearance.figure, hidden)
@@ -202,6 +212,7 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
         seconds=sum(record.cost.seconds for record in records),
         flags=tuple((flag, tuple(sorted(raised[flag]))) for flag in sorted(raised)),
         controls=_controls(good), cells=tuple(cells), measured=len(good), expected=len(cells), replicates=replicates,
+        black_box=black_box,
     )  # fmt: skip
 
 
@@ -251,7 +262,7 @@ def _leakage_names(record: Record) -> list[str]:
     return sorted(name for name in record.metrics if name.startswith("leakage_"))
 
 
-def _utility(cell: Cell, records: Sequence[Record], surrogate: bool) -> Utility:
+def _utility(cell: Cell, records: Sequence[Record], surrogate: bool, adapted: bool) -> Utility:
     record = records[0] if records else None
 
     def figure(name: str) -> Figure:
@@ -260,7 +271,7 @@ def _utility(cell: Cell, records: Sequence[Record], surrogate: bool) -> Utility:
         return figure_of(record, name)
 
     return Utility(
-        cell.recognizer, surrogate, cell.state, figure("retention"), figure("accuracy"),
+        cell.recognizer, surrogate, adapted, cell.state, figure("retention"), figure("accuracy"),
         figure("accuracy_frozen"), figure("clear_accuracy"), figure("auc"), figure("eer"),
     )  # fmt: skip
 
@@ -283,6 +294,16 @@ def _retention(records: Sequence[Record], utilities: Sequence[Utility]) -> tuple
     if len(chosen) < len(unseen):
         reason = f"over {len(chosen)} of {len(unseen)} unseen recognizers"
     return Figure(value, _interval(replicates, value), n, reason, path), replicates
+
+
+def _fine_tuned(records: Sequence[Record]) -> tuple[Figure, Array | None]:
+    """What is left to the recognizer that was fine-tuned on the representation."""
+    if not records:
+        return Figure(None, reason="no recognizer was fine-tuned on it"), None
+    metric = records[0].metrics["retention"]
+    replicates = np.asarray(metric.replicates, dtype=np.float64) if metric.replicates else None
+    value = metric.value if metric.value is not None else 0.0
+    return Figure(value, _interval(replicates, value), metric.n, path=path_of(records[0])), replicates
 
 
 def _privacy(measures: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Record]]) -> tuple[Privacy, Array | None]:

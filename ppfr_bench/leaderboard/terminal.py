@@ -96,9 +96,10 @@ def _explain_row(row: Row) -> list[str]:
     if row.front:
         lines.append("  On the Pareto front: no complete defense beats it in both retention and appearance privacy.")
     lines.append(f"  Score {_words(row.score)}: harmonic mean of retention and appearance privacy.")
-    lines.append(
-        f"  Retention {_words(row.retention)}: share of the clear accuracy above chance that unseen recognizers keep."
-    )
+    who = "unseen recognizers keep" if row.black_box is None else "a recognizer fine-tuned on it keeps"
+    lines.append(f"  Retention {_words(row.retention)}: share of the clear accuracy above chance that {who}.")
+    if row.black_box is not None:
+        lines.append(f"  Black box {_words(row.black_box)}: the same of unseen recognizers that are given its picture.")
     for name, privacy in (("Appearance", row.appearance), ("Identity", row.identity)):
         by = f", set by {_safe(privacy.set_by)}" if privacy.set_by else ""
         lines.append(f"  {name} privacy {_words(privacy.figure)}{by}: 1 - the largest leakage.")
@@ -132,6 +133,7 @@ def _explain_row(row: Row) -> list[str]:
 
 def _explain_utility(utility: Utility) -> list[str]:
     seen = "surrogate, not part of retention if another is unseen" if utility.surrogate else "unseen"
+    seen = "fine-tuned on what is released" if utility.adapted else seen
     name = f"  Recognizer {_safe(utility.recognizer)} ({seen}): "
     if utility.accuracy.value is None:
         return [f"{name}not measured: {_safe(utility.accuracy.reason)}"]

@@ -104,10 +104,17 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
             if expected is not None and (accuracy is None or abs(accuracy - expected) > CANARY_TOLERANCE):
                 flags.append("canary_moved")
         else:
-            clear = lab.clear_embeddings(cell.recognizer)["embeddings"]
-            protected = lab.released_embeddings(cell.recognizer, cell.defense)["embeddings"]
-            frozen = lab.frozen_threshold(cell.recognizer)
+            untouched = cell.recognizer.model_copy(update={"label": cell.recognizer.name, "config": {}})
+            clear = lab.clear_embeddings(untouched)["embeddings"]
+            frozen = lab.frozen_threshold(untouched)
             extra["log"] = {"threshold_frozen": float(f"{frozen:.6g}")}
+            if cell.adapted:
+                stage = lab.adapted_embeddings(cell.recognizer, cell.defense)
+                extra["log"] |= stage.meta["log"]
+                trained = int(stage.meta["log"]["training_images"])
+            else:
+                stage = lab.released_embeddings(cell.recognizer, cell.defense)
+            protected = stage["embeddings"]
             metrics = score.utility(
                 _scores(recognizer, protected, dataset.pairs), _scores(recognizer, clear, dataset.pairs),
                 dataset.pairs, dataset.evaluation.identities, frozen, bootstrap,
@@ -127,6 +134,7 @@ def _header(plan: Plan, cell: Cell) -> dict[str, Any]:
         "real_people": plan.real_people, "cell": cell.kind, "defense": cell.defense, "attack": cell.attack,
         "recognizer": cell.recognizer,
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.surrogate,
+        "adapted": cell.adapted,
         "measures": card.measures if card else None, "builds_on": card.builds_on if card else (),
         "knowledge": card.knowledge if card else None,
         "seed": plan.seed, "defense_card": type(defense).card.model_dump(mode="json"), "guarantee": defense.guarantee,

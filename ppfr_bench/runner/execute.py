@@ -96,8 +96,8 @@ def _retire(store: ResultStore, record: Record, path: Path) -> None:
         if other == path:
             continue
         old = store.read(other)
-        same = (old.cell, old.seed, old.recognizer and old.recognizer.name) == (
-            record.cell, record.seed, record.recognizer and record.recognizer.name,
+        same = (old.cell, old.seed, old.recognizer and old.recognizer.label) == (
+            record.cell, record.seed, record.recognizer and record.recognizer.label,
         )  # fmt: skip
         if same:
             other.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -203,13 +204,14 @@ class Lab:
             images = writer.open("images", (len(faces), 3, SIZE, SIZE), np.uint8)
             generator = self.generator("protect", self.plan.dataset_revision, split, shot)
             leaked: list[str] = []
+            picture = self.picture(component)
             start = 0
             for batch in faces.batches(self.plan.protocol.batch):
                 stop = start + len(batch)
                 images[start:stop] = released = self._released(component, batch, generator)
                 if not card.control:
                     names = list(faces.names[start:stop])
-                    leaked += conformance.leaked_images(batch, released, names, card.clear_share)
+                    leaked += conformance.leaked_images(batch, picture(released), names, card.clear_share)
                 start = stop
             writer.meta |= {"images": len(faces), "leaked": leaked}
 
@@ -252,8 +254,64 @@ class Lab:
         return self.embeddings(recognizer, f"{which} of {self.plan.dataset_revision}", batches)
 
     def released_embeddings(self, recognizer: Component, defense: Component) -> Stage:
-        release = self.release(defense, "evaluation")
-        return self.embeddings(recognizer, release.key, lambda: chunks(release["images"], self.plan.protocol.batch))
+        release, picture = self.release(defense, "evaluation"), self.picture(defense)
+        of = f"picture of {release.key}" if self.block(defense) else release.key
+        batches = lambda: map(picture, chunks(release["images"], self.plan.protocol.batch))  # noqa: E731 - as above
+        return self.embeddings(recognizer, of, batches)
+
+    def block(self, defense: Component) -> int:
+        """Side of the squares in which a representation's channels lie; 0 for a defense that releases images."""
+        card = type(self.defense(defense)).card
+        return card.block if card.output == "representation" else 0
+
+    def picture(self, defense: Component) -> Callable[[Images], Images]:
+        """What makes an image of a release, uint8 (n, 3, 112, 112) to the same."""
+        if not self.block(defense):
+            return np.asarray
+
+        def picture(released: Images) -> Images:
+            with torch.no_grad():
+                parts = [
+                    self.defense(defense).picture(to_float(part)) for part in chunks(released, self.plan.protocol.batch)
+                ]
+            return np.concatenate([to_bytes(part) for part in parts])
+
+        return picture
+
+    def adapted_embeddings(self, recognizer: Component, defense: Component) -> Stage:
+        """``embeddings`` of what is released of the evaluation images, by a recognizer fine-tuned on the defense.
+
+        Learns from protected images of the attacker's people, who are not evaluated. What of it came out best on some
+        of them held out, adaptor alone or with a head, is recorded in ``log``.
+
+        Raises:
+            Unavailable: the suite has no recognizer with gradients.
+        """
+        adaptation = import_module("ppfr_bench.attacks._adaptation")  # what attackers use: it is as good as theirs
+        released = self.release(defense, "evaluation")["images"]
+        protected, surrogate = self.release(defense, "attacker")["images"], self.surrogate()
+        purpose = ("adapted", identity_of(recognizer), identity_of(defense), self.plan.dataset_revision)
+
+        def compute(writer: StageWriter) -> None:
+            view = AttackerView(
+                knowledge="aware", auxiliary=self.dataset.attacker, targets=self._targets(defense, 1),
+                auxiliary_protected=protected, surrogate=surrogate, workbench=SharedWorkbench(self, defense, defense),
+                picture=self.picture(defense), block=self.block(defense),
+            )  # fmt: skip
+            adapted = adaptation.adapt(view, np.asarray(released), adaptation.StudentConfig(**recognizer.config))
+            identities = self.dataset.attacker.identities
+            held = adaptation.judges(identities, self.generator(*purpose))
+            choice = adaptation.choose_head(adapted.own, adapted.own, identities, held, to_clear=False)
+            alone = adaptation.share_named(adapted.own[held] @ adapted.own[held].T, identities[held])
+            found = choice.head.probes(adapted.released) if choice.share > alone else adapted.released
+            writer.save("embeddings", found.astype(np.float32))
+            writer.meta["log"] = adapted.log | {"head": choice.note, "without_head_rank_1": round(alone, 4)}
+
+        spec = {
+            "defense": identity_of(defense), "recognizer": identity_of(recognizer), "seed": self.plan.seed,
+            "dataset": self.plan.dataset_revision, "threads": self.plan.protocol.threads, "version": 1,
+        }  # fmt: skip
+        return self.cache.get("adapted", spec, compute)
 
     def frozen_threshold(self, recognizer: Component) -> float:
         """The best threshold on clear images of the attacker's people: what an untouched deployment would keep."""
@@ -303,6 +361,8 @@ class Lab:
                 protected_gallery=protected_gallery,
                 surrogate=surrogate,
                 workbench=SharedWorkbench(self, defense, known),
+                picture=self.picture(defense),
+                block=self.block(defense),
             )
             attack.fit(view, self.generator(*purpose))
             answer = np.asarray(attack.run(view))

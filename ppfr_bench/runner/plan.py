@@ -29,6 +29,11 @@ class Cell:
     key: str
 
     @property
+    def adapted(self) -> bool:
+        """Whether the recognizer is first fine-tuned on what the defense releases."""
+        return self.kind == "utility" and self.recognizer is not None and bool(self.recognizer.config)
+
+    @property
     def title(self) -> str:
         """For progress lines: ``pixelate / linkage / dlib_resnet``."""
         parts = (self.defense.label, self.attack.label if self.attack else self.kind,
@@ -101,6 +106,12 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
     cells = [cell("canary", identity, None, recognizer) for recognizer in recognizers]
     for defense in sorted(defenses, key=lambda component: component.name != "identity"):  # ceilings first
         cells += [cell("utility", defense, None, recognizer) for recognizer in recognizers]
+        if suite.surrogate and registry.load("defense", defense.name).card.output == "representation":
+            adapted = Component(
+                label=f"{suite.surrogate}_adapted", name=suite.surrogate,
+                version=recognizer_class(suite.surrogate).version, config=dict(suite.protocol.adaptor),
+            )  # fmt: skip
+            cells.append(cell("utility", defense, None, adapted))
         for attack in attacks.values():
             card: AttackCard = registry.load("attack", attack.name).card
             wanted = only[attack.label] or tuple(r.name for r in recognizers)
@@ -137,8 +148,8 @@ def identity_of(component: Component) -> dict[str, Any]:
 def _component(kind: registry.Kind, entry: Entry) -> Component:
     plugin = registry.build(kind, entry.name, entry.params)
     card = type(plugin).card
-    if isinstance(card, DefenseCard) and card.output != "image":
-        raise UserError(f"{entry.name} releases a {card.output}; the suites of this version measure images", "")
+    if isinstance(card, DefenseCard) and card.output == "template":
+        raise UserError(f"{entry.name} releases a template; the suites of this version measure images", "")
     return Component(
         label=entry.label,
         name=entry.name,

@@ -45,6 +45,7 @@ class Protocol(Config):
     timeout: float = Field(1800, gt=0)  # seconds a cell may take
     samples: int = Field(4, ge=0, le=8)  # faces in a record's sample strip (synthetic data only)
     batch: int = Field(64, ge=1)  # images in memory at a time
+    adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 120})  # of a fine-tuned recognizer
 
 
 Budget = Literal["smoke", "quick", "standard", "full"]

@@ -65,7 +65,14 @@ def attacker_view(
         defense=defense if card.knowledge == "informed" else None,
         protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,
         surrogate=TinySurrogate() if card.needs_surrogate else None,
+        picture=lambda released: _picture(defense, released),
+        block=type(defense).card.block if type(defense).card.output == "representation" else 0,
     )
+
+
+def _picture(defense: Defense, released: ByteArray) -> ByteArray:
+    with torch.no_grad():
+        return to_bytes(defense.picture(to_float(released)))
 
 
 def _protected(defense: Defense, images: ByteArray, seed: int) -> ByteArray:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -349,3 +349,59 @@ def test_check_names_an_answer_of_the_wrong_form(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(linkage, "run", lambda self, view: np.zeros((3, 4)))
     (finding,) = check_plugin("attack", "linkage")
     assert finding.code == "answer" and "(3, 4)" in finding.message
+
+
+REPRESENTATION = registry.build("defense", "duetface", {})
+REPRESENTATION.fit(FACES, seeded())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("gradient_inversion", "pix2pix")])
+def test_every_attack_takes_a_representation(name: str) -> None:
+    """Learns from its channels, looks at its picture, and answers as it does of images."""
+    attack = registry.build("attack", name, SMALL.get(name, {}))
+    view = testing.attacker_view(attack, REPRESENTATION, MINE, TARGETS, GALLERY)
+    found = answer(attack, view)
+    assert len(found) == len(TARGETS) and np.isfinite(found).all()
+    if name == "visual":
+        drawn = to_bytes(REPRESENTATION.picture(to_float(view.targets[0])))
+        assert np.array_equal(found, drawn) and not np.array_equal(found, view.targets[0])
+
+
+def test_a_shuffle_a_photo_is_read_better_by_strength(crowd: tuple[Faces, ByteArray]) -> None:
+    """Channels in a random order tell a regression nothing; ordered by how strong they are they do."""
+    mine, targets = crowd
+    inverter = import_module("ppfr_bench.attacks._inverter")
+    shuffled = registry.build("defense", "ppfr_fd", {"key": "image"})
+    shuffled.fit(mine, seeded())
+    view = testing.attacker_view(registry.build("attack", "ridge", {}), shuffled, mine, targets, targets)
+    scene = inverter.set_scene(view, 64, 1)
+    assert set(scene.seen.views()) == {"picture", "channels", "by strength"} and scene.channels == 2 * 192
+    assert scene.view == "by strength"
+
+
+def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray]) -> None:
+    """The routine that attackers and the fine-tuned recognizer share: trained once, whoever asks."""
+    mine, targets = crowd
+    adaptation = import_module("ppfr_bench.attacks._adaptation")
+    asked: list[str] = []
+
+    class Bench:
+        kept: ClassVar[dict[str, Any]] = {}
+
+        def share(self, name: str, spec: Any, compute: Any) -> Any:
+            key = name + json.dumps(spec, sort_keys=True)
+            if key not in self.kept:
+                asked.append(name)
+                self.kept[key] = compute(seeded())
+            return self.kept[key]
+
+    attack = registry.build("attack", "linkage_student", {})
+    view = testing.attacker_view(attack, REPRESENTATION, mine, targets, targets)
+    view = replace(view, workbench=Bench(), targets=view.targets[:1])
+    config = adaptation.StudentConfig(**(TINY | {"warm": 2, "steps": 2}))
+    found = adaptation.adapt(view, view.targets[0], config)
+    again = adaptation.adapt(view, view.targets[0], config)
+    assert asked.count("student") == 1 and asked.count("scene") == 2, "the second scene is that of what was asked for"
+    np.testing.assert_array_equal(found.released, again.released)
+    assert found.own.shape == (len(mine), 192) and found.released.shape == (len(targets), 192)
+    np.testing.assert_allclose(np.linalg.norm(found.released, axis=1), 1, atol=1e-5)

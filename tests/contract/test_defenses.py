@@ -39,6 +39,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("pixelate", {"block": 9}),
     ("stochastic_local", {"noise": 0, "warp": 0}),
     ("stochastic_local", {"warp": 2.0}),
+    ("partialface", {"key": "session"}),
+    ("ppfr_fd", {"key": "image"}),
 ]
 
 
@@ -46,16 +48,27 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+_BUILT: dict[str, Defense] = {}
+
+
 def built(name: str, params: dict[str, Any] | None = None) -> Defense:
-    """The defense, fitted on the example faces if it learns."""
-    defense: Defense = registry.build("defense", name, params or {})
-    if type(defense).fit is not Defense.fit:
-        defense.fit(FACES, seeded(1))
-    return defense
+    """The defense, fitted on the example faces if it learns; once, as ``protect`` keeps nothing."""
+    key = f"{name} {params}"
+    if key not in _BUILT:
+        defense: Defense = registry.build("defense", name, params or {})
+        if type(defense).fit is not Defense.fit:
+            defense.fit(FACES, seeded(1))
+        _BUILT[key] = defense
+    return _BUILT[key]
 
 
 def release(defense: Defense, images: ByteArray, seed: int = 0) -> ByteArray:
     return to_bytes(defense.protect(to_float(images), seeded(seed)))
+
+
+def picture(defense: Defense, images: ByteArray) -> ByteArray:
+    """What people and recognizers are shown of a release."""
+    return to_bytes(defense.picture(to_float(release(defense, images))))
 
 
 def test_the_built_in_defenses_are_all_found() -> None:
@@ -81,7 +94,7 @@ def test_defense_keeps_the_contract(name: str, params: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
     defense = built(name)
-    leaked = leaked_images(IMAGES, release(defense, IMAGES), LABELS, defense.card.clear_share)
+    leaked = leaked_images(IMAGES, picture(defense, IMAGES), LABELS, defense.card.clear_share)
     assert leaked == (LABELS if name == "identity" else [])
 
 
@@ -90,9 +103,9 @@ def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
 def test_images_that_are_not_square(name: str, shape: tuple[int, int]) -> None:
     cut = IMAGES[:3, :, : shape[0], : shape[1]]
     defense = built(name)
-    released = release(defense, cut)
-    assert released.shape == cut.shape
-    leaked = leaked_images(cut, released, LABELS[:3], defense.card.clear_share)
+    drawn = picture(defense, cut)
+    assert drawn.shape == cut.shape
+    leaked = leaked_images(cut, drawn, LABELS[:3], defense.card.clear_share)
     assert leaked == (LABELS[:3] if name == "identity" else [])
 
 
@@ -303,7 +316,8 @@ def of_spectrum(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 @pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
 def test_no_built_in_defense_is_odd(name: str, params: dict[str, Any]) -> None:
-    assert randomness_flags(built(name, params), IMAGES, seed=3) == ()
+    few = name == "partialface" and not params  # six subsets in six orders, as published
+    assert randomness_flags(built(name, params), IMAGES, seed=3) == (("low_entropy_draws",) if few else ())
 
 
 @pytest.mark.parametrize("act", [stretched, equalized, of_spectrum], ids=lambda act: act.__name__)

@@ -1,0 +1,161 @@
+"""MinusFace: what a generator could not tell of the face, its channels shuffled afresh for every image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+
+from . import _background, _draws
+from . import _frequency as freq
+
+_LIFT = 2  # the image is enlarged so often before its frequencies are taken: what makes room for a residue
+_WIDTH = 32
+_BATCH = 16
+_SCALE, _MARGIN = 32.0, 0.3  # of ArcFace, for a network as small as this
+_APPEARANCE = 5.0  # weight of the generator's error, as in the paper
+
+
+class MinusFaceConfig(Config):
+    """``steps`` of training; ``key``: one shuffle an image (the paper's), or one for all."""
+
+    steps: int = Field(150, ge=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    key: _draws.Key = "image"
+    secret: int = 0
+
+
+class MinusFace(freq.Frequency):
+    """The generator is public, the shuffle a fresh permutation of 192 channels: what no order hides is left to read.
+
+    The image is lifted to more frequencies than it has pixels, and a generator is trained to restore them so that they
+    look like the image, while the residue is trained to tell who it is. The residue, which is invisible as it stands,
+    is shuffled, and what the shuffled one looks like is released.
+    """
+
+    version = 1
+    card = DefenseCard(
+        title="MinusFace",
+        family="frequency domain",
+        output="representation",
+        track="representation",
+        reference="Mi et al., Privacy-Preserving Face Recognition Using Trainable Feature Subtraction, CVPR 2024",
+        code_url="https://github.com/Tencent/TFace",
+        licence="MIT",
+        randomness="per_call",
+        learned=True,
+        training_data="at most 2,000 images of the defender and who is on them",
+        deviations=(
+            "The image is enlarged twofold, not eightfold: 192 channels at 28x28.",
+            "Generator and recognizer are a few convolutions, trained for 150 steps on the defender's people.",
+            "What is released is scaled by its range on the defender's images and put into 8 bits.",
+        ),
+    )
+    Config = MinusFaceConfig
+
+    @property
+    def randomness(self) -> Randomness:
+        """As the key says."""
+        return _draws.keyed_randomness(self.config.key)
+
+    def fit(self, faces: Faces, generator: torch.Generator) -> None:
+        """Ranges of the lifted frequencies and of the release; the generator, with a recognizer of its residue."""
+        images = _background.some(faces, 1000, generator)
+        swings = torch.cat([_lift(part.float() / 255).abs().amax((2, 3)) for part in images.split(_BATCH)])
+        self.ranges = swings.quantile(0.999, dim=0).clamp_min(1e-3)[:, None, None]
+        people, labels = np.unique(faces.identities, return_inverse=True)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
+            self.generator, recognizer = _generator(), _Recognizer(len(people))
+            both = [*self.generator.parameters(), *recognizer.parameters()]
+            optimizer = torch.optim.AdamW(both, lr=self.config.learning_rate)
+            for _ in range(self.config.steps):
+                rows = torch.randint(0, len(faces), (_BATCH,), generator=generator).numpy()
+                clear = torch.from_numpy(faces.load(rows)).float() / 255
+                residue, generated = self._subtract(clear)
+                restored = _lower(generated, clear)
+                told = recognizer(residue / _background.fitted(self.ranges), torch.from_numpy(labels[rows]))
+                loss = _APPEARANCE * (restored - clear).abs().mean() + told
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        self.generator.requires_grad_(False)
+        self.reach = torch.ones(())
+        drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images[:256].split(_BATCH)]
+        self.reach = torch.cat(drawn).quantile(freq._QUANTILE, dim=1).median().clamp_min(1e-3)
+
+    def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Residue and what was generated, both as frequencies (n, 192, h / 4, w / 4)."""
+        ranges = _background.fitted(self.ranges)
+        lifted = _lift(images)
+        generated = self.generator(lifted / ranges) * ranges
+        return lifted - generated, generated
+
+    def residue_picture(self, images: torch.Tensor) -> torch.Tensor:
+        """What the residue looks like before it is shuffled, around 0: nearly nothing."""
+        return _lower(self._subtract(images)[0], images) - 0.5
+
+    def _shuffled(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """What the shuffled residue looks like, around 0."""
+        residue, _ = self._subtract(images)
+        orders = _draws.keyed(
+            self.config.key, self.config.secret, generator, len(images),
+            lambda one: torch.randperm(freq.CHANNELS, generator=one),
+        )  # fmt: skip
+        shuffled = residue.gather(1, orders[:, :, None, None].expand_as(residue))
+        return _lower(shuffled, images) - 0.5
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A picture of the shuffled residue."""
+        return freq.bytes_like(self._shuffled(images, generator) / self.reach)
+
+
+class _Recognizer(nn.Module):
+    """ArcFace loss of a residue."""
+
+    def __init__(self, people: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(freq.CHANNELS, 64, 1), nn.SiLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.GroupNorm(8, 64), nn.SiLU(),
+            nn.Conv2d(64, 96, 3, stride=2, padding=1), nn.GroupNorm(8, 96), nn.SiLU(),
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(96 * 16, 128),
+        )  # fmt: skip
+        self.people = nn.Parameter(torch.randn(people, 128))
+
+    def forward(self, residue: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        cosines = functional.normalize(self.body(residue), dim=1) @ functional.normalize(self.people, dim=1).T
+        angles = cosines.clamp(-1 + 1e-6, 1 - 1e-6).acos()
+        own = functional.one_hot(labels, len(self.people)).to(angles.dtype)
+        return functional.cross_entropy(_SCALE * (angles + _MARGIN * own).cos(), labels)
+
+
+def _generator() -> nn.Sequential:
+    """(n, 192, h, w) -> the same: by way of fewer channels than an image has values, so that it cannot just copy."""
+    return nn.Sequential(
+        nn.Conv2d(freq.CHANNELS, _WIDTH, 1), nn.SiLU(),
+        nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.SiLU(),
+        nn.Conv2d(_WIDTH, freq.CHANNELS, 1),
+    )  # fmt: skip
+
+
+def _lift(images: torch.Tensor) -> torch.Tensor:
+    """(n, 3, h, w) -> frequencies (n, 192, h / 4, w / 4) of the image enlarged twofold, edges repeated as needed."""
+    step = freq.BLOCK // _LIFT
+    bottom, right = -images.shape[-2] % step, -images.shape[-1] % step
+    images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
+    return freq.analyse(functional.interpolate(images, scale_factor=float(_LIFT), mode="bilinear"))
+
+
+def _lower(channels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Frequencies of an enlarged image -> the image, (n, 3, h, w) of the size of ``like``."""
+    height, width = (side * freq.BLOCK for side in channels.shape[-2:])
+    large = freq.synthesise(channels, torch.empty(1, 3, height, width))
+    return functional.avg_pool2d(large, _LIFT)[..., : like.shape[-2], : like.shape[-1]]
+
+
+DEFENSE = MinusFace

@@ -1,0 +1,111 @@
+"""PartialFace: of the high frequencies a random subset, in a random order, and neither is told."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+
+from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+
+from . import _background, _draws
+from . import _frequency as freq
+
+PRUNED = (0, 1, 2, 3, 8, 9, 10, 16, 17, 24)  # the visible frequencies, ten a colour
+_TABLE = 20_230  # seed of the public table of subsets and orders
+
+
+class PartialFaceConfig(Config):
+    """``subsets`` of the 54 frequencies left; ``orders`` of each; ``key``: one pair for all images, or one each."""
+
+    subsets: int = Field(6, ge=1, le=54)
+    orders: int = Field(6, ge=1, le=720)
+    key: _draws.Key = "image"
+    secret: int = 0
+
+    @model_validator(mode="after")
+    def _divides(self) -> PartialFaceConfig:
+        if 54 % self.subsets:
+            raise ValueError(f"expected a number of subsets that divides 54, got {self.subsets}")
+        return self
+
+
+class PartialFace(freq.Frequency):
+    """The table is public, so an attacker tries its 36 pairs; energies tell him which one an image was sent under."""
+
+    version = 1
+    card = DefenseCard(
+        title="PartialFace",
+        family="frequency domain",
+        output="representation",
+        track="representation",
+        reference="Mi et al., Privacy-Preserving Face Recognition Using Random Frequency Components, ICCV 2023",
+        code_url="https://github.com/Tencent/TFace",
+        licence="MIT",
+        randomness="per_call",
+        learned=True,
+        training_data="at most 1,000 images of the defender, for the range of each frequency",
+        deviations=(
+            "Blocks of 8x8 pixels of the image itself, not of one enlarged eightfold: 192 channels at 14x14.",
+            "The table is drawn once from a fixed seed; the code has a fixed one, and in training chooses by label, "
+            "which here nothing does.",
+            "One order for all three colours; released in 8 bits a value.",
+        ),
+    )
+    Config = PartialFaceConfig
+
+    @property
+    def randomness(self) -> Randomness:
+        """As the key says."""
+        return _draws.keyed_randomness(self.config.key)
+
+    @property
+    def table(self) -> torch.Tensor:
+        """(subsets * orders, 54 / subsets): the frequencies of one colour that each pair sends, in its order."""
+        c, generator = self.config, torch.Generator().manual_seed(_TABLE)
+        left = torch.tensor(freq.others(PRUNED))
+        subsets = left[torch.randperm(len(left), generator=generator)].reshape(c.subsets, -1)
+        orders = [torch.randperm(subsets.shape[1], generator=generator) for _ in range(c.orders)]
+        return torch.stack([subset[order] for subset in subsets for order in orders])
+
+    def fit(self, faces: Faces, generator: torch.Generator) -> None:
+        """Ranges, and how strong each frequency is on the defender's faces: public, as the defender's people are."""
+        super().fit(faces, generator)
+        images = _background.some(faces, 200, generator)
+        self.strength = torch.cat([_strength(self.scaled(part.float() / 255)) for part in images.split(64)]).mean(0)
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Three times nine channels in the first places of each colour; the rest empty."""
+        table, scaled = self.table, self.scaled(images)
+        pairs = _draws.keyed(
+            self.config.key, self.config.secret, generator, len(images),
+            lambda one: torch.randint(0, len(table), (), generator=one),
+        )  # fmt: skip
+        chosen, released = _channels(table[pairs]), torch.zeros_like(scaled)
+        places = _channels(torch.arange(table.shape[1])[None])[0]
+        at = chosen[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
+        released[:, places] = scaled.gather(1, at)
+        return freq.pack(freq.bytes_like(released), images)
+
+    def picture(self, released: torch.Tensor) -> torch.Tensor:
+        """Each subset put back where its energies say that it belongs, and what that looks like."""
+        table = self.table
+        places = _channels(torch.arange(table.shape[1])[None])[0]
+        sent = freq.signed(freq.unpack(released))[:, places]
+        expected = self.strength[_channels(table)]  # (pairs, channels)
+        pair = (_strength(sent)[:, None] - expected).square().sum(2).argmin(1)
+        at = _channels(table[pair])[:, :, None, None].expand_as(sent)
+        scaled = torch.zeros(len(sent), freq.CHANNELS, *sent.shape[-2:]).scatter(1, at, sent)
+        return self.picture_of(scaled, released)
+
+
+def _channels(frequencies: torch.Tensor) -> torch.Tensor:
+    """(n, k) frequencies -> (n, 3 k) channels, colour by colour."""
+    return torch.cat([frequencies + freq.PLANE * colour for colour in range(3)], dim=1)
+
+
+def _strength(scaled: torch.Tensor) -> torch.Tensor:
+    """(n, channels): logarithm of the root mean square over the blocks."""
+    return scaled.square().mean((2, 3)).clamp_min(1e-8).log() / 2
+
+
+DEFENSE = PartialFace

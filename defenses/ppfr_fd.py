@@ -1,0 +1,97 @@
+"""PPFR-FD: the 36 frequencies that tell people apart best, shuffled, mixed with their neighbours and normalised."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+
+from . import _draws
+from . import _frequency as freq
+
+_SWING = 4.0  # standard deviations that fit into the eight bits
+_LEARNT_FROM = 2000
+
+
+class PpfrFdConfig(Config):
+    """``keep``: frequencies released; ``key``: one shuffle for all images (the paper's), or one each."""
+
+    keep: int = Field(36, ge=2, le=189)
+    key: _draws.Key = "session"
+    secret: int = 0
+
+
+class PpfrFd(freq.Frequency):
+    """A fixed shuffle and a fixed mixture: linear, so an attacker who holds pairs undoes both, but for the scale."""
+
+    version = 1
+    card = DefenseCard(
+        title="PPFR-FD",
+        family="frequency domain",
+        output="representation",
+        track="representation",
+        reference="Wang et al., Privacy-Preserving Face Recognition in the Frequency Domain, AAAI 2022",
+        licence="MIT",
+        randomness="per_session_key",
+        learned=True,
+        training_data="at most 2,000 images of the defender, for what tells people apart",
+        deviations=(
+            "A reconstruction: there is no official code. Order of the masking: shuffle, mix, shuffle, normalise.",
+            "Frequencies are chosen by the ratio of variance between to variance within people, none of them a mean, "
+            "instead of by an analysis network.",
+            "Blocks of 8x8 pixels of the image itself, not of one enlarged eightfold; 8 bits a value.",
+        ),
+    )
+    Config = PpfrFdConfig
+
+    @property
+    def randomness(self) -> Randomness:
+        """As the key says."""
+        return _draws.keyed_randomness(self.config.key)
+
+    def fit(self, faces: Faces, generator: torch.Generator) -> None:
+        """Ranges, and the frequencies that are kept."""
+        super().fit(faces, generator)
+        rows = torch.randperm(len(faces), generator=generator).numpy()[:_LEARNT_FROM]
+        rows = rows[np.argsort(faces.identities[rows], kind="stable")]
+        codes = torch.cat([self.scaled(torch.from_numpy(faces.load(part)).float() / 255).half()
+                           for part in np.array_split(rows, max(1, len(rows) // 64))])  # fmt: skip
+        _, counts = np.unique(faces.identities[rows], return_counts=True)
+        parts = codes.split(counts.tolist())
+        within = torch.stack([(p.float() - p.float().mean(0)).square().sum(0) for p in parts]).sum(0)
+        means = torch.stack([p.float().mean(0) for p in parts])
+        between = ((means - means.mean(0)).square() * torch.from_numpy(counts)[:, None, None, None]).sum(0)
+        ratio = (between.sum((1, 2)) / within.sum((1, 2)).clamp_min(1e-9)).clone()
+        ratio[torch.arange(3) * freq.PLANE] = -1  # means of a block
+        self.kept = ratio.argsort(descending=True, stable=True)[: self.config.keep].sort().values
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """36 masked channels in the first places; the rest empty."""
+        scaled, keep = self.scaled(images)[:, self.kept], len(self.kept)
+        orders = _draws.keyed(
+            self.config.key, self.config.secret, generator, len(images),
+            lambda one: torch.stack([torch.randperm(keep, generator=one) for _ in range(2)]),
+        )  # fmt: skip
+        shuffled = _reorder(scaled, orders[:, 0])
+        mixed = _reorder((shuffled + shuffled.roll(-1, 1)) / 2, orders[:, 1])
+        spread, mean = torch.std_mean(mixed, (2, 3), keepdim=True, correction=0)
+        normal = (mixed - mean) / (spread + 1e-3) / _SWING
+        released = torch.zeros(len(images), freq.CHANNELS, *normal.shape[-2:])
+        released[:, :keep] = normal
+        return freq.pack(freq.bytes_like(released), images)
+
+    def picture(self, released: torch.Tensor) -> torch.Tensor:
+        """The masked channels in the places that they were chosen from, at the strength that is usual there."""
+        normal = freq.signed(freq.unpack(released))
+        scaled = torch.zeros_like(normal)
+        scaled[:, self.kept] = normal[:, : len(self.kept)]
+        return self.picture_of(scaled, released)
+
+
+def _reorder(channels: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return channels.gather(1, order[:, :, None, None].expand_as(channels))
+
+
+DEFENSE = PpfrFd
