@@ -18,7 +18,7 @@ from ppfr_bench.api import SIZE, Attack, AttackerView, Config, to_float
 from ._decoding import Decoder, fit_decoder
 from ._images import enlarge, held_out, resize, shrink_faces
 from ._network import Batch, Inputs, UNet, mixed_precision, train
-from ._regression import Regression, regress
+from ._regression import regress_best
 
 Images = npt.NDArray[np.uint8]
 CHANNELS = 10  # of an observation: pixels 3, low bits 3, texture 1, spread over shots 3
@@ -149,7 +149,7 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
         decoder = None if view.block else fit_decoder(protected, view.auxiliary, validation)
         seen = _observe_own(view, size, shots, decoder)
         targets = observe(view, view.targets[:shots], size, decoder)
-        name, fitted = regress_best(seen, clear.flatten(1).float() / 255, identities, validation)
+        name, fitted = regress_best(seen.views(), clear.flatten(1).float() / 255, identities, validation)
         note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
         blocks = {"blocks": seen.blocks, "targets_blocks": targets.blocks}
         of_blocks = {key: found.numpy() for key, found in blocks.items() if found is not None}
@@ -176,15 +176,6 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
     seen, targets = (Seen(arrays[of], arrays.get(blocks)) for of, blocks in
                      (("seen", "blocks"), ("targets", "targets_blocks")))  # fmt: skip
     return Scene(clear, seen, arrays["first"], targets, arrays["targets_first"], arrays["held"], decoder, name, log)
-
-
-def regress_best(
-    seen: Seen, clear: torch.Tensor, identities: npt.NDArray[np.int64], validation: npt.NDArray[np.bool_]
-) -> tuple[str, Regression]:
-    """The view of what is seen from which a regression does best on held-out people, by name, and that regression."""
-    found = {name: regress(inputs, clear, identities, validation) for name, inputs in seen.views().items()}
-    best = min(found, key=lambda name: min(found[name].error.values()))
-    return best, found[best]
 
 
 def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | None) -> Seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,16 +66,28 @@ def regress(
         identities: int (n,).
         validation: True for the rows, of identities of their own, that choose.
     """
+    return regress_best({"": inputs}, outputs, identities, validation)[1]
+
+
+def regress_best(
+    views: Mapping[str, torch.Tensor], outputs: torch.Tensor, identities: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.bool_],
+) -> tuple[str, Regression]:  # fmt: skip
+    """As ``regress``, from whichever of several inputs does best on the ``validation`` rows, and its name."""
     mean = outputs.mean(0)
     y = outputs - mean
     inner = (y @ y.T).double()  # errors need only the inner products of the outputs
     held, known = torch.from_numpy(validation), torch.from_numpy(~validation)
-    found: dict[str, tuple[float, float, _Kernel, torch.Tensor]] = {}
-    for name, (kernel, gram) in _kernels(inputs).items():
-        error, strength = _choose(gram, inner, known, held)
-        found[name] = (error / y.shape[1], strength, kernel, gram)
-    best = min(found, key=lambda name: found[name][0])
-    _, strength, kernel, gram = found[best]
+    least, found = float("inf"), None
+    for view, inputs in views.items():
+        kernels = _kernels(inputs)
+        chosen = {name: _choose(gram, inner, known, held) for name, (_, gram) in kernels.items()}
+        name = min(chosen, key=lambda name: chosen[name][0])
+        if found is None or chosen[name][0] < least:
+            least, found = chosen[name][0], (view, name, chosen, kernels[name])
+    assert found is not None, "there is at least one view"
+    view, best, chosen, (kernel, gram) = found
+    strength = chosen[best][1]
     inverse = torch.cholesky_inverse(_factor(gram, strength))
     # Doubles, as weak strengths ask for them; a few columns at a time, as they take room.
     dual = torch.cat([(inverse @ part.double()).float() for part in y.split(_COLUMNS, dim=1)], dim=1)
@@ -84,8 +96,8 @@ def regress(
     for person in np.unique(identities):
         rows = torch.from_numpy(np.flatnonzero(identities == person))
         left_out[rows] = y[rows] - torch.linalg.solve(inverse[rows][:, rows], dual[rows].double()).float() + mean
-    errors = {name: round(error, 7) for name, (error, *_) in found.items()}
-    return Regression(best, strength, left_out, errors, inputs, dual, mean, kernel)
+    errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
+    return view, Regression(best, strength, left_out, errors, views[view], dual, mean, kernel)
 
 
 @dataclass(frozen=True)
