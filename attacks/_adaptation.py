@@ -19,7 +19,7 @@ from pydantic import Field
 from ppfr_bench.api import SIZE, Arrays, AttackerView, Workbench, to_float
 
 from ._images import held_out, resize
-from ._inverter import Images, InverterConfig, WarmInverter, new_network, rebuild, set_scene
+from ._inverter import Images, InverterConfig, WarmInverter, kept_network, rebuild, set_scene
 from ._network import UNet, mixed_precision
 
 Floats = npt.NDArray[np.float64]
@@ -201,10 +201,7 @@ def _trained(view: AttackerView, config: StudentConfig) -> tuple[UNet, dict[str,
         return weights | {"log": np.array(json.dumps(student.log))}
 
     found = view.workbench.share("student", config.model_dump() | {"version": 1}, compute)
-    read = found.get("read.0.weight")
-    network = new_network(config.width, torch.Generator().manual_seed(0), 0 if read is None else int(read.shape[1]))
-    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in found.items() if name != "log"})
-    return network, json.loads(str(found["log"]))
+    return kept_network(found, config.width), json.loads(str(found["log"]))
 
 
 class _Plain(Student):

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from ppfr_bench.api import SIZE, Attack, AttackerView, Config, to_float
+from ppfr_bench.api import Arrays, Attack, AttackerView, Config, to_float
 
 from ._decoding import Decoder, fit_decoder
 from ._images import enlarge, held_out, resize, shrink_faces
@@ -21,6 +21,7 @@ from ._network import Batch, Inputs, UNet, mixed_precision, train
 from ._regression import regress_best
 
 Images = npt.NDArray[np.uint8]
+REPRESENTED = 56  # working side in pixels where a representation is read: two pixels a place of the usual 28
 CHANNELS = 10  # of an observation: pixels 3, low bits 3, texture 1, spread over shots 3
 HELD_OUT = 0.1  # of the people, to validate on
 _VALIDATED = 128  # images
@@ -43,42 +44,41 @@ class Seen:
 
     Attributes:
         images: (n, 10, s, s), of the pictures.
-        blocks: (n, 2 c, s / 4, s / 4), of a representation: its c channels, and the same in order of their strength, so
-            that a shuffle of its own for every image hides less.
+        channels: (n, 2 c, h, w), of a representation: its c channels, and the same in order of strength, so that a
+            shuffle of its own for every image hides less.
     """
 
     images: torch.Tensor
-    blocks: torch.Tensor | None = None
+    channels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: torch.Tensor | slice) -> Seen:
-        return Seen(self.images[rows], None if self.blocks is None else self.blocks[rows])
+        return Seen(self.images[rows], None if self.channels is None else self.channels[rows])
 
     def views(self) -> dict[str, torch.Tensor]:
         """What a regression of the whole can start from, by name."""
-        if self.blocks is None:
+        if self.channels is None:
             return {"images": self.images[:, :3]}
-        told, by_strength = self.blocks.chunk(2, dim=1)
+        told, by_strength = self.channels.chunk(2, dim=1)
         return {"picture": self.images[:, :3], "channels": told, "by strength": by_strength}
 
 
 def observe(view: AttackerView, shots: npt.NDArray[np.uint8], size: int, decoder: Decoder | None) -> Seen:
     """What a network is shown of (k, n, 3, h, w) bytes as released."""
     parts = [np.asarray(shots[:, start : start + _BATCH]) for start in range(0, shots.shape[1], _BATCH)]
-    if not view.block:
+    if not view.representation:
         return Seen(_seen_images(parts, size, decoder))
     pictures = [np.stack([view.picture(shot) for shot in part]) for part in parts]
-    return Seen(_seen_images(pictures, size, None), torch.cat([_seen_blocks(part, view.block) for part in parts]))
+    return Seen(_seen_images(pictures, size, None), torch.cat([_seen_channels(part) for part in parts]))
 
 
-def _seen_blocks(shots: npt.NDArray[np.uint8], side: int) -> torch.Tensor:
+def _seen_channels(shots: npt.NDArray[np.uint8]) -> torch.Tensor:
     """Means over the shots of the channels, as they came and by strength."""
     told, ordered = [], []
     for shot in shots:
-        height, width = (length - length % side for length in shot.shape[-2:])
-        channels = functional.pixel_unshuffle(to_float(shot)[..., :height, :width], side)
+        channels = to_float(shot)
         order = channels.std((2, 3)).argsort(dim=1, descending=True)
         told.append(channels)
         ordered.append(channels.gather(1, order[:, :, None, None].expand_as(channels)))
@@ -130,9 +130,10 @@ class Scene:
         return int(self.clear.shape[-1])
 
     @property
-    def channels(self) -> int:
-        """Of the blocks; 0 where images are released."""
-        return 0 if self.seen.blocks is None else int(self.seen.blocks.shape[1])
+    def channels(self) -> tuple[int, int]:
+        """What ``UNet`` asks of a representation: its channels, 0 of images, and how much coarser its grid is."""
+        found = self.seen.channels
+        return (0, 1) if found is None else (int(found.shape[1]), max(1, self.size // 2 // found.shape[-1]))
 
 
 def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
@@ -140,20 +141,20 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
     protected = view.auxiliary_protected
     assert protected is not None, "an aware attacker is given its protected images"
     shots = min(shots, len(view.targets))
-    if view.block:
-        size = 4 * (SIZE // view.block)  # so that the network's grid has two cells a block
+    if view.representation:
+        size = REPRESENTED
     clear, identities = shrink_faces(view.auxiliary, size), view.auxiliary.identities
 
     def compute(generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
         validation = held_out(identities, HELD_OUT, generator)
-        decoder = None if view.block else fit_decoder(protected, view.auxiliary, validation)
+        decoder = None if view.representation else fit_decoder(protected, view.auxiliary, validation)
         seen = _observe_own(view, size, shots, decoder)
         targets = observe(view, view.targets[:shots], size, decoder)
         name, fitted = regress_best(seen.views(), clear.flatten(1).float() / 255, identities, validation)
         note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
-        blocks = {"blocks": seen.blocks, "targets_blocks": targets.blocks}
-        of_blocks = {key: found.numpy() for key, found in blocks.items() if found is not None}
-        return of_blocks | {
+        channels = {"channels": seen.channels, "targets_channels": targets.channels}
+        of_channels = {key: found.numpy() for key, found in channels.items() if found is not None}
+        return of_channels | {
             "seen": seen.images.numpy(),
             "first": as_bytes(fitted.left_out, size).numpy(),
             "targets": targets.images.numpy(),
@@ -171,10 +172,10 @@ def set_scene(view: AttackerView, size: int, shots: int) -> Scene:
     log = {"training_images": int((~arrays["held"]).sum()), "shots": shots, "decoded": decoder is not None,
            "closed_form": json.loads(str(found["log"]))}  # fmt: skip
     name = str(found["view"]) if "view" in found else "images"
-    if view.block:
+    if view.representation:
         log["closed_form"]["of"] = name
-    seen, targets = (Seen(arrays[of], arrays.get(blocks)) for of, blocks in
-                     (("seen", "blocks"), ("targets", "targets_blocks")))  # fmt: skip
+    seen, targets = (Seen(arrays[of], arrays.get(channels)) for of, channels in
+                     (("seen", "channels"), ("targets", "targets_channels")))  # fmt: skip
     return Scene(clear, seen, arrays["first"], targets, arrays["targets_first"], arrays["held"], decoder, name, log)
 
 
@@ -187,8 +188,8 @@ def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | N
         more = [view.oracle.protect(batch) for _ in range(shots - 1)] if view.oracle is not None else []
         parts.append(observe(view, np.stack([first, *more]), size, decoder))
         start += len(batch)
-    blocks = [part.blocks for part in parts if part.blocks is not None]
-    return Seen(torch.cat([part.images for part in parts]), torch.cat(blocks) if blocks else None)
+    channels = [part.channels for part in parts if part.channels is not None]
+    return Seen(torch.cat([part.images for part in parts]), torch.cat(channels) if channels else None)
 
 
 def as_bytes(flat: torch.Tensor, size: int) -> torch.Tensor:
@@ -197,17 +198,19 @@ def as_bytes(flat: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def inputs_of(seen: Seen, first: torch.Tensor) -> Inputs:
-    """Observations and first answers -> (n, 13, s, s) in [0, 1], channels_last; with them the blocks, if there are."""
+    """Observations and first answers -> (n, 13, s, s) in [0, 1], channels_last; with them the channels, if any."""
     both = torch.cat([seen.images.float(), first.float() / 255], dim=1)
     both = both.contiguous(memory_format=torch.channels_last)
-    return both if seen.blocks is None else (both, seen.blocks.float().contiguous(memory_format=torch.channels_last))
+    if seen.channels is None:
+        return both
+    return both, seen.channels.float().contiguous(memory_format=torch.channels_last)
 
 
-def new_network(width: int, generator: torch.Generator, blocks: int = 0) -> UNet:
+def new_network(width: int, generator: torch.Generator, channels: int = 0, finer: int = 1) -> UNet:
     """A network that corrects nothing yet, its weights from the generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
-        return UNet(CHANNELS + 3, width, blocks).to(memory_format=torch.channels_last)
+        return UNet(CHANNELS + 3, width, channels, finer).to(memory_format=torch.channels_last)
 
 
 def batches_of(scene: Scene, size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -260,7 +263,7 @@ class Inverter(Attack):
 
     def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
         """The network before training. Default: a new one."""
-        return new_network(self.config.width, generator, self.scene.channels)
+        return new_network(self.config.width, generator, *self.scene.channels)
 
     def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
         """What is trained on. Default: the scene."""
@@ -301,11 +304,18 @@ def plain_network(view: AttackerView, config: InverterConfig) -> tuple[UNet, dic
         return weights | {"log": np.array(json.dumps(attack.log))}
 
     found = view.workbench.share("unet", config.model_dump() | {"version": 2}, compute)
-    first = found.get("read.0.weight")
-    blocks = 0 if first is None else int(first.shape[1])
-    network = new_network(config.width, torch.Generator().manual_seed(0), blocks)
-    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in found.items() if name != "log"})
+    network = kept_network(found, config.width)
     return network, json.loads(str(found["log"]))
+
+
+def kept_network(found: Arrays, width: int) -> UNet:
+    """The network whose weights a workbench kept, beside a log."""
+    read, last = found.get("read.0.weight"), found.get("read.2.weight")
+    channels = 0 if read is None else int(read.shape[1])
+    finer = 1 if last is None else round((last.shape[0] / width) ** 0.5)
+    network = new_network(width, torch.Generator().manual_seed(0), channels, finer)
+    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in found.items() if name != "log"})
+    return network
 
 
 class _Plain(Inverter):

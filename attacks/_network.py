@@ -34,14 +34,17 @@ class UNet(nn.Module):
     """(n, inputs, s, s) in [0, 1] -> (n, 3, s, s): a correction to a first answer, zero before training; 2 divides s.
 
     Five levels, so that the deepest sees the whole face. Skips are added, not concatenated. The channels of a
-    representation, (n, blocks, s / 4, s / 4), enter place by place, as what they mean depends on no neighbour.
+    representation, (n, channels, h, w), enter place by place, as what they mean depends on no neighbour; a grid coarser
+    than the network's is made ``finer`` so many times.
     """
 
-    def __init__(self, inputs: int, width: int, blocks: int = 0) -> None:
+    def __init__(self, inputs: int, width: int, channels: int = 0, finer: int = 1) -> None:
         super().__init__()
-        self.read = (
-            nn.Sequential(nn.Conv2d(blocks, _READ, 1), nn.SiLU(), nn.Conv2d(_READ, 4 * width, 1)) if blocks else None
-        )
+        self.finer = finer
+        self.read = None
+        if channels:
+            outputs = width * finer**2
+            self.read = nn.Sequential(nn.Conv2d(channels, _READ, 1), nn.SiLU(), nn.Conv2d(_READ, outputs, 1))
         widths = [width * 2**level for level in range(5)]
         self.enter = nn.Conv2d(inputs * _UNSHUFFLE**2, width, 1)
         self.down = nn.ModuleList(_block(a, b) for a, b in zip([width, *widths[:-1]], widths, strict=True))
@@ -57,7 +60,9 @@ class UNet(nn.Module):
         squares = functional.pixel_unshuffle(images * 2 - 1, _UNSHUFFLE)
         features, skips = self.enter(squares.contiguous(memory_format=torch.channels_last)), []
         if self.read is not None and blocks is not None:
-            features = features + functional.pixel_shuffle(self.read(blocks * 2 - 1), 2)
+            features = features + functional.adaptive_avg_pool2d(
+                functional.pixel_shuffle(self.read(blocks * 2 - 1), self.finer), features.shape[-2:]
+            )
         for level, block in enumerate(self.down):
             features = block(functional.avg_pool2d(features, 2) if level else features)
             skips.append(features)

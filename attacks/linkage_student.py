@@ -64,8 +64,10 @@ class LinkageStudent(Student):
             )
         if c.trained_on == "high_pass":
             proxy = np.concatenate([_high_pass(batch) for batch in view.auxiliary.batches(128)])
-            pictures = np.stack([view.picture(shot) for shot in view.targets]) if view.block else view.targets
-            view = replace(view, auxiliary_protected=proxy, oracle=None, targets=pictures, block=0, picture=np.asarray)
+            pictures = np.stack([view.picture(shot) for shot in view.targets]) if view.representation else view.targets
+            view = replace(
+                view, auxiliary_protected=proxy, oracle=None, targets=pictures, representation=False, picture=np.asarray
+            )
         if c.images or c.trained_on == "high_pass":
             view = replace(view, workbench=Apart(view.workbench, {"images": c.images, "trained_on": c.trained_on}))
         return view

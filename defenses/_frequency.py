@@ -1,25 +1,36 @@
-"""Block frequencies: what the frequency-domain methods release, how it fits in an image, the picture it makes."""
+"""Block frequencies: what the frequency-domain methods release, in eight bits a value, and the picture it makes."""
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
-from ppfr_bench.api import Defense, Faces
+from ppfr_bench.api import Config, Defense, Faces
 
 from . import _background
 
 BLOCK = 8
 PLANE = BLOCK**2  # frequencies of one colour
 CHANNELS = 3 * PLANE  # Y, Cb, Cr; channel 64 colour + 8 vertical + horizontal frequency
-_MEASURED = 1000  # of the defender's images, for the ranges
+_MEASURED = 500  # of the defender's images, for the ranges
 _QUANTILE = 0.999
 _BATCH = 64
 
 # JPEG's colours, ITU-R BT.601 in full range: luma and two scaled colour differences.
 _COLOURS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+ENLARGED = "The image is enlarged twofold, not eightfold, before its 8x8 blocks are taken: channels at 28x28."
+IN_BYTES = "Released in 8 bits a value, each channel scaled by its range on the defender's images."
+
+
+class FrequencyConfig(Config):
+    """``enlarge``: how often the image is enlarged before its blocks are taken; 8 in the papers."""
+
+    enlarge: int = Field(2, ge=1, le=8)
 
 
 @cache
@@ -41,57 +52,67 @@ def _matrices() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def analyse(images: torch.Tensor) -> torch.Tensor:
-    """(n, 3, h, w) in [0, 1] -> (n, 192, h // 8, w // 8), grey being 0: one matrix product for colours and cosines."""
-    height, width = (side - side % BLOCK for side in images.shape[-2:])
-    blocks = functional.pixel_unshuffle(images[..., :height, :width] - 0.5, BLOCK)
+    """(n, 3, h, w) in [0, 1] -> (n, 192, h / 8, w / 8), grey being 0: one matrix product for colours and cosines."""
+    blocks = functional.pixel_unshuffle(images - 0.5, BLOCK)
     channels: torch.Tensor = (_matrices()[0] @ blocks.flatten(2)).unflatten(2, blocks.shape[-2:])
     return channels
 
 
-def synthesise(channels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The images of frequencies (n, 192, h // 8, w // 8), of the size of ``like``: grey beyond the last whole block."""
+def synthesise(channels: torch.Tensor) -> torch.Tensor:
+    """The images of frequencies: what ``analyse`` came from."""
     blocks = (_matrices()[1] @ channels.flatten(2)).unflatten(2, channels.shape[-2:])
-    return _framed(functional.pixel_shuffle(blocks, BLOCK) + 0.5, like)
+    images: torch.Tensor = functional.pixel_shuffle(blocks, BLOCK) + 0.5
+    return images
 
 
-def pack(channels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(n, 192, h // 8, w // 8) in [0, 1] -> (n, 3, h, w): each block holds its own channels."""
-    return _framed(functional.pixel_shuffle(channels, BLOCK), like)
+@cache
+def _enlargement(side: int, enlarge: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(side * enlarge, side) and back: bilinear enlargement along one side, and its least-squares inverse."""
+    unit = torch.eye(side, dtype=torch.float64)[None]
+    there = functional.interpolate(unit, scale_factor=float(enlarge), mode="linear")[0].T
+    return there.float(), torch.linalg.pinv(there).float()
 
 
-def unpack(released: torch.Tensor) -> torch.Tensor:
-    """What was packed."""
-    height, width = (side - side % BLOCK for side in released.shape[-2:])
-    channels: torch.Tensor = functional.pixel_unshuffle(released[..., :height, :width], BLOCK)
-    return channels
+def lift(images: torch.Tensor, enlarge: int) -> torch.Tensor:
+    """Frequencies of the enlarged image, (n, 192, h * enlarge / 8, ...); edges are repeated up to whole blocks."""
+    step = BLOCK // math.gcd(BLOCK, enlarge)
+    bottom, right = (-side % step for side in images.shape[-2:])
+    images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
+    rows, columns = (_enlargement(side, enlarge)[0] for side in images.shape[-2:])
+    return analyse(rows @ images @ columns.T)
 
 
-def _framed(images: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    height, width = images.shape[-2:]
-    return functional.pad(images, (0, like.shape[-1] - width, 0, like.shape[-2] - height), value=0.5)
+def lower(channels: torch.Tensor, enlarge: int) -> torch.Tensor:
+    """The image (n, 3, h, w) whose enlargement comes nearest to these frequencies: exact for what ``lift`` gives."""
+    images = synthesise(channels)
+    rows, columns = (_enlargement(side // enlarge, enlarge)[1] for side in images.shape[-2:])
+    lowered: torch.Tensor = rows @ (images - 0.5) @ columns.T + 0.5
+    return lowered
 
 
 class Frequency(Defense):
     """Base: measures in ``fit`` how far each frequency swings, so that eight bits a value lose little of it."""
 
+    Config = FrequencyConfig
     ranges: torch.Tensor | None = None  # (192, 1, 1)
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """The range of every frequency on the defender's images."""
         images = _background.some(faces, _MEASURED, generator)
-        swings = torch.cat([analyse(part.float() / 255).abs().amax((2, 3)) for part in images.split(_BATCH)])
+        enlarge = self.config.enlarge
+        swings = torch.cat([lift(part.float() / 255, enlarge).abs().amax((2, 3)) for part in images.split(_BATCH)])
         self.ranges = swings.quantile(_QUANTILE, dim=0).clamp_min(1e-3)[:, None, None]
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Frequencies (n, 192, ...) of images, each in [-1, 1] of its range; the rare ones beyond are clipped."""
-        return (analyse(images) / _background.fitted(self.ranges)).clamp(-1, 1)
+        return (lift(images, self.config.enlarge) / _background.fitted(self.ranges)).clamp(-1, 1)
 
-    def picture_of(self, scaled: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    def picture_of(self, scaled: torch.Tensor) -> torch.Tensor:
         """What frequencies in [-1, 1] of their ranges look like, clipped to [0, 1]."""
-        return synthesise(scaled * _background.fitted(self.ranges), like).clamp(0, 1)
+        return lower(scaled * _background.fitted(self.ranges), self.config.enlarge).clamp(0, 1)
 
 
-def bytes_like(values: torch.Tensor) -> torch.Tensor:
+def in_bytes(values: torch.Tensor) -> torch.Tensor:
     """[-1, 1] -> [0, 1], what lies beyond clipped."""
     return ((values + 1) / 2).clamp(0, 1)
 
@@ -101,11 +122,22 @@ def signed(values: torch.Tensor) -> torch.Tensor:
     return values * 2 - 1
 
 
-def per_colour(frequencies: tuple[int, ...]) -> torch.Tensor:
-    """Channel numbers of these frequencies (8 vertical + horizontal) in all three colours, colour by colour."""
-    return torch.cat([torch.tensor(frequencies) + PLANE * colour for colour in range(3)])
+def placed(values: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+    """(n, k, h, w) -> (n, 192, h, w): values in the places of these channels (k,) or (n, k), nothing in the others."""
+    at = channels.expand(len(values), -1)[:, :, None, None].expand_as(values)
+    return torch.zeros(len(values), CHANNELS, *values.shape[-2:]).scatter(1, at, values)
+
+
+def per_colour(frequencies: torch.Tensor | tuple[int, ...]) -> torch.Tensor:
+    """Channel numbers of these frequencies (8 vertical + horizontal), (k,) or (n, k), colour by colour."""
+    chosen = torch.as_tensor(frequencies)
+    return torch.cat([chosen + PLANE * colour for colour in range(3)], dim=-1)
 
 
 def others(frequencies: tuple[int, ...]) -> tuple[int, ...]:
     """The frequencies that are not among these, in order."""
     return tuple(sorted(set(range(PLANE)) - set(frequencies)))
+
+
+MEANS = PLANE * torch.arange(3)  # channels
+WITHOUT_MEANS = per_colour(others((0,)))

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import nn
 from torch.nn import functional
 
-from ppfr_bench.api import SIZE, Config, DefenseCard, Faces, Guarantee
+from ppfr_bench.api import SIZE, DefenseCard, Faces, Guarantee
 
 from . import _background, _draws
 from . import _frequency as freq
 
 _HEAD = 64  # dimensions that the recognizer reads off the noisy frequencies
-_IMAGES = 2000
-_BATCH = 64
+_IMAGES = 1000
+_BATCH, _STEP = 64, 16  # images at a time; in a step of training
+_SHARP = 16.0  # of the softmax over cosines
 _TAIL = 3.0  # scales of noise, beyond the range itself, that fit into the eight bits
 
 
-class DctdpConfig(Config):
+class DctdpConfig(freq.FrequencyConfig):
     """``epsilon``: mean over the frequencies of all blocks; ``steps`` in which the shares are learnt."""
 
-    epsilon: float = Field(32.0, gt=0)
+    epsilon: float = Field(8.0, gt=0)
     steps: int = Field(150, ge=0)
     learning_rate: float = Field(0.02, gt=0)
 
@@ -46,10 +46,11 @@ class Dctdp(freq.Frequency):
         licence="MIT",
         randomness="per_call",
         learned=True,
-        training_data="at most 2,000 images of the defender and who is on them",
+        training_data="at most 1,000 images of the defender and who is on them",
         deviations=(
-            "Blocks of 8x8 pixels of the image itself, not of one enlarged eightfold, so a 64th of the values: the "
-            "default epsilon of 32 each is the paper's budget of 0.5 each for the whole image, 94.5 a pixel.",
+            freq.ENLARGED,
+            "So there are a 16th of the values: an epsilon of 8 each is the paper's budget of 0.5 each for the whole "
+            "image, 94.5 a pixel.",
             "Shares are learnt against a linear recognizer of the defender's people instead of a deep one.",
             "Ranges are measured on the defender's images and clipped to, where the released code takes 1; noise is "
             "drawn for every image, where it is drawn once a batch, and has no learnt offset.",
@@ -61,58 +62,53 @@ class Dctdp(freq.Frequency):
     @property
     def guarantee(self) -> Guarantee:
         """What all frequencies of an aligned image have together."""
-        values = (freq.CHANNELS - 3) * (SIZE // freq.BLOCK) ** 2
+        values = len(freq.WITHOUT_MEANS) * (-(-SIZE * self.config.enlarge // freq.BLOCK)) ** 2
         return Guarantee(epsilon=self.config.epsilon * values, per="image")
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Ranges; then the shares, under recognition loss less the logarithm of the mean scale of the noise."""
         super().fit(faces, generator)
         order = torch.randperm(len(faces), generator=generator).numpy()[:_IMAGES]
-        scaled = torch.cat([self.scaled(torch.from_numpy(faces.load(order[i : i + _BATCH])).float() / 255)
-                            for i in range(0, len(order), _BATCH)])  # fmt: skip
+        parts = (torch.from_numpy(faces.load(order[i : i + _BATCH])) for i in range(0, len(order), _BATCH))
+        values = torch.cat([self.scaled(part.float() / 255)[:, freq.WITHOUT_MEANS].half() for part in parts])
         people, labels = torch.from_numpy(faces.identities[order]).unique(return_inverse=True)
-        rho = torch.zeros(scaled.shape[1:], requires_grad=True)
-        size = scaled[0].numel()
-        first = (torch.randn(_HEAD, size, generator=generator) / size**0.5).requires_grad_(True)
-        last = (torch.randn(len(people), _HEAD, generator=generator) / _HEAD**0.5).requires_grad_(True)
+        rho = torch.zeros(values.shape[1:], requires_grad=True)
+        size = values[0].numel()
+        first = (torch.randn(size, _HEAD, generator=generator) / size**0.5).requires_grad_(True)
+        last = (torch.randn(_HEAD, len(people), generator=generator) / _HEAD**0.5).requires_grad_(True)
         optimizer = torch.optim.Adam(
             [{"params": [rho], "lr": self.config.learning_rate}, {"params": [first, last], "lr": 2e-3}]
         )
         with torch.enable_grad():
             for _ in range(self.config.steps):
-                rows = torch.randint(0, len(scaled), (_BATCH,), generator=generator)
+                rows = torch.randint(0, len(values), (_STEP,), generator=generator)
                 scale = self._scale(rho)
-                seen = scaled[rows] + scale * _draws.laplace(generator, scaled[rows].shape)
-                seen = torch.cat([seen[:, colour] for colour in _kept().split(freq.PLANE - 1)], dim=1)
-                code = functional.normalize(seen.flatten(1) @ _rows(first, scaled.shape[1:]).T, dim=1)
-                logits = 16 * code @ functional.normalize(last, dim=1).T
-                loss = nn.functional.cross_entropy(logits, labels[rows]) - scale[_kept()].mean().log()
+                seen = values[rows].float() + scale * _draws.laplace(generator, (_STEP, *rho.shape))
+                code = functional.normalize(seen.flatten(1) @ first, dim=1)
+                logits = _SHARP * code @ functional.normalize(last, dim=0)
+                loss = functional.cross_entropy(logits, labels[rows]) - scale.mean().log()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         self.scale = self._scale(rho.detach())
 
     def _scale(self, rho: torch.Tensor) -> torch.Tensor:
-        """Of the noise on frequencies in [-1, 1], (192, h, w): sensitivity 2 over each one's share of the budget."""
-        kept = rho[_kept()]
-        shares = torch.softmax(kept.flatten(), 0).reshape(kept.shape)
-        budget = self.config.epsilon * kept.numel()
-        return torch.zeros_like(rho).index_copy(0, _kept(), 2 / (shares * budget))
+        """Of the noise on frequencies in [-1, 1], (189, h, w): sensitivity 2 over each one's share of the budget."""
+        shares = torch.softmax(rho.flatten(), 0).reshape(rho.shape)
+        scale: torch.Tensor = 2 / (shares * self.config.epsilon * rho.numel())
+        return scale
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Noisy frequencies in their places; the means empty."""
-        scaled = self.scaled(images)
-        scale = self._scale_at(scaled.shape[-2:])
-        noise = _draws.per_image(generator, len(images), lambda one: _draws.laplace(one, scaled.shape[1:]))
-        noisy = (scaled + scale * noise) / (1 + _TAIL * scale)
-        means = torch.arange(3) * freq.PLANE
-        noisy[:, means] = 0
-        return freq.pack(freq.bytes_like(noisy), images)
+        """(n, 189, h, w): noisy frequencies."""
+        values = self.scaled(images)[:, freq.WITHOUT_MEANS]
+        scale = self._scale_at(values.shape[-2:])
+        noise = _draws.per_image(generator, len(images), lambda one: _draws.laplace(one, values.shape[1:]))
+        return freq.in_bytes((values + scale * noise) / (1 + _TAIL * scale))
 
     def picture(self, released: torch.Tensor) -> torch.Tensor:
         """What the noisy frequencies look like."""
-        noisy = freq.signed(freq.unpack(released))
-        return self.picture_of(noisy * (1 + _TAIL * self._scale_at(noisy.shape[-2:])), released)
+        values = freq.signed(released) * (1 + _TAIL * self._scale_at(released.shape[-2:]))
+        return self.picture_of(freq.placed(values, freq.WITHOUT_MEANS))
 
     def _scale_at(self, size: torch.Size) -> torch.Tensor:
         """The scales on another grid than that of an aligned image: those nearest."""
@@ -120,16 +116,6 @@ class Dctdp(freq.Frequency):
         if self.scale.shape[-2:] == size:
             return self.scale
         return functional.interpolate(self.scale[None], size=tuple(size), mode="nearest")[0]
-
-
-def _kept() -> torch.Tensor:
-    """Channels that are no mean of a block."""
-    return freq.per_colour(freq.others((0,)))
-
-
-def _rows(first: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """The first layer's weights of the channels that are kept."""
-    return first.reshape(len(first), *shape)[:, _kept()].flatten(1)
 
 
 DEFENSE = Dctdp

@@ -8,19 +8,19 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+from ppfr_bench.api import DefenseCard, Faces, Randomness
 
 from . import _background, _draws
 from . import _frequency as freq
 
-_LIFT = 2  # the image is enlarged so often before its frequencies are taken: what makes room for a residue
+_SQUARE = 4  # pixels: what is released as the channels of one place
 _WIDTH = 32
 _BATCH = 16
 _SCALE, _MARGIN = 32.0, 0.3  # of ArcFace, for a network as small as this
 _APPEARANCE = 5.0  # weight of the generator's error, as in the paper
 
 
-class MinusFaceConfig(Config):
+class MinusFaceConfig(freq.FrequencyConfig):
     """``steps`` of training; ``key``: one shuffle an image (the paper's), or one for all."""
 
     steps: int = Field(150, ge=0)
@@ -50,7 +50,7 @@ class MinusFace(freq.Frequency):
         learned=True,
         training_data="at most 2,000 images of the defender and who is on them",
         deviations=(
-            "The image is enlarged twofold, not eightfold: 192 channels at 28x28.",
+            freq.ENLARGED,
             "Generator and recognizer are a few convolutions, trained for 150 steps on the defender's people.",
             "What is released is scaled by its range on the defender's images and put into 8 bits.",
         ),
@@ -64,9 +64,7 @@ class MinusFace(freq.Frequency):
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Ranges of the lifted frequencies and of the release; the generator, with a recognizer of its residue."""
-        images = _background.some(faces, 1000, generator)
-        swings = torch.cat([_lift(part.float() / 255).abs().amax((2, 3)) for part in images.split(_BATCH)])
-        self.ranges = swings.quantile(0.999, dim=0).clamp_min(1e-3)[:, None, None]
+        super().fit(faces, generator)
         people, labels = np.unique(faces.identities, return_inverse=True)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
@@ -77,7 +75,7 @@ class MinusFace(freq.Frequency):
                 rows = torch.randint(0, len(faces), (_BATCH,), generator=generator).numpy()
                 clear = torch.from_numpy(faces.load(rows)).float() / 255
                 residue, generated = self._subtract(clear)
-                restored = _lower(generated, clear)
+                restored = freq.lower(generated, self.config.enlarge)
                 told = recognizer(residue / _background.fitted(self.ranges), torch.from_numpy(labels[rows]))
                 loss = _APPEARANCE * (restored - clear).abs().mean() + told
                 optimizer.zero_grad()
@@ -85,19 +83,20 @@ class MinusFace(freq.Frequency):
                 optimizer.step()
         self.generator.requires_grad_(False)
         self.reach = torch.ones(())
-        drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images[:256].split(_BATCH)]
-        self.reach = torch.cat(drawn).quantile(freq._QUANTILE, dim=1).median().clamp_min(1e-3)
+        images = _background.some(faces, 256, generator)
+        drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
+        self.reach = torch.cat(drawn).quantile(0.999, dim=1).median().clamp_min(1e-3)
 
     def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residue and what was generated, both as frequencies (n, 192, h / 4, w / 4)."""
         ranges = _background.fitted(self.ranges)
-        lifted = _lift(images)
+        lifted = freq.lift(images, self.config.enlarge)
         generated = self.generator(lifted / ranges) * ranges
         return lifted - generated, generated
 
     def residue_picture(self, images: torch.Tensor) -> torch.Tensor:
         """What the residue looks like before it is shuffled, around 0: nearly nothing."""
-        return _lower(self._subtract(images)[0], images) - 0.5
+        return freq.lower(self._subtract(images)[0], self.config.enlarge) - 0.5
 
     def _shuffled(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """What the shuffled residue looks like, around 0."""
@@ -107,11 +106,17 @@ class MinusFace(freq.Frequency):
             lambda one: torch.randperm(freq.CHANNELS, generator=one),
         )  # fmt: skip
         shuffled = residue.gather(1, orders[:, :, None, None].expand_as(residue))
-        return _lower(shuffled, images) - 0.5
+        return freq.lower(shuffled, self.config.enlarge) - 0.5
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A picture of the shuffled residue."""
-        return freq.bytes_like(self._shuffled(images, generator) / self.reach)
+        """(n, 48, h / 4, w / 4): a picture of the shuffled residue, square by square."""
+        drawn = freq.in_bytes(self._shuffled(images, generator) / self.reach)
+        bottom, right = (-side % _SQUARE for side in drawn.shape[-2:])
+        return functional.pixel_unshuffle(functional.pad(drawn, (0, right, 0, bottom), value=0.5), _SQUARE)
+
+    def picture(self, released: torch.Tensor) -> torch.Tensor:
+        """The picture."""
+        return functional.pixel_shuffle(released, _SQUARE)
 
 
 class _Recognizer(nn.Module):
@@ -141,21 +146,6 @@ def _generator() -> nn.Sequential:
         nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.SiLU(),
         nn.Conv2d(_WIDTH, freq.CHANNELS, 1),
     )  # fmt: skip
-
-
-def _lift(images: torch.Tensor) -> torch.Tensor:
-    """(n, 3, h, w) -> frequencies (n, 192, h / 4, w / 4) of the image enlarged twofold, edges repeated as needed."""
-    step = freq.BLOCK // _LIFT
-    bottom, right = -images.shape[-2] % step, -images.shape[-1] % step
-    images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
-    return freq.analyse(functional.interpolate(images, scale_factor=float(_LIFT), mode="bilinear"))
-
-
-def _lower(channels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Frequencies of an enlarged image -> the image, (n, 3, h, w) of the size of ``like``."""
-    height, width = (side * freq.BLOCK for side in channels.shape[-2:])
-    large = freq.synthesise(channels, torch.empty(1, 3, height, width))
-    return functional.avg_pool2d(large, _LIFT)[..., : like.shape[-2], : like.shape[-1]]
 
 
 DEFENSE = MinusFace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
-from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+from ppfr_bench.api import DefenseCard, Faces, Randomness
 
 from . import _background, _draws
 from . import _frequency as freq
@@ -14,7 +14,7 @@ PRUNED = (0, 1, 2, 3, 8, 9, 10, 16, 17, 24)  # the visible frequencies, ten a co
 _TABLE = 20_230  # seed of the public table of subsets and orders
 
 
-class PartialFaceConfig(Config):
+class PartialFaceConfig(freq.FrequencyConfig):
     """``subsets`` of the 54 frequencies left; ``orders`` of each; ``key``: one pair for all images, or one each."""
 
     subsets: int = Field(6, ge=1, le=54)
@@ -43,12 +43,13 @@ class PartialFace(freq.Frequency):
         licence="MIT",
         randomness="per_call",
         learned=True,
-        training_data="at most 1,000 images of the defender, for the range of each frequency",
+        training_data="at most 500 images of the defender, for the range of each frequency",
         deviations=(
-            "Blocks of 8x8 pixels of the image itself, not of one enlarged eightfold: 192 channels at 14x14.",
+            freq.ENLARGED,
+            freq.IN_BYTES,
             "The table is drawn once from a fixed seed; the code has a fixed one, and in training chooses by label, "
             "which here nothing does.",
-            "One order for all three colours; released in 8 bits a value.",
+            "One order for all three colours.",
         ),
     )
     Config = PartialFaceConfig
@@ -74,33 +75,20 @@ class PartialFace(freq.Frequency):
         self.strength = torch.cat([_strength(self.scaled(part.float() / 255)) for part in images.split(64)]).mean(0)
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Three times nine channels in the first places of each colour; the rest empty."""
+        """(n, 27, h, w): nine frequencies of each colour, in their order."""
         table, scaled = self.table, self.scaled(images)
         pairs = _draws.keyed(
             self.config.key, self.config.secret, generator, len(images),
             lambda one: torch.randint(0, len(table), (), generator=one),
         )  # fmt: skip
-        chosen, released = _channels(table[pairs]), torch.zeros_like(scaled)
-        places = _channels(torch.arange(table.shape[1])[None])[0]
-        at = chosen[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
-        released[:, places] = scaled.gather(1, at)
-        return freq.pack(freq.bytes_like(released), images)
+        at = freq.per_colour(table[pairs])[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
+        return freq.in_bytes(scaled.gather(1, at))
 
     def picture(self, released: torch.Tensor) -> torch.Tensor:
         """Each subset put back where its energies say that it belongs, and what that looks like."""
-        table = self.table
-        places = _channels(torch.arange(table.shape[1])[None])[0]
-        sent = freq.signed(freq.unpack(released))[:, places]
-        expected = self.strength[_channels(table)]  # (pairs, channels)
-        pair = (_strength(sent)[:, None] - expected).square().sum(2).argmin(1)
-        at = _channels(table[pair])[:, :, None, None].expand_as(sent)
-        scaled = torch.zeros(len(sent), freq.CHANNELS, *sent.shape[-2:]).scatter(1, at, sent)
-        return self.picture_of(scaled, released)
-
-
-def _channels(frequencies: torch.Tensor) -> torch.Tensor:
-    """(n, k) frequencies -> (n, 3 k) channels, colour by colour."""
-    return torch.cat([frequencies + freq.PLANE * colour for colour in range(3)], dim=1)
+        channels, sent = freq.per_colour(self.table), freq.signed(released)
+        pair = (_strength(sent)[:, None] - self.strength[channels]).square().sum(2).argmin(1)
+        return self.picture_of(freq.placed(sent, channels[pair]))
 
 
 def _strength(scaled: torch.Tensor) -> torch.Tensor:

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import Config, DefenseCard, Faces, Randomness
+from ppfr_bench.api import DefenseCard, Faces, Randomness
 
 from . import _draws
 from . import _frequency as freq
 
 _SWING = 4.0  # standard deviations that fit into the eight bits
-_LEARNT_FROM = 2000
+_LEARNT_FROM = 1000
 
 
-class PpfrFdConfig(Config):
+class PpfrFdConfig(freq.FrequencyConfig):
     """``keep``: frequencies released; ``key``: one shuffle for all images (the paper's), or one each."""
 
     keep: int = Field(36, ge=2, le=189)
@@ -36,12 +36,13 @@ class PpfrFd(freq.Frequency):
         licence="MIT",
         randomness="per_session_key",
         learned=True,
-        training_data="at most 2,000 images of the defender, for what tells people apart",
+        training_data="at most 1,000 images of the defender, for what tells people apart",
         deviations=(
             "A reconstruction: there is no official code. Order of the masking: shuffle, mix, shuffle, normalise.",
             "Frequencies are chosen by the ratio of variance between to variance within people, none of them a mean, "
             "instead of by an analysis network.",
-            "Blocks of 8x8 pixels of the image itself, not of one enlarged eightfold; 8 bits a value.",
+            freq.ENLARGED,
+            "Released in 8 bits a value, four standard deviations to either side.",
         ),
     )
     Config = PpfrFdConfig
@@ -64,11 +65,11 @@ class PpfrFd(freq.Frequency):
         means = torch.stack([p.float().mean(0) for p in parts])
         between = ((means - means.mean(0)).square() * torch.from_numpy(counts)[:, None, None, None]).sum(0)
         ratio = (between.sum((1, 2)) / within.sum((1, 2)).clamp_min(1e-9)).clone()
-        ratio[torch.arange(3) * freq.PLANE] = -1  # means of a block
+        ratio[freq.MEANS] = -1  # means of a block
         self.kept = ratio.argsort(descending=True, stable=True)[: self.config.keep].sort().values
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """36 masked channels in the first places; the rest empty."""
+        """(n, 36, h, w): masked channels."""
         scaled, keep = self.scaled(images)[:, self.kept], len(self.kept)
         orders = _draws.keyed(
             self.config.key, self.config.secret, generator, len(images),
@@ -77,17 +78,11 @@ class PpfrFd(freq.Frequency):
         shuffled = _reorder(scaled, orders[:, 0])
         mixed = _reorder((shuffled + shuffled.roll(-1, 1)) / 2, orders[:, 1])
         spread, mean = torch.std_mean(mixed, (2, 3), keepdim=True, correction=0)
-        normal = (mixed - mean) / (spread + 1e-3) / _SWING
-        released = torch.zeros(len(images), freq.CHANNELS, *normal.shape[-2:])
-        released[:, :keep] = normal
-        return freq.pack(freq.bytes_like(released), images)
+        return freq.in_bytes((mixed - mean) / (spread + 1e-3) / _SWING)
 
     def picture(self, released: torch.Tensor) -> torch.Tensor:
         """The masked channels in the places that they were chosen from, at the strength that is usual there."""
-        normal = freq.signed(freq.unpack(released))
-        scaled = torch.zeros_like(normal)
-        scaled[:, self.kept] = normal[:, : len(self.kept)]
-        return self.picture_of(scaled, released)
+        return self.picture_of(freq.placed(freq.signed(released), self.kept))
 
 
 def _reorder(channels: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -62,7 +62,6 @@ class DefenseCard(Card):
 
     family: str
     output: Literal["image", "representation", "template"] = "image"
-    block: int = Field(8, ge=1)  # of a representation: side of the squares whose values are the channels of one place
     track: Track = "recognition"
     randomness: Randomness = "deterministic"
     learned: bool = False
@@ -221,11 +220,13 @@ class Defense(ABC):
     def protect(self, images: Tensor, generator: Generator) -> Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same shape and range, all randomness from ``generator``.
 
-        A representation is packed into that shape: a square of ``card.block`` pixels holds the channels of its place.
+        A representation has channels and places of its own instead, (n, c, h', w'), the same for images of one size.
         """
 
     def picture(self, released: Tensor) -> Tensor:
         """The image, float32 (n, 3, h, w) in [0, 1], that whoever knows the method makes of what was released.
+
+        Of a representation it may be larger at the right and the bottom, where the image filled no whole place.
 
         What a black-box recognizer is given, and a person sees. Default: what was released is one.
         """
@@ -319,7 +320,7 @@ class AttackerView:
         surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
         workbench: where attacks share what they begin with.
         picture: makes the image that a person or a recognizer is shown of what was released, uint8 to uint8.
-        block: side of the squares whose values are the channels of one place; 0 where images are released.
+        representation: whether what is released are channels, uint8 (n, c, h, w), and no image.
     """
 
     knowledge: Knowledge
@@ -335,7 +336,7 @@ class AttackerView:
     surrogate: nn.Module | None = None
     workbench: Workbench = field(default_factory=LoneWorkbench)
     picture: Callable[[ByteArray], ByteArray] = np.asarray
-    block: int = 0
+    representation: bool = False
 
 
 class Attack(ABC):

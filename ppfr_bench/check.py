@@ -35,7 +35,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
         return findings
     with torch.no_grad():
         released = to_bytes(defense.protect(to_float(images), torch.Generator().manual_seed(seed)))
-        seen = to_bytes(defense.picture(to_float(released)))
+        seen = to_bytes(defense.picture(to_float(released)))[..., : images.shape[2], : images.shape[3]]
     leaked = leaked_images(images, seen, names, defense.card.clear_share)
     if leaked:
         findings.append(Finding("clear_image", f"released clear or half clear: {', '.join(leaked)}", tuple(leaked)))

@@ -72,7 +72,7 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
     try:
         with _global_randomness_kept():
             released = _protect(defense, images, names, seed)
-            _check_picture(defense, released)
+            _check_picture(defense, images, released)
             if _global_fingerprint() != fingerprint:
                 message = "uses global randomness, expected only the generator passed in"
                 findings.append(Finding("global_random", message))
@@ -212,13 +212,11 @@ def _protect_batch(defense: Defense, images: ByteArray, names: Sequence[str], ge
     except Exception as error:  # whatever a contributor's code raises is the finding
         reason = error.message if isinstance(error, UserError) else str(error)
         raise _BreachError(Finding("raises", f"raises {type(error).__name__}: {reason}", tuple(names))) from error
-    expected = f"expected float32 images of shape {tuple(given.shape)}"
-    if not isinstance(out, torch.Tensor):
-        raise _BreachError(Finding("shape", f"{expected}, got {type(out).__name__}"))
-    if out.shape != given.shape:
-        raise _BreachError(Finding("shape", f"{expected}, got {tuple(out.shape)}"))
+    if wrong := wrong_shape(defense, out, given):
+        raise _BreachError(Finding("shape", wrong))
+    assert isinstance(out, torch.Tensor), "or its shape were wrong"
     if out.dtype != torch.float32:
-        raise _BreachError(Finding("dtype", f"{expected}, got {str(out.dtype).removeprefix('torch.')}"))
+        raise _BreachError(Finding("dtype", f"expected float32, got {str(out.dtype).removeprefix('torch.')}"))
     if bad := _where(~torch.isfinite(out), names):
         raise _BreachError(Finding("not_finite", "releases NaN or infinite values" + _on(bad), bad))
     if bad := _where((out < -_RANGE_SLACK) | (out > 1 + _RANGE_SLACK), names):
@@ -229,23 +227,36 @@ def _protect_batch(defense: Defense, images: ByteArray, names: Sequence[str], ge
     return to_bytes(out)
 
 
-def _check_picture(defense: Defense, released: ByteArray) -> None:
+def _check_picture(defense: Defense, images: ByteArray, released: ByteArray) -> None:
     """Raises:
-    _BreachError: what it makes of its own release is no image, or not twice the same.
+    _BreachError: what it makes of its own release is no image of at least that size, or not twice the same.
     """
-    expected = f"expected of picture float32 images of shape {released.shape} in [0, 1]"
+    n, _, height, width = images.shape
+    expected = f"expected of picture float32 images of shape {images.shape} in [0, 1]"
     try:
         with torch.no_grad():
             drawn, again = (defense.picture(to_float(released)) for _ in range(2))
     except Exception as error:  # as above
         raise _BreachError(Finding("picture", f"picture raises {type(error).__name__}: {error}")) from error
-    if not isinstance(drawn, torch.Tensor) or drawn.shape != released.shape or drawn.dtype != torch.float32:
+    fits = isinstance(drawn, torch.Tensor) and drawn.dtype == torch.float32 and drawn.shape[:2] == (n, 3)
+    if not fits or drawn.shape[2] < height or drawn.shape[3] < width:
         came = f"{drawn.dtype} {tuple(drawn.shape)}" if isinstance(drawn, torch.Tensor) else type(drawn).__name__
         raise _BreachError(Finding("picture", f"{expected}, got {came}"))
     if not torch.isfinite(drawn).all() or drawn.min() < -_RANGE_SLACK or drawn.max() > 1 + _RANGE_SLACK:
         raise _BreachError(Finding("picture", f"{expected}, got [{float(drawn.min()):.3g}, {float(drawn.max()):.3g}]"))
     if not torch.equal(drawn, again):
         raise _BreachError(Finding("picture", "picture draws another image each time, expected the same"))
+
+
+def wrong_shape(defense: Defense, released: object, images: torch.Tensor) -> str:
+    """What is wrong with the type and shape of a release of ``images``; empty if nothing."""
+    represents = defense.card.output == "representation"
+    wanted = f"({len(images)}, channels, rows, columns)" if represents else str(tuple(images.shape))
+    expected = f"expected {'a float32 representation' if represents else 'float32 images'} of shape {wanted}"
+    if not isinstance(released, torch.Tensor):
+        return f"{expected}, got {type(released).__name__}"
+    fits = released.ndim == 4 and len(released) == len(images) if represents else released.shape == images.shape
+    return "" if fits else f"{expected}, got {tuple(released.shape)}"
 
 
 def _check_batches(

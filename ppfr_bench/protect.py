@@ -32,6 +32,8 @@ def protect_folder(defense: Defense, source: Path, target: Path, seed: int | Non
             protected files would have one name. Nothing is written for an image that the defense fails on.
         Unavailable: a defense that learns, and no data set to learn from.
     """
+    if defense.card.output != "image":
+        raise UserError(f"{defense.card.title} releases a {defense.card.output}, no images", "Choose another defense.")
     if not source.is_dir():
         raise UserError(f"expected a folder of images, got {source}", "Give the folder, not a file in it.")
     paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

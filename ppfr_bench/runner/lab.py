@@ -140,13 +140,12 @@ class Lab:
         return self._defenses[key]
 
     def _released(self, component: Component, images: Images, generator: torch.Generator) -> Images:
-        """What leaves the defense: 8-bit images, or an error if it is no such thing."""
+        """What leaves the defense, in 8 bits: images or a representation, or an error if it is no such thing."""
         batch = to_float(images)
         with torch.no_grad():  # not inference mode: what a defense keeps of it would bar gradients later
             out = self.defense(component).protect(batch, generator)
-        if not isinstance(out, torch.Tensor) or out.shape != batch.shape:
-            came = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise Rejected(f"defense {component.label}: expected images of shape {tuple(batch.shape)}, got {came}")
+        if wrong := conformance.wrong_shape(self.defense(component), out, batch):
+            raise Rejected(f"defense {component.label}: {wrong}")
         if not torch.isfinite(out).all():
             raise Rejected(f"defense {component.label}: released NaN or infinite values")
         if out.min() < -1e-4 or out.max() > 1 + 1e-4:
@@ -191,7 +190,9 @@ class Lab:
         return list(self.check(component).meta["flags"])
 
     def release(self, component: Component, split: Split, shot: int = 0) -> Stage:
-        """One protected version of a split: ``images`` uint8 (n, 3, 112, 112), checked for clear images on the way.
+        """One protected version of a split: ``images`` uint8 (n, 3, 112, 112), or (n, c, h, w) of a representation.
+
+        Checked for clear images on the way.
 
         Raises:
             Rejected: the defense breaks the contract, or an image (named) is released clear or half clear.
@@ -201,14 +202,17 @@ class Lab:
         card = type(self.defense(component)).card
 
         def compute(writer: StageWriter) -> None:
-            images = writer.open("images", (len(faces), 3, SIZE, SIZE), np.uint8)
+            images: Images | None = None
             generator = self.generator("protect", self.plan.dataset_revision, split, shot)
             leaked: list[str] = []
             picture = self.picture(component)
             start = 0
             for batch in faces.batches(self.plan.protocol.batch):
                 stop = start + len(batch)
-                images[start:stop] = released = self._released(component, batch, generator)
+                released = self._released(component, batch, generator)
+                if images is None:
+                    images = writer.open("images", (len(faces), *released.shape[1:]), np.uint8)
+                images[start:stop] = released
                 if not card.control:
                     names = list(faces.names[start:stop])
                     leaked += conformance.leaked_images(batch, picture(released), names, card.clear_share)
@@ -255,18 +259,17 @@ class Lab:
 
     def released_embeddings(self, recognizer: Component, defense: Component) -> Stage:
         release, picture = self.release(defense, "evaluation"), self.picture(defense)
-        of = f"picture of {release.key}" if self.block(defense) else release.key
+        of = f"picture of {release.key}" if self.represents(defense) else release.key
         batches = lambda: map(picture, chunks(release["images"], self.plan.protocol.batch))  # noqa: E731 - as above
         return self.embeddings(recognizer, of, batches)
 
-    def block(self, defense: Component) -> int:
-        """Side of the squares in which a representation's channels lie; 0 for a defense that releases images."""
-        card = type(self.defense(defense)).card
-        return card.block if card.output == "representation" else 0
+    def represents(self, defense: Component) -> bool:
+        """Whether the defense releases no image but a representation."""
+        return type(self.defense(defense)).card.output == "representation"
 
     def picture(self, defense: Component) -> Callable[[Images], Images]:
         """What makes an image of a release, uint8 (n, 3, 112, 112) to the same."""
-        if not self.block(defense):
+        if not self.represents(defense):
             return np.asarray
 
         def picture(released: Images) -> Images:
@@ -274,7 +277,7 @@ class Lab:
                 parts = [
                     self.defense(defense).picture(to_float(part)) for part in chunks(released, self.plan.protocol.batch)
                 ]
-            return np.concatenate([to_bytes(part) for part in parts])
+            return np.concatenate([to_bytes(part[..., :SIZE, :SIZE]) for part in parts])
 
         return picture
 
@@ -296,7 +299,7 @@ class Lab:
             view = AttackerView(
                 knowledge="aware", auxiliary=self.dataset.attacker, targets=self._targets(defense, 1),
                 auxiliary_protected=protected, surrogate=surrogate, workbench=SharedWorkbench(self, defense, defense),
-                picture=self.picture(defense), block=self.block(defense),
+                picture=self.picture(defense), representation=self.represents(defense),
             )  # fmt: skip
             adapted = adaptation.adapt(view, np.asarray(released), adaptation.StudentConfig(**recognizer.config))
             identities = self.dataset.attacker.identities
@@ -362,7 +365,7 @@ class Lab:
                 surrogate=surrogate,
                 workbench=SharedWorkbench(self, defense, known),
                 picture=self.picture(defense),
-                block=self.block(defense),
+                representation=self.represents(defense),
             )
             attack.fit(view, self.generator(*purpose))
             answer = np.asarray(attack.run(view))
@@ -380,7 +383,7 @@ class Lab:
         return self.cache.get("attack", spec, compute)
 
     def _targets(self, defense: Component, shots: int) -> Images:
-        """The protected targets, uint8 (shots, n, 3, 112, 112); one shot where every release is the same."""
+        """The protected targets, uint8 (shots, n, ...) as released; one shot where every release is the same."""
         if self.defense(defense).randomness not in FRESH:
             shots = 1
         found = [self.release(defense, "evaluation")["images"][self.dataset.targets]]

@@ -66,7 +66,7 @@ def attacker_view(
         protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,
         surrogate=TinySurrogate() if card.needs_surrogate else None,
         picture=lambda released: _picture(defense, released),
-        block=type(defense).card.block if type(defense).card.output == "representation" else 0,
+        representation=type(defense).card.output == "representation",
     )
 
 

@@ -375,7 +375,7 @@ def test_a_shuffle_a_photo_is_read_better_by_strength(crowd: tuple[Faces, ByteAr
     shuffled.fit(mine, seeded())
     view = testing.attacker_view(registry.build("attack", "ridge", {}), shuffled, mine, targets, targets)
     scene = inverter.set_scene(view, 64, 1)
-    assert set(scene.seen.views()) == {"picture", "channels", "by strength"} and scene.channels == 2 * 192
+    assert set(scene.seen.views()) == {"picture", "channels", "by strength"} and scene.channels == (2 * 36, 1)
     assert scene.view == "by strength"
 
 

@@ -68,7 +68,7 @@ def release(defense: Defense, images: ByteArray, seed: int = 0) -> ByteArray:
 
 def picture(defense: Defense, images: ByteArray) -> ByteArray:
     """What people and recognizers are shown of a release."""
-    return to_bytes(defense.picture(to_float(release(defense, images))))
+    return to_bytes(defense.picture(to_float(release(defense, images))))[..., : images.shape[2], : images.shape[3]]
 
 
 def test_the_built_in_defenses_are_all_found() -> None:
