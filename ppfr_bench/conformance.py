@@ -140,9 +140,10 @@ def _spreads(defense: Defense, images: ByteArray, names: Sequence[str], seed: in
     moved[at] = np.where(images[at] < 255, images[at] + 1, 254)
     before, after = (_protect(defense, batch, names, seed) for batch in (images, moved))
     distance = np.maximum(before, after) - np.minimum(before, after)
-    reach = max(height, width) // _FAR
-    away_rows = np.abs(np.arange(height)[None, :] - rows[:, None]) > reach
-    away_columns = np.abs(np.arange(width)[None, :] - columns[:, None]) > reach
+    shown = distance.shape[-2:]  # a representation has a grid of its own
+    reach = max(shown) // _FAR
+    away_rows = np.abs(np.arange(shown[0])[None, :] - (rows * shown[0] // height)[:, None]) > reach
+    away_columns = np.abs(np.arange(shown[1])[None, :] - (columns * shown[1] // width)[:, None]) > reach
     far = away_rows[:, :, None] | away_columns[:, None, :]
     share = ((distance.max(axis=1) > _TOUCHED) & far).sum(axis=(1, 2)) / np.maximum(far.sum(axis=(1, 2)), 1)
     return bool((share > _SPREAD).mean() >= _SEEDED)
