@@ -380,9 +380,9 @@ def test_exactly_the_images_let_through_are_named(name: str) -> None:
     released[[3, 12]] = IMAGES[[3, 12]]  # clear
     released[6, :, :, :60] = IMAGES[6, :, :, :60]  # half clear
     released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
-    if share:  # clear in part by design: without the allowance every image is named
+    if share > 0.5:  # clear for the most part by design: without the allowance every image is named
         assert leaked_images(IMAGES, released, LABELS) == LABELS
-    named = (3, 6, 9, 12) if not share else (3, 9, 12) if tells_clear_images(share) else ()
+    named = (3, 6, 9, 12) if tells_clear_images(share) else ()
     assert leaked_images(IMAGES, released, LABELS, share) == [LABELS[i] for i in named]
 
 
@@ -403,16 +403,16 @@ def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: B
     share = defense.card.clear_share
     released = np.concatenate([release(defense, part) for part in np.array_split(lfw, 4)])
     assert leaked_images(lfw, released, labels, share) == []
-    if share:
+    if share > 0.5:
         assert leaked_images(lfw, released, labels) == labels
     released[::100] = lfw[::100]
     assert leaked_images(lfw, released, labels, share) == (labels[::100] if tells_clear_images(share) else [])
 
 
-def test_only_these_defenses_release_clear_pixels_and_only_one_hides_a_clear_image() -> None:
+def test_only_these_defenses_release_clear_pixels_and_only_two_hide_a_clear_image() -> None:
     shares = {name: registry.load("defense", name).card.clear_share for name in NAMES}
-    assert {name for name, share in shares.items() if share} == {"eye_mask", "random_erasing"}
-    assert {name for name, share in shares.items() if not tells_clear_images(share)} == {"random_erasing"}
+    assert {name for name, share in shares.items() if share} == {"eye_mask", "median", "random_erasing"}
+    assert {name for name, share in shares.items() if not tells_clear_images(share)} == {"eye_mask", "random_erasing"}
 
 
 def test_what_the_card_allows_is_no_leak() -> None:
