@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Inputs = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # images, or images and the blocks of a representation
+Inputs = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # images, or images and the channels of a representation
 Batch = tuple[Inputs, torch.Tensor, torch.Tensor]
 _UNSHUFFLE = 2  # blocks of so many pixels a side enter as channels: a quarter of the arithmetic, and no worse an answer
 _READ = 128  # channels between those of a representation and the network's own

@@ -8,19 +8,15 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ppfr_bench import registry
+from ppfr_bench.console import Progress, err, out, print_plan
 from ppfr_bench.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from ppfr_bench.results import Record
-    from ppfr_bench.runner.plan import Cell
 
 app = typer.Typer(
     name="ppfr-bench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
@@ -30,8 +26,6 @@ assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch
 app.add_typer(assets_app, name="assets")
 data_app = typer.Typer(no_args_is_help=True, help="Images of a suite, for tools that protect them elsewhere.")
 app.add_typer(data_app, name="data")
-out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
-err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
@@ -154,13 +148,13 @@ def run(
     store = ResultStore(results)
     todo = missing(plan, store, rerun.value if rerun else None)
     if dry_run:
-        _print_plan(describe(plan.cells, store, plan), len(todo), as_json)
+        print_plan(describe(plan.cells, store, plan), len(todo), as_json)
         return
     _check_writable(results)
     start = time.monotonic()
     if todo:
         Lab(plan, opened).audit()
-    with _Progress(len(todo), f"{plan.suite} on {plan.dataset.label}") as progress:
+    with Progress(len(todo), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, workers=workers, rerun=rerun.value if rerun else None, report=progress)
     if todo:
         store.write_index()
@@ -463,64 +457,6 @@ def _check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     write_atomic(probe, b"")
     probe.unlink()
-
-
-def _print_plan(rows: list[tuple[Cell, str, float | None]], todo: int, as_json: bool) -> None:
-    if as_json:
-        cells = [{"cell": cell.title, "key": cell.key, "state": state, "seconds": s} for cell, state, s in rows]
-        print(json.dumps({"to_run": todo, "cells": cells}, indent=1))
-        return
-    table = Table("cell", "state", "key")
-    for cell, state, _ in rows:
-        table.add_row(cell.title, state, cell.key[:12])
-    out.print(table)
-    took = [seconds for _, state, seconds in rows if state == "ok" and seconds is not None]
-    guess = (
-        f"; about {todo * sum(took) / len(took) / 60:.0f} min at the pace of those recorded" if took and todo else ""
-    )
-    out.print(f"{len(rows)} cells, {len(rows) - todo} recorded, {todo} to run{guess}", highlight=False)
-
-
-class _Progress:
-    """A bar with rate and estimate on a terminal, a line now and then without one."""
-
-    def __init__(self, total: int, title: str) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self.total, self.done, self.title = total, 0, title
-        self.start = self.last = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TimeRemainingColumn())  # fmt: skip
-        self.bar = Progress(*columns, console=err, disable=not err.is_terminal)
-        self.task = self.bar.add_task(title, total=total)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, cell: Cell, record: Record) -> None:
-        self.done += 1
-        self.bar.update(self.task, advance=1, description=f"{self.title}: {cell.title}")
-        if record.status != "ok":
-            line = escape(f"{record.status}: {cell.title}: {record.reason}")
-            self.bar.console.print(line, highlight=False, soft_wrap=True)
-        now = time.monotonic()
-        if not err.is_terminal and (now - self.last > 15 or self.done == self.total):
-            self.last = now
-            rate = self.done / (now - self.start)
-            left = (self.total - self.done) / rate
-            print(f"{self.title}: {self.done} of {self.total} cells, {rate * 60:.1f} a minute, about {left:.0f} s left",
-                  file=sys.stderr, flush=True)  # fmt: skip
 
 
 def main() -> None:

@@ -1,0 +1,53 @@
+"""What is committed under results/ and leaderboards/: whole, from clean code, and each page what its records say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ppfr_bench import registry
+from ppfr_bench.leaderboard.pages import publish
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.results import Record, ResultStore
+from ppfr_bench.suites import load_suite
+
+ROOT = Path(__file__).parents[2]
+SUITES = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
+pytestmark = pytest.mark.skipif(not SUITES, reason="a checkout without records")
+TEXTS = ("leaderboard.md", "leaderboard.csv", "leaderboard.html")  # pictures depend on the fonts at hand
+LARGEST = 200_000  # bytes of a record
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def records(request: pytest.FixtureRequest) -> list[Record]:
+    return list(ResultStore(ROOT / "results").records(request.param))
+
+
+def test_every_record_is_of_clean_code_and_gave_numbers(records: list[Record]) -> None:
+    assert {record.status for record in records} == {"ok"}
+    assert {record.environment.dirty for record in records} == {False}
+    for record in records:
+        values = [metric.value for metric in record.metrics.values() if metric.value is not None]
+        assert values and all(map(math.isfinite, values)), record.key
+        assert ResultStore(ROOT / "results").path(record).stat().st_size < LARGEST
+
+
+def test_a_suite_lists_what_has_records_and_every_row_is_complete(records: list[Record]) -> None:
+    suite = load_suite(records[0].suite)
+    assert {record.defense.label for record in records} == {entry.label for entry in suite.defense}
+    for record in records:
+        assert record.defense.name in registry.names("defense")
+        assert record.defense.version == registry.load("defense", record.defense.name).version
+        assert record.attack is None or record.attack.version == registry.load("attack", record.attack.name).version
+    incomplete = [row.defense for row in build(records) if not row.complete]
+    assert incomplete == []
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_pages_are_those_of_the_records(suite: str, tmp_path: Path) -> None:
+    publish(ROOT / "results", suite, tmp_path)
+    for name in TEXTS:
+        committed = (ROOT / "leaderboards" / suite / name).read_text(encoding="utf-8")
+        assert committed == (tmp_path / suite / name).read_text(encoding="utf-8"), name
