@@ -221,6 +221,8 @@ class Lab:
 
         spec = {"defense": identity_of(component), "dataset": self.plan.dataset_revision, "split": split, "shot": shot,
                 "seed": self.plan.seed}  # fmt: skip
+        if card.clear_share:  # decides what is a leak
+            spec["clear_share"] = card.clear_share
         stage = self.cache.get("release", spec, compute)
         if leaked := stage.meta["leaked"]:
             some = ", ".join(leaked[:5]) + (f" and {len(leaked) - 5} more" if len(leaked) > 5 else "")
