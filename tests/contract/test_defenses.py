@@ -376,7 +376,7 @@ def tells_clear_images(share: float) -> bool:
 def test_exactly_the_images_let_through_are_named(name: str) -> None:
     defense = built(name)
     share = defense.card.clear_share
-    released = release(defense, IMAGES)
+    released = picture(defense, IMAGES)
     released[[3, 12]] = IMAGES[[3, 12]]  # clear
     released[6, :, :, :60] = IMAGES[6, :, :, :60]  # half clear
     released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
@@ -401,7 +401,7 @@ def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: B
     labels = [str(i) for i in range(len(lfw))]
     defense = built(name)
     share = defense.card.clear_share
-    released = np.concatenate([release(defense, part) for part in np.array_split(lfw, 4)])
+    released = np.concatenate([picture(defense, part) for part in np.array_split(lfw, 4)])
     assert leaked_images(lfw, released, labels, share) == []
     if share > 0.5:
         assert leaked_images(lfw, released, labels) == labels
