@@ -6,7 +6,6 @@ What the attacks of ladder L3 and L5 learn, and the fine-tuned recognizer of a r
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +18,8 @@ from pydantic import Field
 from ppfr_bench.api import SIZE, Arrays, AttackerView, Workbench, to_float
 
 from ._images import held_out, resize
-from ._inverter import Images, InverterConfig, WarmInverter, kept_network, rebuild, set_scene
-from ._network import UNet, mixed_precision
+from ._inverter import Images, InverterConfig, WarmInverter, fitted_once, rebuild, set_scene
+from ._network import mixed_precision
 
 Floats = npt.NDArray[np.float64]
 SHRINKAGES = (0.03, 0.3, 3.0)  # towards a round covariance, times its mean variance
@@ -175,7 +174,7 @@ def adapt(view: AttackerView, released: Images, config: StudentConfig) -> Adapte
     """
     surrogate = view.surrogate
     assert surrogate is not None, "there is nothing to fine-tune without a recognizer with gradients"
-    network, log = _trained(view, config)
+    network, log = fitted_once(view, _Plain(config), "student", version=1)
     digest = hashlib.sha256(np.ascontiguousarray(released).tobytes()).hexdigest()
     bench = Apart(view.workbench, {"released": digest})
     scene = set_scene(replace(view, targets=released[None], workbench=bench), config.size, 1)
@@ -191,17 +190,6 @@ def embed_with(teacher: torch.nn.Module, images: torch.Tensor) -> Floats:
     with torch.inference_mode():
         parts = [teacher(resize(part, SIZE)) for part in images.split(_BATCH)]
     return torch.cat(parts).double().numpy()
-
-
-def _trained(view: AttackerView, config: StudentConfig) -> tuple[UNet, dict[str, Any]]:
-    def compute(generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
-        student = _Plain(config)
-        student.fit(view, generator)
-        weights = {name: tensor.numpy() for name, tensor in student.network.state_dict().items()}
-        return weights | {"log": np.array(json.dumps(student.log))}
-
-    found = view.workbench.share("student", config.model_dump() | {"version": 1}, compute)
-    return kept_network(found, config.width), json.loads(str(found["log"]))
 
 
 class _Plain(Student):

@@ -297,18 +297,22 @@ class WarmInverter(Inverter):
 def plain_network(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
     """The U-Net of one shot under L1, and what is to be recorded of its training."""
 
+    return fitted_once(view, _Plain(config), "unet", version=2)
+
+
+def fitted_once(view: AttackerView, attack: Inverter, name: str, version: int) -> tuple[UNet, dict[str, Any]]:
+    """The network of ``attack`` and its log, trained once a workbench; ``version`` of what is kept under ``name``."""
+
     def compute(generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
-        attack = _Plain(config)
         attack.fit(view, generator)
-        weights = {name: tensor.numpy() for name, tensor in attack.network.state_dict().items()}
+        weights = {key: tensor.numpy() for key, tensor in attack.network.state_dict().items()}
         return weights | {"log": np.array(json.dumps(attack.log))}
 
-    found = view.workbench.share("unet", config.model_dump() | {"version": 2}, compute)
-    network = kept_network(found, config.width)
-    return network, json.loads(str(found["log"]))
+    found = view.workbench.share(name, attack.config.model_dump() | {"version": version}, compute)
+    return _kept_network(found, attack.config.width), json.loads(str(found["log"]))
 
 
-def kept_network(found: Arrays, width: int) -> UNet:
+def _kept_network(found: Arrays, width: int) -> UNet:
     """The network whose weights a workbench kept, beside a log."""
     read, last = found.get("read.0.weight"), found.get("read.2.weight")
     channels = 0 if read is None else int(read.shape[1])

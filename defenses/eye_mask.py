@@ -33,7 +33,7 @@ class EyeMask(Defense):
         reference="Todt, Hanisch and Strufe, Fantomas, PoPETs 2024 (eye mask of SEBA)",
         code_url="https://github.com/kit-ps/seba",
         licence="MIT",
-        clear_share=0.85,  # all the texture of a face that is smooth or black under the bar
+        clear_share=0.8,
         deviations=(
             "The bar has a fixed place on the aligned face instead of following detected eyes, so no eye is ever "
             "missed for want of a detection.",

@@ -146,17 +146,17 @@ def run(
     opened = open_dataset(loaded.dataset)
     plan = make_plan(loaded, opened, plugins)
     store = ResultStore(results)
-    todo = missing(plan, store, rerun.value if rerun else None)
+    pending = missing(plan, store, rerun.value if rerun else None)
     if dry_run:
-        print_plan(describe(plan.cells, store, plan), len(todo), as_json)
+        print_plan(describe(plan.cells, store, plan), len(pending), as_json)
         return
     _check_writable(results)
     start = time.monotonic()
-    if todo:
+    if pending:
         Lab(plan, opened).audit()
-    with Progress(len(todo), f"{plan.suite} on {plan.dataset.label}") as progress:
+    with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, workers=workers, rerun=rerun.value if rerun else None, report=progress)
-    if todo:
+    if pending:
         store.write_index()
     summary = {
         "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),

@@ -157,6 +157,8 @@ def leaked_images(
     A pixel is untouched where no channel moved by more than 2 levels, as part of a 5x5 window that is untouched
     altogether. Only textured pixels count (5x5 luma deviation above 8 levels). An image is leaked if the untouched
     share of them exceeds ``allowed_share`` + 0.15; an image with next to no texture cannot be told and is passed over.
+    Where a share is allowed, the untouched share of all pixels must exceed as much too: a face may have nearly all of
+    its texture outside of what is masked.
 
     Args:
         originals, released: uint8 (n, 3, h, w) in 0..255.
@@ -179,6 +181,8 @@ def leaked_images(
     count = textured.sum(axis=(1, 2))
     share = (textured & untouched).sum(axis=(1, 2)) / np.maximum(count, 1)
     leaked = (share > allowed_share + _CHANCE) & (count >= _LEAST_TEXTURE * textured[0].size)
+    if allowed_share:
+        leaked &= untouched.mean(axis=(1, 2)) > allowed_share + _CHANCE
     return [name for name, is_leaked in zip(names, leaked, strict=True) if is_leaked]
 
 
@@ -237,7 +241,7 @@ def _check_picture(defense: Defense, images: ByteArray, released: ByteArray) -> 
     try:
         with torch.no_grad():
             drawn, again = (defense.picture(to_float(released)) for _ in range(2))
-    except Exception as error:  # as above
+    except Exception as error:  # whatever a contributor's picture raises is the finding
         raise _BreachError(Finding("picture", f"picture raises {type(error).__name__}: {error}")) from error
     fits = isinstance(drawn, torch.Tensor) and drawn.dtype == torch.float32 and drawn.shape[:2] == (n, 3)
     if not fits or drawn.shape[2] < height or drawn.shape[3] < width:

@@ -19,11 +19,11 @@ out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 err = Console(stderr=True)
 
 
-def print_plan(rows: list[tuple[Cell, str, float | None]], todo: int, as_json: bool) -> None:
+def print_plan(rows: list[tuple[Cell, str, float | None]], pending: int, as_json: bool) -> None:
     """The cells of a run that is not run: what is recorded, and how long the rest may take."""
     if as_json:
         cells = [{"cell": cell.title, "key": cell.key, "state": state, "seconds": s} for cell, state, s in rows]
-        print(json.dumps({"to_run": todo, "cells": cells}, indent=1))
+        print(json.dumps({"to_run": pending, "cells": cells}, indent=1))
         return
     table = Table("cell", "state", "key")
     for cell, state, _ in rows:
@@ -31,9 +31,11 @@ def print_plan(rows: list[tuple[Cell, str, float | None]], todo: int, as_json: b
     out.print(table)
     took = [seconds for _, state, seconds in rows if state == "ok" and seconds is not None]
     guess = (
-        f"; about {todo * sum(took) / len(took) / 60:.0f} min at the pace of those recorded" if took and todo else ""
+        f"; about {pending * sum(took) / len(took) / 60:.0f} min at the pace of those recorded"
+        if took and pending
+        else ""
     )
-    out.print(f"{len(rows)} cells, {len(rows) - todo} recorded, {todo} to run{guess}", highlight=False)
+    out.print(f"{len(rows)} cells, {len(rows) - pending} recorded, {pending} to run{guess}", highlight=False)
 
 
 class Progress:

@@ -60,9 +60,9 @@ def execute(
 
     A worker that dies (out of memory, say) or a cell that outlasts its time is recorded as failed; the rest goes on.
     """
-    todo = missing(plan, store, rerun)
-    outcome = Outcome(cached=len(plan.cells) - len(todo))
-    if not todo:
+    pending = missing(plan, store, rerun)
+    outcome = Outcome(cached=len(plan.cells) - len(pending))
+    if not pending:
         return outcome
     limit = plan.protocol.timeout
     for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
@@ -70,7 +70,7 @@ def execute(
     context = multiprocessing.get_context("spawn")
     with ProcessPool(max_workers=workers, context=context, initializer=_start_worker, initargs=(plan,)) as pool:
         try:
-            futures = [(cell, pool.schedule(_work, args=(cell,), timeout=limit)) for cell in todo]
+            futures = [(cell, pool.schedule(_work, args=(cell,), timeout=limit)) for cell in pending]
             for cell, future in futures:
                 samples = None
                 try:

@@ -262,7 +262,7 @@ class Lab:
     def released_embeddings(self, recognizer: Component, defense: Component) -> Stage:
         release, picture = self.release(defense, "evaluation"), self.picture(defense)
         of = f"picture of {release.key}" if self.represents(defense) else release.key
-        batches = lambda: map(picture, chunks(release["images"], self.plan.protocol.batch))  # noqa: E731 - as above
+        batches = lambda: map(picture, chunks(release["images"], self.plan.protocol.batch))  # noqa: E731 - a thunk, passed on once
         return self.embeddings(recognizer, of, batches)
 
     def represents(self, defense: Component) -> bool:

@@ -382,7 +382,7 @@ def test_exactly_the_images_let_through_are_named(name: str) -> None:
     released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
     if share > 0.5:  # clear for the most part by design: without the allowance every image is named
         assert leaked_images(IMAGES, released, LABELS) == LABELS
-    named = (3, 6, 9, 12) if tells_clear_images(share) else ()
+    named = (3, 6, 9, 12) if share < 0.5 else (3, 9, 12) if tells_clear_images(share) else ()
     assert leaked_images(IMAGES, released, LABELS, share) == [LABELS[i] for i in named]
 
 
@@ -409,10 +409,10 @@ def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: B
     assert leaked_images(lfw, released, labels, share) == (labels[::100] if tells_clear_images(share) else [])
 
 
-def test_only_these_defenses_release_clear_pixels_and_only_two_hide_a_clear_image() -> None:
+def test_only_these_defenses_release_clear_pixels_and_only_one_hides_a_clear_image() -> None:
     shares = {name: registry.load("defense", name).card.clear_share for name in NAMES}
     assert {name for name, share in shares.items() if share} == {"eye_mask", "median", "random_erasing"}
-    assert {name for name, share in shares.items() if not tells_clear_images(share)} == {"eye_mask", "random_erasing"}
+    assert {name for name, share in shares.items() if not tells_clear_images(share)} == {"random_erasing"}
 
 
 def test_what_the_card_allows_is_no_leak() -> None:
@@ -420,6 +420,16 @@ def test_what_the_card_allows_is_no_leak() -> None:
     released[:, :, 56:] = IMAGES[:, :, 56:]  # the lower half of the face
     assert leaked_images(IMAGES, released, LABELS, allowed_share=0.0) == LABELS
     assert leaked_images(IMAGES, released, LABELS, allowed_share=0.8) == []
+
+
+def test_texture_outside_of_the_mask_alone_is_no_leak_where_a_share_is_allowed() -> None:
+    images = IMAGES.copy()
+    images[:, :, 40:60] = 90  # nothing to see under the bar
+    released = images.copy()
+    released[:, :, 40:60] = 0
+    assert leaked_images(images, released, LABELS) == LABELS
+    assert leaked_images(images, released, LABELS, allowed_share=0.8) == []
+    assert leaked_images(images, images, LABELS, allowed_share=0.8) == LABELS
 
 
 def test_a_chance_hit_or_an_image_without_texture_is_no_leak() -> None:

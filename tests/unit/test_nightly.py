@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
+import made_records as made
 import pytest
 
 from ppfr_bench import nightly
@@ -17,13 +15,6 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.nightly import Finding, Night
 from ppfr_bench.results import Component
 from ppfr_bench.runner.plan import Cell
-
-_PATH = Path(__file__).parents[1] / "browser" / "made_records.py"
-_SPEC = importlib.util.spec_from_file_location("made_records", _PATH)
-assert _SPEC is not None and _SPEC.loader is not None
-made: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules["made_records"] = made
-_SPEC.loader.exec_module(made)
 
 DEFENSE = Component(label="a", name="a", version=1)
 CELLS = [Cell("attack", DEFENSE, None, None, f"{i:064x}") for i in range(200)]

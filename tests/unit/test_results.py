@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import made_records as made
 import pytest
 from pydantic import ValidationError
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.results import MetricValue, Record, ResultStore, canonical_json, digest, frame, write_atomic
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("made_records", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _load(Path(__file__).parents[1] / "browser" / "made_records.py")
 
 
 @pytest.fixture

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
+
+import made_records as made
 
 from ppfr_bench.results import ResultStore
 from ppfr_bench.runner.execute import _retire
-
-_PATH = Path(__file__).parents[1] / "browser" / "made_records.py"
-_SPEC = importlib.util.spec_from_file_location("made_records", _PATH)
-assert _SPEC is not None and _SPEC.loader is not None
-made: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules["made_records"] = made
-_SPEC.loader.exec_module(made)
 
 
 def test_only_the_same_cell_of_the_same_seed_is_replaced(tmp_path: Path) -> None:

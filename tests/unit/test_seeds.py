@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import made_records as made
 import numpy as np
 import pytest
 
 from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.results import Record
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-made: Any = _load(Path(__file__).parents[1] / "browser" / "made_records.py")
 
 
 def measured(defense: str, leaked: float, seed: int = 0) -> list[Record]:

@@ -129,6 +129,15 @@ def identity(
     return record(defense, "attack", attack=attack, recognizer=recognizer, measures="identity", metrics=metrics, **more)
 
 
+def simple(defense: str, kept: float, leaked: float, spread: float = 0.01, seed: int = 0, **more: Any) -> list[Record]:
+    """A defense with one unseen recognizer and one attack, its replicates around the given numbers."""
+    replicates = {"lpips": around(leaked, spread, seed + 100)}
+    return [
+        utility(defense, "dlib_resnet", kept, replicates=around(kept, spread, seed), **more),
+        appearance(defense, "unet", {"lpips": leaked}, replicates=replicates, **more),
+    ]
+
+
 def canary(recognizer: str, accuracy: float, expected: float, *, moved: bool = False, **more: Any) -> Record:
     metrics = {
         "accuracy": value(accuracy), "auc": value(0.999), "eer": value(0.01),
