@@ -55,6 +55,7 @@ class Dctdp(freq.Frequency):
             "Ranges are measured on the defender's images and clipped to, where the released code takes 1; noise is "
             "drawn for every image, where it is drawn once a batch, and has no learnt offset.",
             "Released in 8 bits a value.",
+            "Under 200 images a second on one core: Laplace noise is drawn for 148,176 values an image.",
         ),
     )
     Config = DctdpConfig

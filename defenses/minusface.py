@@ -53,6 +53,7 @@ class MinusFace(freq.Frequency):
             freq.ENLARGED,
             "Generator and recognizer are a few convolutions, trained for 150 steps on the defender's people.",
             "What is released is scaled by its range on the defender's images and put into 8 bits.",
+            "Under 200 images a second on one core: each image takes the generator and two block transforms.",
         ),
     )
     Config = MinusFaceConfig
