@@ -167,6 +167,28 @@ def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environm
     ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
 
 
+def test_a_mask_passes_once_its_card_says_what_it_leaves_clear(
+    tmp_path: Path, command_environment: Environment
+) -> None:
+    plugin = tmp_path / "lower_half.py"
+    command = ("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
+               "--rerun", "failed", "--results", tmp_path / "results")  # fmt: skip
+    for share, code in ((0.0, 1), (0.7, 0)):
+        plugin.write_text(
+            "from ppfr_bench.api import Defense, DefenseCard\n"
+            "class LowerHalf(Defense):\n"
+            "    version = 1\n"
+            "    card = DefenseCard(title='Lower half', family='test', reference='none', licence='MIT', "
+            f"clear_share={share})\n"
+            "    def protect(self, images, generator):\n"
+            "        return images * (images.new_ones(112, 1).cumsum(0) > 45)\n"
+            "DEFENSE = LowerHalf\n"
+        )
+        ppfr_bench(*command, env=command_environment, code=code)
+        mine = [record for record in records(tmp_path / "results") if record["defense"]["label"] == "lower_half"]
+        assert mine and {record["status"] for record in mine} == {"failed" if code else "ok"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
