@@ -90,7 +90,7 @@ def _whole(plan: Plan, store: ResultStore, cell: Cell, name: str) -> Record:
     if record.environment.dirty is not False or not record.environment.commit:
         raise UserError(
             f"{title} was measured with changes that no commit has",
-            f"Commit, delete {store.root / plan.folder(cell)} and its like, then:  {again}",
+            f"Commit, then:  {again} --rerun all",
         )
     return record
 

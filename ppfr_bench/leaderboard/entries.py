@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.html import render
-from ppfr_bench.leaderboard.rows import Cell, Row
+from ppfr_bench.leaderboard.rows import Cell, CellState, Row
 from ppfr_bench.leaderboard.samples import defense_grid
 from ppfr_bench.results import Component, Record
 
-STATES = ("ok", "failed", "skipped", "unmeasured", "incomparable", "missing")
+STATES: tuple[CellState, ...] = ("ok", "failed", "skipped", "unmeasured", "incomparable", "missing")
 
 
 class DefensePages:
@@ -110,8 +109,6 @@ class Coverage:
     """What a table is made of, and what gave no number."""
 
     section: Section
-
-    order: ClassVar[tuple[str, ...]] = STATES
 
     @property
     def columns(self) -> list[str]:

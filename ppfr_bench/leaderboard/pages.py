@@ -47,7 +47,7 @@ def publish(records_root: Path, suite: str, out: Path) -> list[Path]:
     store = ResultStore(records_root)
     board = Board(suite, tuple(store.records(suite)), Path(records_root))
     folder = Path(out) / suite
-    written = []
+    written: list[Path] = []
     for publisher in sorted(PUBLISHERS, key=lambda one: one.order):
         files = {folder / path: content for path, content in publisher.publish(board).items()}
         for path, content in files.items():
