@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,16 @@ def index(suites: Sequence[SuiteLink]) -> bytes:
 
 def render(template: str, **values: Any) -> bytes:
     """A template with everything escaped but our own style and script, which its security policy allows by hash."""
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
+    environment, style, script = _templates()
+    page = environment.get_template(template).render(
+        style=style, script=script, style_source=_source(style), script_source=_source(script), **values
+    )
+    return page.encode()
+
+
+@cache
+def _templates() -> tuple[Environment, Markup, Markup]:
+    """The templates, compiled once a process, and what stands in each page: our style and our script."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -85,10 +95,8 @@ def render(template: str, **values: Any) -> bytes:
         leak_entry=leak_entry, breakable=_breakable, json=_json, card_lines=_card_lines, metric_title=_metric_title,
         trend=_trend, leakage_of=_leakage_of,
     )  # fmt: skip
-    page = environment.get_template(template).render(
-        style=Markup(style), script=Markup(script), style_source=_source(style), script_source=_source(script), **values
-    )  # fmt: skip
-    return page.encode()
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
+    return environment, Markup(style), Markup(script)
 
 
 def leak_entry(row: Row, attack: str) -> LeakEntry:
