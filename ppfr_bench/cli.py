@@ -8,13 +8,13 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ppfr_bench import registry
+from ppfr_bench import options, registry
 from ppfr_bench.console import Progress, err, out, print_plan
 from ppfr_bench.errors import UserError, did_you_mean
 
@@ -134,9 +134,9 @@ def run(
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"params": params})})
     for kind, chosen in (("defense", defense), ("attack", attack)):
         chosen = chosen or [name for k, name in added if k == kind == "defense"]
-        elsewhere = _precomputed(precomputed or []) if kind == "defense" else ()
+        elsewhere = options.precomputed(precomputed or []) if kind == "defense" else ()
         if chosen or elsewhere:
-            entries = _choose(kind, chosen, getattr(loaded, kind)) + elsewhere
+            entries = options.choose(kind, chosen, getattr(loaded, kind)) + elsewhere
             loaded = loaded.model_copy(update={kind: entries})
     if recognizer:
         for name in recognizer:
@@ -150,7 +150,7 @@ def run(
     if dry_run:
         print_plan(describe(plan.cells, store, plan), len(pending), as_json)
         return
-    _check_writable(results)
+    options.check_writable(results)
     start = time.monotonic()
     if pending:
         Lab(plan, opened).audit()
@@ -225,7 +225,7 @@ def nightly(
         raise UserError(f"--night {night}: expected YYYY-MM-DD", "For example:  --night 2026-11-23") from error
     loaded = load_suite(suite)
     plan = make_plan(loaded, open_dataset(loaded.dataset))
-    _check_writable(results)
+    options.check_writable(results)
     history = out_dir / "nights.jsonl"
     result = nights.run_night(plan, ResultStore(results), history, tonight, share, benchmarks, workers)
     text = nights.summary(result)
@@ -283,7 +283,7 @@ def protect(
 
     for path in plugin or ():
         registry.add_plugin(path)
-    count = protect_folder(registry.build("defense", defense, _params(settings)), source, target, seed)
+    count = protect_folder(registry.build("defense", defense, options.params(settings)), source, target, seed)
     out.print(f"{count} images protected by {defense}: {target}", highlight=False)
 
 
@@ -322,6 +322,83 @@ def new(kind: Kind, name: str) -> None:
 
     path = write_plugin(kind.value, name)
     out.print(f"{path}\nNext:  ppfr-bench check {path}", highlight=False)
+
+
+@app.command()
+def submit(
+    defense: str,
+    suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
+    results: Results = Path("results"),
+    target: Annotated[Path | None, typer.Option("--out", help="NAME-SUITE.zip here, without.")] = None,
+) -> None:
+    """Pack a defense and its records for a pull request; refused if a cell is missing, failed or of changed code."""
+    from ppfr_bench.results import ResultStore
+    from ppfr_bench.submission import pack
+
+    plan = options.plan_of(suite, [defense])
+    path = target or Path(f"{defense}-{plan.suite}.zip")
+    count = pack(defense, plan, ResultStore(results), path)
+    out.print(
+        f"{path}: defenses/{defense}.py and {count} records of {plan.suite}.\n"
+        "Attach it to an issue, or add the files to a pull request yourself:\n"
+        f"  git add defenses/{defense}.py {results}/{plan.suite} && git commit -m 'Defense {defense}'",
+        highlight=False,
+    )
+
+
+@app.command()
+def accept(
+    archive: Annotated[Path, typer.Argument(help="What ppfr-bench submit made.")],
+    root: Annotated[Path, typer.Option("--into", help="A checkout.")] = Path(),
+) -> None:
+    """Take a submission into a checkout: checked file by file, and none of them run."""
+    from ppfr_bench.submission import take
+
+    found = take(archive, root)
+    suites = " ".join(sorted({record.suite for record in found.records}))
+    out.print(
+        f"{len(found.records)} records of {found.name} in {suites}. Nothing of it has run.\n"
+        f"Read defenses/{found.name}.py. Then:\n"
+        f"  ppfr-bench check {found.name}\n"
+        f"  ppfr-bench score {found.name} --suite {suites} --anew",
+        highlight=False,
+    )
+
+
+@app.command()
+def score(
+    defense: Annotated[list[str], typer.Argument(help="One or more.")],
+    suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
+    results: Results = Path("results"),
+    anew: Annotated[bool, typer.Option("--anew", help="Protect and attack again, not from what is cached.")] = False,
+    sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the cells, the same each time.")] = 1.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure recorded cells again and compare; exit 1 if a number leaves the interval that it is published with."""
+    from dataclasses import asdict
+
+    from ppfr_bench import submission
+    from ppfr_bench.results import ResultStore
+
+    plan, store = options.plan_of(suite, defense), ResultStore(results)
+    cells = [cell for cell in plan.cells if cell.defense.label in defense and int(cell.key[:8], 16) < sample * 2**32]
+    recorded = [cell for cell in cells if store.find(plan.folder(cell), cell.key) is not None]
+    if not recorded:
+        raise UserError(f"none of {len(cells)} cells is recorded in {results}", f"ppfr-bench run {suite}")
+    found = submission.score(plan, store, recorded, anew, workers)
+    if as_json:
+        print(json.dumps(asdict(found) | {"not_recorded": len(cells) - len(recorded)}))
+    else:
+        for line in found.outside:
+            out.print(f"[red]✗[/red] {escape(line)}", highlight=False)
+        out.print(
+            f"{len(recorded)} of {len(cells)} cells are recorded: {found.same} the same to the last digit, "
+            f"{found.within} within their intervals, {len(found.outside)} numbers outside.",
+            highlight=False,
+        )
+    if found.outside:
+        raise typer.Exit(1)
 
 
 @data_app.command("export")
@@ -393,70 +470,6 @@ def assets_verify(name: Annotated[list[str] | None, typer.Argument()] = None) ->
     if wrong:
         err.print("Fetch again:  ppfr-bench assets fetch NAME", highlight=False)
         raise typer.Exit(1)
-
-
-def _choose(kind: str, chosen: list[str], entries: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The chosen entries of a suite, by label or name; a plug-in the suite does not hold comes with its defaults.
-
-    An attack brings along the attacks whose reconstructions it starts from.
-    """
-    from ppfr_bench.suites import Entry
-
-    known = registry.names("defense" if kind == "defense" else "attack")
-    result: list[Any] = []
-    for name in chosen:
-        found = [entry for entry in entries if entry.label == name] or [e for e in entries if e.name == name]
-        if not found and name not in known:
-            raise UserError(f"unknown {kind} '{name}'", did_you_mean(name, {*known, *(e.label for e in entries)}))
-        for entry in found or [Entry(name=name)]:
-            sources = registry.build("attack", entry.name, entry.params).sources if kind == "attack" else ()
-            for more in [e for e in entries if e.label in sources] + [entry]:
-                if more not in result:
-                    result.append(more)
-    return tuple(result)
-
-
-def _precomputed(folders: list[Path]) -> tuple[Any, ...]:
-    """One entry a folder, labelled as the folder is named."""
-    from pydantic import ValidationError
-
-    from ppfr_bench.precomputed import take_back
-    from ppfr_bench.suites import Entry
-
-    found = []
-    for folder in folders:
-        key = take_back(folder)
-        try:
-            found.append(Entry(name="precomputed", label=folder.resolve().name, params={"images": key}))
-        except ValidationError as error:
-            raise UserError(
-                f"{folder}: its name becomes the label: expected lower-case letters, digits and _",
-                "Rename it.",
-            ) from error
-    return tuple(found)
-
-
-def _params(settings: list[str] | None) -> dict[str, Any]:
-    import tomllib
-
-    params: dict[str, Any] = {}
-    for setting in settings or ():
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: expected key=value", "For example:  --set sigma=6")
-        try:
-            params[name] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            params[name] = text
-    return params
-
-
-def _check_writable(folder: Path) -> None:
-    from ppfr_bench.results import write_atomic
-
-    probe = folder / ".writable"
-    write_atomic(probe, b"")
-    probe.unlink()
 
 
 def main() -> None:

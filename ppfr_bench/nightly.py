@@ -103,7 +103,7 @@ def run_night(
         if now is not None:
             found += compare("regression", then, now) if then is not None else _failures(now)
     if sample:
-        with _empty_cache() as folder:
+        with empty_cache() as folder:
             anew = ResultStore(folder / "results")
             execute(replace(plan, cells=tuple(sample)), anew, workers=workers)
             for cell in sample:
@@ -226,7 +226,7 @@ def trend(nights: Sequence[dict[str, Any]]) -> bytes:
 
 
 @contextmanager
-def _empty_cache() -> Iterator[Path]:
+def empty_cache() -> Iterator[Path]:
     """A cache with nothing computed in it, for as long as it is needed."""
     known = cache_dir()
     with TemporaryDirectory(prefix="ppfr-bench-night-") as name:

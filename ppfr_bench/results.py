@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ppfr_bench.api import Config, Guarantee, Knowledge, Measures
+from ppfr_bench.cards import Config, Guarantee, Knowledge, Measures
 from ppfr_bench.errors import UserError
 
 if TYPE_CHECKING:

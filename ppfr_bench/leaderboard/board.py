@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ppfr_bench.leaderboard.rows import Figure, Row
-from ppfr_bench.leaderboard.seeds import Spread, split
+from ppfr_bench.leaderboard.seeds import Spread, published, split, spread_of
 from ppfr_bench.leaderboard.table import SETS, build, figure_of
 from ppfr_bench.results import Record, canonical_json
 
@@ -107,8 +107,8 @@ class Board:
                     tuple(canary for canary in canaries if canary.dataset == dataset),
                     any(record.real_people for record in records),
                     min((record.dataset_revision for record in records), default=""),
-                    tuple(sorted({record.seed for record in split(records)[0]})),
-                    split(_of_track(records, track))[1],
+                    tuple(sorted({record.seed for record in published(records)})),
+                    spread_of(_of_track(records, track)),
                 )
             )
         return found

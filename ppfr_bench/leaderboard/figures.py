@@ -44,11 +44,11 @@ class ParetoPlot:
     def __init__(self, name: str, order: int, theme: Theme) -> None:
         self.name, self.order, self.theme = name, order, theme
 
-    def publish(self, board: Board) -> bytes | None:
-        """PNG, one plot a table; None where no table has a point to draw."""
+    def publish(self, board: Board) -> dict[str, bytes]:
+        """PNG, one plot a table; nothing where no table has a point to draw."""
         sections = [section for section in board.sections if any(_drawable(row) for row in section.rows)]
         if not sections:
-            return None
+            return {}
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ class ParetoPlot:
                 self._label(axes, section)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor=self.theme.page)
-        return buffer.getvalue()
+        return {self.name: buffer.getvalue()}
 
     def _draw(self, axes: Axes, section: Section, titled: bool) -> None:
         import pandas as pd

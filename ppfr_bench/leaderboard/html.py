@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from markupsafe import Markup
 
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.rows import CellState, Figure, Row, Utility
+from ppfr_bench.leaderboard.rows import Cell, CellState, Figure, Row, Utility
 from ppfr_bench.leaderboard.samples import has_samples
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -50,11 +51,12 @@ class HtmlPage:
     name = "leaderboard.html"
     order = 50
 
-    def publish(self, board: Board) -> bytes:
+    def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 HTML."""
         rows = board.rows
         drawable = any(row.retention.value is not None and row.appearance.figure.value is not None for row in rows)
-        return render("leaderboard.html", board=board, has_pareto=drawable, has_samples=has_samples(board))
+        page = render("leaderboard.html", root="", board=board, has_pareto=drawable, has_samples=has_samples(board))
+        return {self.name: page}
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,21 @@ class SuiteLink:
 
 def index(suites: Sequence[SuiteLink]) -> bytes:
     """``index.html`` of the folder of all suites."""
-    return render("index.html", suites=suites)
+    return render("index.html", root="", suites=suites)
 
 
 def render(template: str, **values: Any) -> bytes:
     """A template with everything escaped but our own style and script, which its security policy allows by hash."""
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "sort.js"))
+    environment, style, script = _templates()
+    page = environment.get_template(template).render(
+        style=style, script=script, style_source=_source(style), script_source=_source(script), **values
+    )
+    return page.encode()
+
+
+@cache
+def _templates() -> tuple[Environment, Markup, Markup]:
+    """The templates, compiled once a process, and what stands in each page: our style and our script."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -82,12 +93,10 @@ def render(template: str, **values: Any) -> bytes:
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, tip=_tip, scale=_scale, key=_key, of_recognizer=_of_recognizer,
         leak_entry=leak_entry, breakable=_breakable, json=_json, card_lines=_card_lines, metric_title=_metric_title,
-        trend=_trend,
+        trend=_trend, leakage_of=_leakage_of,
     )  # fmt: skip
-    page = environment.get_template(template).render(
-        style=Markup(style), script=Markup(script), style_source=_source(style), script_source=_source(script), **values
-    )  # fmt: skip
-    return page.encode()
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
+    return environment, Markup(style), Markup(script)
 
 
 def leak_entry(row: Row, attack: str) -> LeakEntry:
@@ -181,6 +190,11 @@ def _card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     if isinstance(deviations, list | tuple) and deviations:
         lines.append(("Differs", " ".join(str(one) for one in deviations)))
     return lines
+
+
+def _leakage_of(cell: Cell, name: str) -> Figure:
+    """A leakage of a cell by its measure, or why there is none."""
+    return dict(cell.leakage).get(name) or Figure(None, reason=cell.reason or "not a measure of this attack")
 
 
 def _metric_title(name: str) -> str:

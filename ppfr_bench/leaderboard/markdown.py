@@ -20,7 +20,7 @@ class MarkdownPage:
     name = "leaderboard.md"
     order = 30
 
-    def publish(self, board: Board) -> bytes:
+    def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 Markdown (GitHub's tables), every text from a record escaped."""
         parts = [f"# {markdown(board.suite)}", "Made by `ppfr-bench leaderboard`; do not edit."]
         if not board.sections:
@@ -34,7 +34,7 @@ class MarkdownPage:
             "with a cell that gave no number, has no rank. "
             "More in `docs/metrics.md`."
         )
-        return ("\n\n".join(parts) + "\n").encode()
+        return {self.name: ("\n\n".join(parts) + "\n").encode()}
 
 
 def _section(section: Section) -> list[str]:
@@ -168,7 +168,7 @@ class CsvFile:
     name = "leaderboard.csv"
     order = 40
 
-    def publish(self, board: Board) -> bytes:
+    def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
         recognizers = sorted({utility.recognizer for row in board.rows for utility in row.utilities})
         attacks = sorted({cell.attack for row in board.rows for cell in row.cells if cell.attack})
@@ -178,7 +178,7 @@ class CsvFile:
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([text.csv_text(name) for name in head])
         writer.writerows([list(line.values()) for line in lines])
-        return buffer.getvalue().encode()
+        return {self.name: buffer.getvalue().encode()}
 
 
 def _csv_line(row: Row, recognizers: list[str], attacks: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Publish the pages of a suite: each file is made by one small publisher, in order, and written whole."""
+"""Publish the pages of a suite: each is made by one small publisher, in order, and written whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import html
 from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.entries import AttackPages, CoveragePage, DefensePages
 from ppfr_bench.leaderboard.figures import DARK, LIGHT, ParetoPlot
 from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
 from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage
@@ -18,25 +19,25 @@ __all__ = ["PUBLISHERS", "Publisher", "publish"]
 
 
 class Publisher(Protocol):
-    """Makes one file of a suite's folder from its board; None where there is nothing to put in it."""
+    """Makes files of a suite's folder from its board: all that match its name, as far as there is something to say."""
 
     @property
     def name(self) -> str: ...
     @property
     def order(self) -> int: ...
-    def publish(self, board: Board) -> bytes | None: ...
+    def publish(self, board: Board) -> dict[str, bytes]: ...
 
 
 PUBLISHERS: tuple[Publisher, ...] = (
     ParetoPlot("pareto.png", 10, LIGHT), ParetoPlot("pareto_dark.png", 11, DARK), SampleGrid(), MarkdownPage(),
-    CsvFile(), HtmlPage(),
+    CsvFile(), HtmlPage(), DefensePages(), AttackPages(), CoveragePage(),
 )  # fmt: skip
 
 
 def publish(records_root: Path, suite: str, out: Path) -> list[Path]:
     """Write ``<out>/<suite>/`` and ``<out>/index.html`` from the records of a suite; the paths, in order.
 
-    A file that these records give no content for is removed, so that no page of older records stays behind.
+    A file that these records have nothing for is removed, so that no page of older records stays behind.
 
     Raises:
         UserError: no results there, a record that cannot be read, or a folder that cannot be written.
@@ -46,14 +47,14 @@ def publish(records_root: Path, suite: str, out: Path) -> list[Path]:
     store = ResultStore(records_root)
     board = Board(suite, tuple(store.records(suite)), Path(records_root))
     folder = Path(out) / suite
-    written = []
+    written: list[Path] = []
     for publisher in sorted(PUBLISHERS, key=lambda one: one.order):
-        path, content = folder / publisher.name, publisher.publish(board)
-        if content is None:
-            path.unlink(missing_ok=True)
-        else:
+        files = {folder / path: content for path, content in publisher.publish(board).items()}
+        for path, content in files.items():
             write_atomic(path, content)
-            written.append(path)
+        for path in set(folder.glob(publisher.name)) - set(files):
+            path.unlink()
+        written += files
     index = Path(out) / "index.html"
     write_atomic(index, html.index(_suites(Path(out), board, store)))
     return [*written, index]

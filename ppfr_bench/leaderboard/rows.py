@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ppfr_bench.api import Guarantee
+from ppfr_bench.cards import Guarantee
 
 Interval = tuple[float, float]
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]

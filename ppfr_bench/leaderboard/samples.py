@@ -33,15 +33,34 @@ class SampleGrid:
     name = "samples.png"
     order = 20
 
-    def publish(self, board: Board) -> bytes | None:
-        """PNG, or None where there is nothing that may be shown."""
+    def publish(self, board: Board) -> dict[str, bytes]:
+        """PNG, or nothing where there is nothing that may be shown."""
         blocks = _blocks(board)
         if not _shown(blocks):
-            return None
-        image = _grid(blocks)
+            return {}
+        image = _grid(blocks, GROUPS)
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
+        return {self.name: buffer.getvalue()}
+
+
+def defense_grid(board: Board, label: str) -> bytes:
+    """JPEG of synthetic faces as they are, as released by a defense, and as each attack rebuilds them; or nothing."""
+    lines: list[Line] = []
+    for section in board.sections:
+        if section.real_people or all(row.defense != label for row in section.rows):
+            continue
+        strips = _strips(board, section)
+        mine = sorted((attack, name, r) for (of, name, attack), r in strips.items() if of == label)
+        lines.append(("original", section.dataset, [_faces(board.root, _clear(strips))]))
+        for attack, name, record in sorted(mine, key=lambda one: (one[1] != LOOKING, one[0])):
+            note = "as released" if name == LOOKING else "rebuilt"
+            lines.append((attack, note, [_faces(board.root, record)]))
+    if not any(line[2][0] for line in lines[1:]):
+        return b""
+    buffer = io.BytesIO()
+    _grid(lines, ()).save(buffer, "JPEG", quality=82, optimize=True)
+    return buffer.getvalue()
 
 
 def has_samples(board: Board) -> bool:
@@ -61,16 +80,8 @@ def _shown(lines: list[Line]) -> bool:
 
 
 def _lines(board: Board, section: Section) -> list[Line]:
-    strips = {
-        (record.defense.label, record.attack.name, record.attack.label): record
-        for record in board.records
-        if record.attack is not None
-        and record.measures == "appearance"
-        and record.status == "ok"
-        and record.dataset.label == section.dataset
-        and not record.real_people
-    }
-    clear = next((r for (_, name, _), r in strips.items() if name == LOOKING and _is_identity(r)), None)
+    strips = _strips(board, section)
+    clear = _clear(strips)
     lines: list[Line] = []
     for row in section.rows:
         if row.name == "identity":
@@ -84,8 +95,26 @@ def _lines(board: Board, section: Section) -> list[Line]:
     return lines
 
 
-def _is_identity(record: Record) -> bool:
-    return record.defense.name == "identity"
+Strips = dict[tuple[str, str, str], Record]  # defense, attack, its label
+
+
+def _strips(board: Board, section: Section) -> Strips:
+    """The records of a table that may have a picture of what was released or rebuilt."""
+    return {
+        (record.defense.label, record.attack.name, record.attack.label): record
+        for record in board.records
+        if record.attack is not None
+        and record.measures == "appearance"
+        and record.status == "ok"
+        and record.dataset.label == section.dataset
+        and not record.real_people
+    }
+
+
+def _clear(strips: Strips) -> Record | None:
+    """Of the faces as they are: what is released where nothing is protected."""
+    looked = (record for (_, name, _), record in strips.items() if name == LOOKING)
+    return next((record for record in looked if record.defense.name == "identity"), None)
 
 
 def _best(row: Row) -> str:
@@ -125,16 +154,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
-def _grid(lines: list[Line]) -> Image.Image:
+def _grid(lines: list[Line], groups: tuple[str, ...]) -> Image.Image:
+    """A line each, its groups of faces side by side; under headings, if there are any."""
+    columns, heading_height = max(1, len(groups)), HEADING if groups else 0
     group = FACES * SHOWN + (FACES - 1) * GAP
-    width = 2 * MARGIN + LABEL + len(GROUPS) * group + (len(GROUPS) - 1) * GROUP_GAP
-    image = Image.new("RGB", (width, 2 * MARGIN + HEADING + len(lines) * (SHOWN + 8) - 8), PAGE)
+    width = 2 * MARGIN + LABEL + columns * group + (columns - 1) * GROUP_GAP
+    image = Image.new("RGB", (width, 2 * MARGIN + heading_height + len(lines) * (SHOWN + 8) - 8), PAGE)
     draw = ImageDraw.Draw(image)
     heading, name, small = _font(15), _font(14), _font(11)
-    for column, title in enumerate(GROUPS):
+    for column, title in enumerate(groups):
         draw.text((MARGIN + LABEL + column * (group + GROUP_GAP), MARGIN), title, fill=FAINT, font=heading)
     for index, (label, note, strips) in enumerate(lines):
-        top = MARGIN + HEADING + index * (SHOWN + 8)
+        top = MARGIN + heading_height + index * (SHOWN + 8)
         draw.text((MARGIN, top + 24), _fitted(plain(label), name), fill=INK, font=name)
         draw.text((MARGIN, top + 46), _fitted(plain(note), small), fill=FAINT, font=small)
         for column, faces in enumerate(strips):

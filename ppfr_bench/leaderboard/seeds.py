@@ -50,20 +50,34 @@ class Spread:
 
 
 def split(records: Sequence[Record]) -> tuple[list[Record], Spread]:
-    """The records of the published seed, widened by what the other seeds of the same cells say.
+    """The records of the published seed, widened by what the other seeds of the same cells say."""
+    spread = spread_of(records)
+    return [spread.applied(record) for record in published(records)], spread
 
-    Published is the seed of most records, the smallest among equals. A record of another seed stays in the list if its
-    cell was not measured under the published one.
+
+def published(records: Sequence[Record]) -> list[Record]:
+    """The records of the seed of most records, the smallest among equals, as they are.
+
+    A record of another seed stays if its cell was not measured under the published one.
     """
+    return _parts(records)[0]
+
+
+def spread_of(records: Sequence[Record]) -> Spread:
+    """What the records of other seeds say of those of the published one."""
+    main, repeated, seed = _parts(records)
+    return _measured(main, repeated, seed) if repeated else Spread()
+
+
+def _parts(records: Sequence[Record]) -> tuple[list[Record], list[Record], int]:
+    """The published records, those of other seeds that repeat one of them, and the published seed."""
     counts = Counter(record.seed for record in records)
     if len(counts) < 2:
-        return list(records), Spread()
-    published = min(counts, key=lambda seed: (-counts[seed], seed))
-    cells = {_cell(record) for record in records if record.seed == published}
-    main = [record for record in records if record.seed == published or _cell(record) not in cells]
-    repeated = [record for record in records if record.seed != published and _cell(record) in cells]
-    spread = _measured(main, repeated, published)
-    return [spread.applied(record) for record in main], spread
+        return list(records), [], 0
+    seed = min(counts, key=lambda seed: (-counts[seed], seed))
+    cells = {_cell(record) for record in records if record.seed == seed}
+    main = [record for record in records if record.seed == seed or _cell(record) not in cells]
+    return main, [record for record in records if record.seed != seed and _cell(record) in cells], seed
 
 
 def _cell(record: Record) -> tuple[str, Slot]:

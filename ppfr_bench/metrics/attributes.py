@@ -6,12 +6,15 @@ faces nor the recognizers can supply honestly; they are left out.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from ppfr_bench.api import SIZE, to_float
 from ppfr_bench.metrics.base import FloatArray, MetricInfo
+
+if TYPE_CHECKING:
+    import torch
 
 # Rows and columns on the 112x112 template of ArcFace (eyes at row 52, mouth at row 92).
 _CHEEKS = ((slice(66, 82), slice(26, 40)), (slice(66, 82), slice(72, 86)))
@@ -26,8 +29,8 @@ INFOS = (
     ),
 )  # fmt: skip
 
-_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # sRGB, D65
-_WHITE = torch.tensor([0.9505, 1.0, 1.089])
+_TO_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))  # sRGB, D65
+_WHITE = (0.9505, 1.0, 1.089)
 
 
 def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
@@ -38,6 +41,10 @@ def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
     ``facial_hair`` how much darker upper lip and chin are than the cheeks; ``lip_colour`` how much redder the mouth is,
     all in units of CIELAB.
     """
+    import torch
+
+    from ppfr_bench.api import SIZE, to_float
+
     assert images.shape[1:] == (3, SIZE, SIZE), f"expected aligned faces, got {images.shape}"
     lab = _lab(to_float(images))
     cheeks, chin, mouth, crown = (_median(lab, part) for part in (_CHEEKS, _LIP_AND_CHIN, _MOUTH, _CROWN))
@@ -48,8 +55,10 @@ def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
 
 def _lab(images: torch.Tensor) -> torch.Tensor:
     """sRGB in [0, 1] -> CIELAB, (n, 3, h, w) both (CIE 15:2004)."""
+    import torch
+
     linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-    ratio = torch.einsum("ij,njhw->nihw", _TO_XYZ, linear) / _WHITE[:, None, None]
+    ratio = torch.einsum("ij,njhw->nihw", torch.tensor(_TO_XYZ), linear) / torch.tensor(_WHITE)[:, None, None]
     curved = torch.where(ratio > (6 / 29) ** 3, ratio.clamp_min(1e-9) ** (1 / 3), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = curved.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -57,4 +66,6 @@ def _lab(images: torch.Tensor) -> torch.Tensor:
 
 def _median(lab: torch.Tensor, parts: tuple[tuple[slice, slice], ...]) -> torch.Tensor:
     """(n, 3, h, w) -> (n, 3), over all pixels of the parts."""
+    import torch
+
     return torch.cat([lab[:, :, rows, columns].flatten(2) for rows, columns in parts], dim=2).median(2).values

@@ -20,6 +20,7 @@ from ppfr_bench.api import Guarantee
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import pages, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.entries import DefensePages
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.samples import SampleGrid
 from ppfr_bench.results import Record, ResultStore
@@ -44,7 +45,19 @@ def content(folder: Path) -> dict[str, bytes]:
 
 # Pages -------------------------------------------------------------------------------------------------------------
 
-NAMES = {"leaderboard.html", "leaderboard.md", "leaderboard.csv", "pareto.png", "pareto_dark.png", "samples.png"}
+NAMES = {
+    "leaderboard.html", "leaderboard.md", "leaderboard.csv", "coverage.html", "pareto.png", "pareto_dark.png",
+    "samples.png",
+}  # fmt: skip
+ENTRIES = {
+    *(f"defenses/{label}.{kind}" for label in made.STORY for kind in ("html", "jpg")),
+    *(f"attacks/{label}.html" for label in ("linkage", "ridge", "unet", "visual")),
+}
+
+
+def html_of(folder: Path) -> dict[str, str]:
+    """Every page of a suite by its path, which a hostile name may have had a part in."""
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.html"))}
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
@@ -53,7 +66,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     two = write(tmp_path / "deeper" / "down" / "two", records[::-1], pictures)
     pages.publish(one, "quick", tmp_path / "out")
     first = content(tmp_path / "out")
-    assert set(first) == {f"quick/{name}" for name in NAMES} | {"index.html"}
+    assert set(first) == {f"quick/{name}" for name in NAMES | ENTRIES} | {"index.html"}
     pages.publish(two, "quick", tmp_path / "elsewhere" / "out")
     assert content(tmp_path / "elsewhere" / "out") == first
     pages.publish(one, "quick", tmp_path / "out")
@@ -115,10 +128,14 @@ def failed(defense: str) -> list[Record]:
 )
 def test_whatever_is_missing_there_is_a_page(records: list[Record], files: set[str], tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out" / "quick").iterdir()} == files
-    page = (tmp_path / "out/quick/leaderboard.html").read_text()
+    assert {path.name for path in (tmp_path / "out" / "quick").iterdir() if path.is_file()} == files
+    found = html_of(tmp_path / "out" / "quick")
     for record in records:
-        assert record.status == "ok" or record.reason in page
+        label = record.defense.label
+        assert record.cell == "canary" or f"defenses/{label}.html" in found
+        assert record.attack is None or f"attacks/{record.attack.label}.html" in found
+        if record.status != "ok":
+            assert record.reason in found["coverage.html"] and record.reason in found[f"defenses/{label}.html"]
     console = Console(file=io.StringIO(), width=200)
     terminal.print_table(table.build(records), console)
     for what in (*records, *table.build(records)):
@@ -144,7 +161,8 @@ def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
     records, pictures = made.quick()
     pages.publish(write(tmp_path / "r", records, pictures), "quick", tmp_path / "out")
     pages.publish(write(tmp_path / "s", failed("a")), "quick", tmp_path / "out")
-    assert not (tmp_path / "out/quick/samples.png").exists() and not (tmp_path / "out/quick/pareto.png").exists()
+    left = {str(path.relative_to(tmp_path / "out/quick")) for path in (tmp_path / "out/quick").rglob("*.*")}
+    assert left == NAMES - {"samples.png", "pareto.png", "pareto_dark.png"} | {"defenses/a.html", "attacks/unet.html"}
 
 
 # Samples -----------------------------------------------------------------------------------------------------------
@@ -158,25 +176,28 @@ def board(root: Path, records: list[Record], pictures: dict[str, bytes]) -> Boar
 def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
     real = [record.model_copy(update={"real_people": True}) for record in records]
-    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) is not None
-    assert SampleGrid().publish(board(tmp_path / "b", real, pictures)) is None
+    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) != {}
+    assert SampleGrid().publish(board(tmp_path / "b", real, pictures)) == {}
     one_real = [records[0].model_copy(update={"real_people": True}), *records[1:]]
-    assert SampleGrid().publish(board(tmp_path / "c", one_real, pictures)) is None
+    assert SampleGrid().publish(board(tmp_path / "c", one_real, pictures)) == {}
+    for shown, root, of in ((True, "a", records), (False, "b", real), (False, "c", one_real)):
+        files = DefensePages().publish(Board("quick", tuple(of), tmp_path / root))
+        assert any(path.endswith(".jpg") for path in files) is shown
 
 
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
-    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) is not None
-    assert SampleGrid().publish(board(tmp_path / "b", records, dict.fromkeys(pictures, b"not a picture"))) is None
+    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) != {}
+    assert SampleGrid().publish(board(tmp_path / "b", records, dict.fromkeys(pictures, b"not a picture"))) == {}
     swapped = dict.fromkeys(pictures, made.strip(3, "clear"))
-    assert SampleGrid().publish(board(tmp_path / "c", records, swapped)) is None
+    assert SampleGrid().publish(board(tmp_path / "c", records, swapped)) == {}
     outside = made.strip(1, "clear")
     (tmp_path / "secret.jpg").write_bytes(outside)
     named = {"samples": "../../../../../secret.jpg", "samples_sha256": hashlib.sha256(outside).hexdigest()}
     escaping = [record.model_copy(update=named) for record in records]
     write(tmp_path / "r", escaping)
     assert (tmp_path / "r" / escaping[-1].folder / named["samples"]).read_bytes() == outside, "it can be reached"
-    assert SampleGrid().publish(board(tmp_path / "r", escaping, {})) is None
+    assert SampleGrid().publish(board(tmp_path / "r", escaping, {})) == {}
 
 
 # Hostile text ------------------------------------------------------------------------------------------------------
@@ -217,20 +238,23 @@ def hostile(url: str = "javascript:alert(1)") -> list[Record]:
 
 def test_text_from_records_is_inert_in_html(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", hostile()), "quick", tmp_path / "out")
-    page = (tmp_path / "out/quick/leaderboard.html").read_text()
-    found = Tags(page)
-    assert found.tags.count("script") == 1
-    assert not [name for name, _ in found.attributes if name.startswith("on")]
-    links = [value for name, value in found.attributes if name == "href"]
-    assert links and all(not str(link).startswith(("javascript", "vbscript")) for link in links)
-    assert "\x1b" not in page and "\u202e" not in page
-    assert "x" * 1000 not in page
-    assert not re.search(r"""(?:src|href|srcset)=["'](?:https?:)?//""", page), "nothing is loaded from elsewhere"
+    found = html_of(tmp_path / "out" / "quick")
+    entries = {"defenses/a.html", "attacks/unet.html", "attacks/ridge.html"}
+    assert set(found) == {"leaderboard.html", "coverage.html", *entries}
+    for page in found.values():
+        tags = Tags(page)
+        assert tags.tags.count("script") == 1
+        assert not [name for name, _ in tags.attributes if name.startswith("on")]
+        links = [value for name, value in tags.attributes if name == "href"]
+        assert links and all(not str(link).startswith(("javascript", "vbscript")) for link in links)
+        assert "\x1b" not in page and "\u202e" not in page
+        assert "x" * 1100 not in page
+        assert not re.search(r"""(?:src|href|srcset)=["'](?:https?:)?//""", page), "nothing is loaded from elsewhere"
 
 
 def test_only_web_addresses_become_links(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", hostile("https://example.org/a?b=1&c=2")), "quick", tmp_path / "out")
-    assert 'href="https://example.org/a?b=1&amp;c=2"' in (tmp_path / "out/quick/leaderboard.html").read_text()
+    assert 'href="https://example.org/a?b=1&amp;c=2"' in (tmp_path / "out/quick/defenses/a.html").read_text()
     for url in (
         "javascript:alert(1)",
         "data:text/html,x",

@@ -28,3 +28,25 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
+for (const table of document.querySelectorAll("table.filtered")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length < 8) continue;
+  const label = document.createElement("label");
+  label.className = "filter";
+  const box = document.createElement("input");
+  box.type = "search";
+  const count = document.createElement("span");
+  count.setAttribute("role", "status");
+  label.append("Filter by name, family, attack or flag ", box, " ", count);
+  const scroll = table.closest(".scroll");
+  scroll.before(label);
+  box.addEventListener("input", () => {
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const text = `${row.textContent} ${row.dataset.more ?? ""}`.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+    const left = rows.filter((row) => !row.hidden).length;
+    count.textContent = words.length ? `${left} of ${rows.length}` : "";
+  });
+}
