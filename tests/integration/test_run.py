@@ -143,6 +143,23 @@ def test_the_pages_are_a_function_of_the_records(smoke: Path, tmp_path: Path, co
     assert {"leaderboard.html", "leaderboard.md", "leaderboard.csv", "pareto.png", "samples.png"} <= names
 
 
+def test_recorded_numbers_are_measured_again_to_the_last_digit(
+    smoke: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    command = ("score", "block_permutation", "--suite", "smoke", "--results", smoke)
+    found = json.loads(ppfr_bench(*command, "--anew", "--json", env=command_environment).stdout)
+    mine = [record for record in records(smoke) if record["defense"]["label"] == "block_permutation"]
+    assert found == {"same": len(mine), "within": 0, "outside": [], "not_recorded": 0}
+    shutil.copytree(smoke, tmp_path / "edited")
+    (path,) = (tmp_path / "edited/smoke/synthetic/block_permutation/ridge").glob("*.json")
+    record = json.loads(path.read_text())
+    flattered = {"value": 0.1, "interval": [0.05, 0.15]}
+    record["metrics"]["leakage_lpips"] |= flattered
+    path.write_text(json.dumps(record))
+    done = ppfr_bench(*command[:-1], tmp_path / "edited", env=command_environment, code=1)
+    assert "leakage_lpips" in done.stdout
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environment: Environment) -> None:
     plugin = tmp_path / f"broken_{how}.py"
