@@ -24,7 +24,7 @@ from ppfr_bench.runner.plan import Cell, Plan
 
 LIMITS = {".py": 200_000, ".json": 200_000, ".jpg": 500_000}  # bytes of one file, unpacked
 MOST = 2_000  # files
-PLACEHOLDERS = ("", "yours, with its year", "Paper, venue, year")  # of a card that nobody filled in
+UNFILLED = ("", "yours, with its year", "Paper, venue, year")  # of a card that nobody filled in
 _SOURCE = re.compile(r"defenses/([a-z][a-z0-9_]{0,63})\.py")
 _RESULT = re.compile(
     r"results/[a-z0-9_]{1,64}/[a-z0-9_]{1,64}/[a-z0-9_]{1,64}/[a-z0-9_]{1,64}/[0-9a-f]{64}\.(json|jpg)"
@@ -71,7 +71,7 @@ def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
 def _check_card(name: str) -> None:
     card = registry.load("defense", name).card
     for field in ("title", "family", "reference", "licence"):
-        if getattr(card, field) in PLACEHOLDERS:
+        if getattr(card, field) in UNFILLED:
             raise UserError(f"the card of '{name}' leaves its {field} open", f"Fill it in, in defenses/{name}.py.")
 
 

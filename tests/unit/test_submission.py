@@ -99,7 +99,7 @@ def test_what_is_not_whole_and_clean_is_not_packed(
 def test_a_card_that_nobody_filled_in_is_not_packed(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = registry.load("defense", NAME).card.model_copy(update={"reference": submission.PLACEHOLDERS[1]})
+    card = registry.load("defense", NAME).card.model_copy(update={"reference": submission.UNFILLED[1]})
     monkeypatch.setattr(registry.load("defense", NAME), "card", card)
     with pytest.raises(UserError, match="leaves its reference open"):
         submission.pack(NAME, plan, recorded(plan, tmp_path / "results"), tmp_path / "out.zip")
