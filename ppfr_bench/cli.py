@@ -12,22 +12,21 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from ppfr_bench import options, registry
-from ppfr_bench.console import Progress, err, out, print_plan
+from ppfr_bench.cli_assets import assets_app
+from ppfr_bench.console import Progress, err, out, print_plan, tell
 from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.options import Json
 
 app = typer.Typer(
     name="ppfr-bench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
     help="The benchmark that tells whether a privacy-preserving face recognition method is private.",
 )  # fmt: skip
-assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch, verify.")
 app.add_typer(assets_app, name="assets")
 data_app = typer.Typer(no_args_is_help=True, help="Images of a suite, for tools that protect them elsewhere.")
 app.add_typer(data_app, name="data")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
 Settings = Annotated[
@@ -277,6 +276,7 @@ def protect(
     seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
     settings: Settings = None,
     plugin: Plugins = None,
+    as_json: Json = False,
 ) -> None:
     """Protect a folder of images with one defense."""
     from ppfr_bench.protect import protect_folder
@@ -284,7 +284,7 @@ def protect(
     for path in plugin or ():
         registry.add_plugin(path)
     count = protect_folder(registry.build("defense", defense, options.params(settings)), source, target, seed)
-    out.print(f"{count} images protected by {defense}: {target}", highlight=False)
+    tell(f"{count} images protected by {defense}: {target}", as_json, images=count, folder=str(target))
 
 
 @app.command()
@@ -316,12 +316,12 @@ def check(what: Annotated[str, typer.Argument(help="A plug-in's name, or its fil
 
 
 @app.command()
-def new(kind: Kind, name: str) -> None:
+def new(kind: Kind, name: str, as_json: Json = False) -> None:
     """Write a plug-in that passes `check`, to start from."""
     from ppfr_bench.scaffold import write_plugin
 
     path = write_plugin(kind.value, name)
-    out.print(f"{path}\nNext:  ppfr-bench check {path}", highlight=False)
+    tell(f"{path}\nNext:  ppfr-bench check {path}", as_json, path=str(path))
 
 
 @app.command()
@@ -330,6 +330,7 @@ def submit(
     suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
     results: Results = Path("results"),
     target: Annotated[Path | None, typer.Option("--out", help="NAME-SUITE.zip here, without.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Pack a defense and its records for a pull request; refused if a cell is missing, failed or of changed code."""
     from ppfr_bench.results import ResultStore
@@ -338,31 +339,32 @@ def submit(
     plan = options.plan_of(suite, [defense])
     path = target or Path(f"{defense}-{plan.suite}.zip")
     count = pack(defense, plan, ResultStore(results), path)
-    out.print(
+    tell(
         f"{path}: defenses/{defense}.py and {count} records of {plan.suite}.\n"
         "Attach it to an issue, or add the files to a pull request yourself:\n"
         f"  git add defenses/{defense}.py {results}/{plan.suite} && git commit -m 'Defense {defense}'",
-        highlight=False,
-    )
+        as_json, archive=str(path), defense=defense, suite=plan.suite, records=count,
+    )  # fmt: skip
 
 
 @app.command()
 def accept(
     archive: Annotated[Path, typer.Argument(help="What ppfr-bench submit made.")],
     root: Annotated[Path, typer.Option("--into", help="A checkout.")] = Path(),
+    as_json: Json = False,
 ) -> None:
     """Take a submission into a checkout: checked file by file, and none of them run."""
     from ppfr_bench.submission import take
 
     found = take(archive, root)
     suites = " ".join(sorted({record.suite for record in found.records}))
-    out.print(
+    tell(
         f"{len(found.records)} records of {found.name} in {suites}. Nothing of it has run.\n"
         f"Read defenses/{found.name}.py. Then:\n"
         f"  ppfr-bench check {found.name}\n"
         f"  ppfr-bench score {found.name} --suite {suites} --anew",
-        highlight=False,
-    )
+        as_json, defense=found.name, suites=suites.split(), records=len(found.records),
+    )  # fmt: skip
 
 
 @app.command()
@@ -406,6 +408,7 @@ def data_export(
     suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
     folder: Annotated[Path, typer.Argument(help="Its clear/ is written; your tool fills protected/.")],
     dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write the images that a suite protects, for a tool that cannot be a plug-in."""
     from ppfr_bench.precomputed import export
@@ -416,60 +419,11 @@ def data_export(
     if dataset_root is not None:
         entry = entry.model_copy(update={"params": entry.params | {"root": str(dataset_root)}})
     count = export(open_dataset(entry), folder)
-    out.print(f"{count} images in {folder}/clear. Put the protected ones, of the same names, into {folder}/protected; "
-              f"then:  ppfr-bench run {suite} --precomputed {folder}", highlight=False)  # fmt: skip
-
-
-@assets_app.command("list")
-def assets_list(as_json: Json = False) -> None:
-    """Every asset: where it comes from, its size and licence, and whether it is here."""
-    from ppfr_bench.assets import MANIFEST, is_cached
-
-    rows = [
-        {"name": name, "source": f"{a.source}:{a.package} {a.version}", "size": a.size, "licence": a.licence,
-         "sha256": a.sha256, "cached": is_cached(name)}
-        for name, a in sorted(MANIFEST.items())
-    ]  # fmt: skip
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    table = Table("asset", "from", "MB", "licence", "here")
-    for row in rows:
-        size = f"{float(str(row['size'])) / 1e6:.1f}"
-        table.add_row(str(row["name"]), str(row["source"]), size, str(row["licence"]), "yes" if row["cached"] else "no")
-    out.print(table)
-
-
-@assets_app.command("fetch")
-def assets_fetch(name: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-    """Fetch assets (all by default); what is here already is not fetched again."""
-    from ppfr_bench.assets import MANIFEST, fetch
-    from ppfr_bench.errors import Unavailable
-
-    unavailable = 0
-    for asset in name or sorted(MANIFEST):
-        try:
-            out.print(f"{asset}: {fetch(asset)}", highlight=False, soft_wrap=True)
-        except Unavailable as error:  # the recognizers that need it are skipped; the suite still runs
-            unavailable += 1
-            err.print(f"[yellow]{asset}: not to be had here:[/yellow] {escape(str(error))}", highlight=False)
-    if name and unavailable:
-        raise typer.Exit(1)
-
-
-@assets_app.command("verify")
-def assets_verify(name: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-    """Check the sha256 of the assets that are here."""
-    from ppfr_bench.assets import MANIFEST, is_cached, verify
-
-    wrong = 0
-    for asset in name or sorted(MANIFEST):
-        state = ("ok" if verify(asset) else "WRONG") if name or is_cached(asset) else "not fetched"
-        wrong += state == "WRONG"
-        out.print(f"{asset}: {state}", highlight=False)
-    if wrong:
-        err.print("Fetch again:  ppfr-bench assets fetch NAME", highlight=False)
-        raise typer.Exit(1)
+    tell(
+        f"{count} images in {folder}/clear. Put the protected ones, of the same names, into {folder}/protected; "
+        f"then:  ppfr-bench run {suite} --precomputed {folder}",
+        as_json, images=count, clear=str(folder / "clear"), protected=str(folder / "protected"),
+    )  # fmt: skip
 
 
 def main() -> None:

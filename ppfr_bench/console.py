@@ -19,6 +19,14 @@ out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 err = Console(stderr=True)
 
 
+def tell(text: str, as_json: bool, **facts: object) -> None:
+    """What a command did: in words, or its facts as JSON."""
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        out.print(text, highlight=False, markup=False)
+
+
 def print_plan(rows: list[tuple[Cell, str, float | None]], pending: int, as_json: bool) -> None:
     """The cells of a run that is not run: what is recorded, and how long the rest may take."""
     if as_json:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError, did_you_mean
@@ -12,6 +14,9 @@ from ppfr_bench.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from ppfr_bench.runner.plan import Plan
     from ppfr_bench.suites import Entry
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 
 
 def choose(kind: str, chosen: list[str], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -119,7 +119,7 @@ class Board:
         counts: dict[str, int] = {}
         fields: dict[str, dict[str, str]] = {}
         for record in self.records:
-            found = record.environment.model_dump()
+            found = asdict(record.environment)
             key = canonical_json(found)
             counts[key] = counts.get(key, 0) + 1
             fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}

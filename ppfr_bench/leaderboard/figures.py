@@ -1,8 +1,11 @@
-"""The Pareto plot: what recognizers keep against what attackers regain, drawn the same to the last byte each time."""
+"""The plots of a suite, drawn the same to the last byte each time: the Pareto front, and privacy against releases."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppfr_bench.leaderboard.board import Board, Section
@@ -11,9 +14,10 @@ from ppfr_bench.leaderboard.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-SIDE = 6.4  # inches a plot
+SIDE = 6.4  # inches a panel is wide
 DPI = 160
 
 
@@ -38,45 +42,98 @@ DARK = Theme(
 MARKERS = {"on the front": "o", "ranked": "o", "incomplete": "X", "control": "s"}
 
 
-class ParetoPlot:
-    """``pareto.png``, and the same for dark pages."""
+class Plot:
+    """One picture in three files: PNG and SVG on white, SVG for dark pages."""
 
-    def __init__(self, name: str, order: int, theme: Theme) -> None:
-        self.name, self.order, self.theme = name, order, theme
+    stem: str
+    order: int
+    height = SIDE  # inches a panel
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem}*"
+
+    def panels(self, board: Board) -> list[Panel]:
+        """What there is to draw, in rows and columns; none where no record has any of it."""
+        raise NotImplementedError
 
     def publish(self, board: Board) -> dict[str, bytes]:
-        """PNG, one plot a table; nothing where no table has a point to draw."""
-        sections = [section for section in board.sections if any(_drawable(row) for row in section.rows)]
-        if not sections:
+        """``STEM.png``, ``STEM.svg`` and ``STEM_dark.svg``."""
+        panels = self.panels(board)
+        if not panels:
             return {}
         import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
         # The defaults first: neither a user's matplotlibrc nor a style set elsewhere may change a byte.
         style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-        style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False, "text.parse_math": False}
+        style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False,
+                  "text.parse_math": False, "svg.hashsalt": "ppfr-bench"}  # fmt: skip
         with matplotlib.rc_context(style):
-            figure = Figure(figsize=(SIDE * len(sections) + 0.4, SIDE), dpi=DPI, facecolor=self.theme.page)
-            FigureCanvasAgg(figure)
-            for index, section in enumerate(sections):
-                axes = figure.add_subplot(1, len(sections), index + 1)
-                self._draw(axes, section, titled=len(sections) > 1)
-            figure.tight_layout(pad=1.4, w_pad=3)
-            for axes, section in zip(figure.axes, sections, strict=True):
-                self._label(axes, section)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor=self.theme.page)
-        return {self.name: buffer.getvalue()}
+            light, dark = (_drawn(panels, theme, self.height) for theme in (LIGHT, DARK))
+            return {
+                f"{self.stem}.png": _saved(light, "png", {"Software": None}),
+                f"{self.stem}.svg": _saved(light, "svg", {"Date": None, "Creator": None}),
+                f"{self.stem}_dark.svg": _saved(dark, "svg", {"Date": None, "Creator": None}),
+            }
 
-    def _draw(self, axes: Axes, section: Section, titled: bool) -> None:
-        import pandas as pd
-        import seaborn as sns
 
-        theme, rows = self.theme, [row for row in section.rows if _drawable(row)]
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: its place, and how to draw and then label it in a theme."""
+
+    row: int
+    column: int
+    draw: Callable[[Axes, Theme], None]
+    label: Callable[[Axes, Theme], None]
+
+
+def _drawn(panels: list[Panel], theme: Theme, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = (1 + max(place) for place in zip(*((panel.row, panel.column) for panel in panels), strict=True))
+    figure = Figure(figsize=(SIDE * columns + 0.4, height * rows), dpi=DPI, facecolor=theme.page)
+    FigureCanvasAgg(figure)
+    drawn = [(figure.add_subplot(rows, columns, panel.row * columns + panel.column + 1), panel) for panel in panels]
+    for axes, panel in drawn:
         axes.set_facecolor(theme.page)
         axes.set_axisbelow(True)
         axes.grid(True, color=theme.grid, linewidth=0.8)
+        axes.tick_params(colors=theme.faint, length=0)
+        for spine in axes.spines.values():
+            spine.set_color(theme.grid)
+        panel.draw(axes, theme)
+    figure.tight_layout(pad=1.4, w_pad=3, h_pad=3)
+    for axes, panel in drawn:  # what is placed by its size in pixels comes when the axes have theirs
+        panel.label(axes, theme)
+    return figure
+
+
+def _saved(figure: Figure, suffix: str, metadata: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, metadata=metadata, facecolor=figure.get_facecolor())
+    return buffer.getvalue()
+
+
+class ParetoPlot(Plot):
+    """``pareto``: what recognizers keep against what attackers regain."""
+
+    stem = "pareto"
+    order = 10
+
+    def panels(self, board: Board) -> list[Panel]:
+        """One a table that has a point to draw."""
+        found = [section for section in board.sections if any(_drawable(row) for row in section.rows)]
+        return [
+            Panel(0, at, partial(self._draw, section, len(found) > 1), partial(self._label, section))
+            for at, section in enumerate(found)
+        ]
+
+    def _draw(self, section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
+        import pandas as pd
+        import seaborn as sns
+
+        rows = [row for row in section.rows if _drawable(row)]
         points = [(*_point(row), row) for row in rows]
         for x, y, row in points:
             colour = theme.kinds[_kind(row)]
@@ -85,6 +142,10 @@ class ParetoPlot:
                     # Drawn as lines: an error bar cannot take an interval that lies to one side of its point.
                     line = (found, (y, y)) if along == "x" else ((x, x), found)
                     axes.plot(*line, color=colour, linewidth=1.2, alpha=0.55, zorder=2, solid_capstyle="butt")
+        for name in dict.fromkeys(row.name for row in rows):
+            dial = sorted((x, y) for x, y, row in points if row.name == name != "precomputed")
+            if len(dial) > 2:  # one plug-in at several settings: its dial
+                axes.plot([x for x, _ in dial], [y for _, y in dial], color=theme.faint, linewidth=0.9, zorder=2)
         front = sorted((x, -y) for x, y, row in points if row.front)
         if len(front) > 1:
             axes.plot([x for x, _ in front], [-y for _, y in front], color=theme.kinds["on the front"], linewidth=1.4,
@@ -105,52 +166,106 @@ class ParetoPlot:
         axes.set_ylabel("appearance privacy: what no attack regains →", color=theme.ink)
         if titled:
             axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
-        axes.tick_params(colors=theme.faint, length=0)
-        for spine in axes.spines.values():
-            spine.set_color(theme.grid)
         legend = axes.legend(loc="lower left", frameon=False, title=None, labelcolor=theme.ink)
         legend.set_zorder(1)
 
-    def _label(self, axes: Axes, section: Section) -> None:
-        """Each point's name where it covers no other name and no point, as far as there is room."""
-        from matplotlib.patheffects import withStroke
-
+    def _label(self, section: Section, axes: Axes, theme: Theme) -> None:
+        """Each point's name where it covers no other name and no point; only the front is named at any price."""
         canvas: Any = axes.figure.canvas
         renderer = canvas.get_renderer()
-        rows = [row for row in section.rows if _drawable(row)]
+        rows = sorted((row for row in section.rows if _drawable(row)), key=lambda row: (not row.front, not row.control))
         spots = [axes.transData.transform(_point(row)) for row in rows]
         legend = axes.get_legend()
         taken: list[Bbox] = [legend.get_window_extent(renderer)] if legend else []
         inside = axes.get_window_extent(renderer)
         for row, spot in zip(rows, spots, strict=True):
-            best: tuple[float, Any, Bbox] | None = None
-            for dx, dy, across, up in _places():
+            best: tuple[float, float, Any, Bbox] | None = None
+            for dx, dy, across, up in _places(further=row.front):
                 text = axes.annotate(
                     plain(row.defense, 32), _point(row), xytext=(dx, dy), textcoords="offset points", ha=across, va=up,
-                    color=self.theme.ink if row.front else self.theme.faint, fontsize=8.5, zorder=5,
+                    color=theme.ink if row.front else theme.faint, fontsize=8.5, zorder=5,
+                    # A box in the page's colour keeps a name readable where a line runs behind it.
+                    bbox={"facecolor": theme.page, "edgecolor": "none", "alpha": 0.7, "pad": 0.4},
                 )  # fmt: skip
                 box = text.get_window_extent(renderer)
-                cost = 4.0 * sum(_shared(box, other) for other in taken)
-                cost += sum(900.0 for other in spots if other is not spot and _near(box, other, 5))
-                cost += 20 * max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
-                cost += abs(dx) + abs(dy)
-                if best is None or cost < best[0]:
+                clash = 4.0 * sum(_shared(box, other) for other in taken)
+                clash += sum(900.0 for other in spots if other is not spot and _near(box, other, 5))
+                clash += 20 * max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
+                if best is None or clash + abs(dx) + abs(dy) < best[0]:
                     if best is not None:
-                        best[1].remove()
-                    best = (cost, text, box)
+                        best[2].remove()
+                    best = (clash + abs(dx) + abs(dy), clash, text, box)
                 else:
                     text.remove()
-            if best is not None:
-                # A halo in the page's colour keeps a name readable where a line runs behind it.
-                best[1].set_path_effects([withStroke(linewidth=2.5, foreground=self.theme.page)])
-                taken.append(best[2])
+            assert best is not None
+            if best[1] and not row.front:
+                best[2].remove()
+            else:
+                taken.append(best[3])
 
 
-def _places() -> list[tuple[float, float, str, str]]:
+class ReleasesPlot(Plot):
+    """``releases``: privacy against the number of releases an attacker holds."""
+
+    stem = "releases"
+    order = 12
+    height = 0.6 * SIDE
+
+    def panels(self, board: Board) -> list[Panel]:
+        """A row for each table that was attacked with several releases: appearance, then identity."""
+        found = [section for section in board.sections if section.shots]
+        return [
+            Panel(
+                row, column, partial(self._draw, section, measures, len(found) > 1),
+                partial(self._label, section, measures),
+            )
+            for row, section in enumerate(found)
+            for column, measures in enumerate(("appearance", "identity"))
+        ]  # fmt: skip
+
+    def _draw(self, section: Section, measures: str, titled: bool, axes: Axes, theme: Theme) -> None:
+        ticks = range(len(section.shots))
+        names = losing(section, measures)
+        for row, values in _against(section, measures):
+            falls = row.defense in names
+            axes.plot(ticks, values, color=theme.kinds["on the front"] if falls else theme.kinds["control"],
+                      linewidth=1.8 if falls else 0.8, alpha=1.0 if falls else 0.4, marker="o" if falls else None,
+                      markersize=4.5, zorder=3 if falls else 2)  # fmt: skip
+        axes.set_xticks(list(ticks), [str(count) for count in section.shots])
+        axes.set_xlim(-0.15, len(section.shots) - 0.35)
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_xlabel("releases of each target held, at most", color=theme.ink)
+        axes.set_ylabel(f"{measures} privacy", color=theme.ink)
+        if titled:
+            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+
+    def _label(self, section: Section, measures: str, axes: Axes, theme: Theme) -> None:
+        """Names at the right ends of the lines that fall, moved apart."""
+        names = losing(section, measures)
+        named = [(values[-1], row) for row, values in _against(section, measures) if row.defense in names]
+        lowest = -1.0
+        for value, row in sorted(named, key=lambda one: (one[0], one[1].defense)):
+            lowest = max(value, lowest + 0.05)
+            axes.text(len(section.shots) - 0.93, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5,
+                      va="center")  # fmt: skip
+
+
+def losing(section: Section, measures: str) -> list[str]:
+    """Labels of the defenses that lose more than a hundredth of a privacy to further releases."""
+    return [row.defense for row, values in _against(section, measures) if values[0] - values[-1] > 0.01]
+
+
+def _against(section: Section, measures: str) -> list[tuple[Row, list[float]]]:
+    """The rows that were measured at every number of releases."""
+    found = [(row, [figure.value for figure in section.against(row, measures)]) for row in section.rows]
+    return [(row, [v for v in values if v is not None]) for row, values in found if None not in values]
+
+
+def _places(further: bool) -> list[tuple[float, float, str, str]]:
+    """Offsets in points and alignments, close to a point; and further off, where it must be named."""
     near = [(8.0, 4.0, "left", "bottom"), (-8.0, 4.0, "right", "bottom"), (8.0, -4.0, "left", "top"),
             (-8.0, -4.0, "right", "top"), (0.0, 9.0, "center", "bottom"), (0.0, -9.0, "center", "top")]  # fmt: skip
-    further = [(dx * k, dy * k, across, up) for k in (2.5, 4.0) for dx, dy, across, up in near]
-    return near + further
+    return near + [(dx * k, dy * k, across, up) for k in (2.5, 4.0) for dx, dy, across, up in near if further]
 
 
 def _shared(one: Bbox, other: Bbox) -> float:

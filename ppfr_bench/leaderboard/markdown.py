@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown, for a repository page, and as CSV, for a spreadsheet."""
+"""The leaderboard as Markdown, for a repository page, as CSV, for a spreadsheet, and as Parquet, for a program."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.claims import Beside, Reported, beside
 from ppfr_bench.leaderboard.html import leak_entry
 from ppfr_bench.leaderboard.rows import Figure, Privacy, Row, Scale
 from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
@@ -48,6 +49,8 @@ def _section(section: Section) -> list[str]:
         parts.append(_table(_main(section)))
         if section.attacks:
             parts += ["### Leakage by attack", _table(_leakage(section))]
+        if found := beside(section.rows):
+            parts += ["### Reported by authors, measured here, best attack known", _table(_published(found))]
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
         if section.controls:
@@ -121,6 +124,25 @@ def _leakage(section: Section) -> Table:
     return rows
 
 
+def _published(found: list[Beside]) -> Table:
+    rows = [
+        ["defense", "accuracy %, reported", "here", "SSIM, reported", "here", "identity leakage, here", "elsewhere"]
+    ]
+    for one in found:
+        rebuilt, worst = one.row.reconstruction, one.worst
+        rows.append([
+            markdown(one.row.defense), _reported(one.published.accuracy), percent(one.accuracy.value),
+            _reported(one.published.ssim), _scale(rebuilt.ssim if rebuilt else None),
+            f"{bracketed(worst.worst)}, {markdown(worst.title)}" if worst else text.MISSING,
+            _reported(one.published.attack),
+        ])  # fmt: skip
+    return rows
+
+
+def _reported(found: Reported | None) -> str:
+    return markdown(f"{found.figure} ({found.of}; {found.source})") if found else text.MISSING
+
+
 def _shots(section: Section) -> Table:
     head = [f"{measures}, {count}" for measures in ("appearance", "identity") for count in section.shots]
     rows = [["defense", *head]]
@@ -170,15 +192,46 @@ class CsvFile:
 
     def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
-        recognizers = sorted({utility.recognizer for row in board.rows for utility in row.utilities})
-        attacks = sorted({cell.attack for row in board.rows for cell in row.cells if cell.attack})
-        lines = [_csv_line(row, recognizers, attacks) for row in board.rows]
+        lines = _csv_lines(board)
         buffer = io.StringIO()
         head = list(lines[0]) if lines else ["suite", "dataset", "track", "defense", "rank"]
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([text.csv_text(name) for name in head])
         writer.writerows([list(line.values()) for line in lines])
         return {self.name: buffer.getvalue().encode()}
+
+
+class ParquetFile:
+    """``leaderboard.parquet``: what the CSV holds, numbers as numbers, missing ones null."""
+
+    name = "leaderboard.parquet"
+    order = 41
+
+    def publish(self, board: Board) -> dict[str, bytes]:
+        """Parquet, one row a defense and table; nothing without rows."""
+        import pandas as pd
+
+        lines = _csv_lines(board)
+        if not lines:
+            return {}
+        table = pd.DataFrame(lines)
+        for name in table.columns:
+            if name in ("control", "front"):
+                table[name] = table[name] == "true"
+            elif name not in TEXTS and not name.endswith("_set_by"):
+                table[name] = pd.to_numeric(table[name].replace("", None))
+        return {self.name: table.to_parquet(index=False)}
+
+
+TEXTS = (
+    "suite", "dataset", "track", "defense", "unranked", "guarantee", "best_reconstruction", "flags", "not_measured",
+)  # fmt: skip
+
+
+def _csv_lines(board: Board) -> list[dict[str, str]]:
+    recognizers = sorted({utility.recognizer for row in board.rows for utility in row.utilities})
+    attacks = sorted({cell.attack for row in board.rows for cell in row.cells if cell.attack})
+    return [_csv_line(row, recognizers, attacks) for row in board.rows]
 
 
 def _csv_line(row: Row, recognizers: list[str], attacks: list[str]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import html
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import AttackPages, CoveragePage, DefensePages
-from ppfr_bench.leaderboard.figures import DARK, LIGHT, ParetoPlot
+from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot
 from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
-from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage
+from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage, ParquetFile
 from ppfr_bench.leaderboard.samples import SampleGrid
 from ppfr_bench.results import ResultStore, write_atomic
 
@@ -29,8 +29,8 @@ class Publisher(Protocol):
 
 
 PUBLISHERS: tuple[Publisher, ...] = (
-    ParetoPlot("pareto.png", 10, LIGHT), ParetoPlot("pareto_dark.png", 11, DARK), SampleGrid(), MarkdownPage(),
-    CsvFile(), HtmlPage(), DefensePages(), AttackPages(), CoveragePage(),
+    ParetoPlot(), ReleasesPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(), DefensePages(),
+    AttackPages(), CoveragePage(),
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def _suites(out: Path, board: Board, store: ResultStore) -> list[SuiteLink]:
         else:
             known = Board(name, (), store.root)
         lines = tuple(_line(known))
-        links.append(SuiteLink(name, lines, (page.parent / "pareto.png").is_file()))
+        links.append(SuiteLink(name, lines, (page.parent / "pareto.svg").is_file()))
     return links
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -123,4 +123,4 @@ def _widened(metric: MetricValue, deviation: float, draw: str, name: str) -> Met
     found = percentile_interval(moved)
     assert metric.value is not None
     interval = found and (min(found[0], metric.value), max(found[1], metric.value))
-    return metric.model_copy(update={"replicates": tuple(float(x) for x in moved), "interval": interval})
+    return replace(metric, replicates=tuple(float(x) for x in moved), interval=interval)

@@ -8,17 +8,20 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import made_records as made
+import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from ppfr_bench import registry
 from ppfr_bench.api import Guarantee
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import pages, table, terminal, text
+from ppfr_bench.leaderboard import claims, pages, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import DefensePages
 from ppfr_bench.leaderboard.rows import Row
@@ -46,9 +49,10 @@ def content(folder: Path) -> dict[str, bytes]:
 # Pages -------------------------------------------------------------------------------------------------------------
 
 NAMES = {
-    "leaderboard.html", "leaderboard.md", "leaderboard.csv", "coverage.html", "pareto.png", "pareto_dark.png",
-    "samples.png",
+    "leaderboard.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet", "coverage.html", "pareto.png",
+    "pareto.svg", "pareto_dark.svg", "samples.png",
 }  # fmt: skip
+PARETO = {"pareto.png", "pareto.svg", "pareto_dark.svg"}
 ENTRIES = {
     *(f"defenses/{label}.{kind}" for label in made.STORY for kind in ("html", "jpg")),
     *(f"attacks/{label}.html" for label in ("linkage", "ridge", "unet", "visual")),
@@ -71,7 +75,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert content(tmp_path / "elsewhere" / "out") == first
     pages.publish(one, "quick", tmp_path / "out")
     assert content(tmp_path / "out") == first
-    for name in ("pareto.png", "pareto_dark.png", "samples.png"):
+    for name in ("pareto.png", "samples.png"):
         with Image.open(io.BytesIO(first[f"quick/{name}"])) as image:
             assert not image.info.keys() & {"Software", "Creation Time", "date"}
             assert min(image.size) > 300
@@ -94,6 +98,58 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert "attack_not_converged" in page and "as expected" in page
 
 
+def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
+    records, pictures = made.quick()
+    pages.publish(write(tmp_path / "r", [*records, *failed("broken")], pictures), "quick", tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out/quick/leaderboard.parquet")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "out/quick/leaderboard.csv").read_text())))
+    assert list(table.columns) == list(lines[0]) and len(table) == len(lines)
+    for (_, found), line in zip(table.iterrows(), lines, strict=True):
+        assert found["defense"] == line["defense"] and str(found["front"]).lower() == line["front"]
+        for name in ("rank", "score", "retention_low", "ssim_floor", "seconds"):
+            assert pd.isna(found[name]) if line[name] == "" else found[name] == float(line[name])
+
+
+def test_what_is_published_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    records = [
+        *made.simple("shortened", 0.5, 0.5, defense_name="partialface"), *made.simple("unpublished", 0.5, 0.5),
+        made.identity("shortened", "linkage", "dlib_resnet", 0.75, defense_name="partialface"),
+    ]  # fmt: skip
+    pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
+    theirs = claims.claims()["partialface"]
+    assert theirs.accuracy and theirs.attack
+    (one,) = claims.beside(tuple(table.build(records)))
+    assert one.row.defense == "shortened" and one.published is theirs
+    assert one.accuracy.value == pytest.approx(0.5 + 0.49 * 0.5)
+    assert one.worst is not None and one.worst.worst.value == 0.75
+    for name in ("leaderboard.html", "defenses/shortened.html"):
+        page = (tmp_path / "out/quick" / name).read_text()
+        assert theirs.accuracy.figure in page and theirs.attack.source in page
+    assert "Reported by authors" in (tmp_path / "out/quick/leaderboard.md").read_text()
+    assert "Best attack known" not in (tmp_path / "out/quick/defenses/unpublished.html").read_text()
+
+
+def test_every_claim_is_of_a_defense_that_is_here() -> None:
+    assert set(claims.claims()) <= set(registry.names("defense"))
+
+
+def several_releases() -> list[Record]:
+    """One defense that averaging opens, and one that it does not."""
+    found = []
+    for label, later in (("averaged", 0.8), ("steady", 0.3)):
+        found += made.simple(label, 0.5, 0.3)
+        found.append(made.appearance(label, "averaging", {"lpips": later}, log={"shots": 4}))
+    return found
+
+
+def test_a_defense_that_releases_open_is_named_in_the_plot(tmp_path: Path) -> None:
+    pages.publish(write(tmp_path / "r", several_releases()), "quick", tmp_path / "out")
+    folder = tmp_path / "out/quick"
+    assert {path.name for path in folder.glob("releases*")} == {"releases.png", "releases.svg", "releases_dark.svg"}
+    assert "averaged falls from 0.70 to 0.20" in (folder / "leaderboard.html").read_text()
+    assert "steady falls" not in (folder / "leaderboard.html").read_text()
+
+
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:
     records = [*made.simple("a", 0.5, 0.5), made.canary("dlib_resnet", 0.90, 0.986, moved=True)]
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
@@ -113,14 +169,14 @@ def failed(defense: str) -> list[Record]:
     ("records", "files"),
     [
         (made.simple("only", 0.5, 0.5), NAMES - {"samples.png"}),
-        (failed("a") + failed("b"), NAMES - {"samples.png", "pareto.png", "pareto_dark.png"}),
-        ([made.canary("one", 0.98, 0.98)], NAMES - {"samples.png", "pareto.png", "pareto_dark.png"}),
+        (failed("a") + failed("b"), NAMES - {"samples.png"} - PARETO),
+        ([made.canary("one", 0.98, 0.98)], NAMES - {"samples.png", "leaderboard.parquet"} - PARETO),
         (
             [
                 made.utility("a", "one", None, reason="clear is at chance"),
                 made.appearance("a", "unet", {"lpips": None}),
             ],
-            NAMES - {"samples.png", "pareto.png", "pareto_dark.png"},
+            NAMES - {"samples.png"} - PARETO,
         ),
         (made.simple("identity", 1.0, 1.0, control=True), NAMES - {"samples.png"}),
     ],
@@ -162,7 +218,7 @@ def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", records, pictures), "quick", tmp_path / "out")
     pages.publish(write(tmp_path / "s", failed("a")), "quick", tmp_path / "out")
     left = {str(path.relative_to(tmp_path / "out/quick")) for path in (tmp_path / "out/quick").rglob("*.*")}
-    assert left == NAMES - {"samples.png", "pareto.png", "pareto_dark.png"} | {"defenses/a.html", "attacks/unet.html"}
+    assert left == NAMES - {"samples.png"} - PARETO | {"defenses/a.html", "attacks/unet.html"}
 
 
 # Samples -----------------------------------------------------------------------------------------------------------
@@ -229,7 +285,7 @@ def hostile(url: str = "javascript:alert(1)") -> list[Record]:
     )  # fmt: skip
     canary = made.canary("dlib_resnet", 0.9, 0.98).model_copy(
         update={
-            "environment": made.ENVIRONMENT.model_copy(update={"processor": HOSTILE}),
+            "environment": replace(made.ENVIRONMENT, processor=HOSTILE),
             "log": {"expected_accuracy": HOSTILE},
         }
     )

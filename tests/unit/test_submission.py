@@ -81,8 +81,8 @@ def test_what_is_packed_is_taken_byte_for_byte_and_the_same_twice(plan: Plan, tm
     [
         ({"status": "failed", "reason": "RuntimeError: no face", "metrics": {}}, "no face"),
         ({"status": "skipped", "reason": "npm is missing", "metrics": {}}, "npm is missing"),
-        ({"environment": made.ENVIRONMENT.model_copy(update={"dirty": True})}, "changes that no commit has"),
-        ({"environment": made.ENVIRONMENT.model_copy(update={"commit": None})}, "changes that no commit has"),
+        ({"environment": replace(made.ENVIRONMENT, dirty=True)}, "changes that no commit has"),
+        ({"environment": replace(made.ENVIRONMENT, commit=None)}, "changes that no commit has"),
         ({"key": "0" * 64}, "not recorded under the settings and seed"),
     ],
     ids=["failed", "skipped", "dirty", "no commit", "other seed or settings"],

@@ -1,0 +1,128 @@
+"""Writes docs/reproduction.md:  python tests/validity/reproduction.py
+
+Every figure of ours is looked up in the published records. Figures of papers come from ``published.toml``, or stand in
+the template beside this file, with their source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from jinja2 import Environment, StrictUndefined
+
+from ppfr_bench.leaderboard.claims import claims
+from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.results import Record, ResultStore
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "reproduction.md"
+
+
+@cache
+def records(suite: str) -> list[Record]:
+    return list(ResultStore(ROOT / "results").records(suite))
+
+
+@cache
+def rows(suite: str) -> dict[str, Row]:
+    return {row.defense: row for row in build(records(suite))}
+
+
+def said(value: float | None, interval: tuple[float, float] | list[float] | None, scale: float, digits: int) -> str:
+    assert value is not None and interval is not None
+    low, high = interval
+    return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def metric(suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, interval: bool = True) -> str:
+    """One number of one attack, three digits."""
+    found = [
+        record.metrics[name]
+        for record in records(suite)
+        if record.defense.label == defense
+        and record.attack is not None
+        and record.attack.label == attack
+        and (record.recognizer.label if record.recognizer else "") in ("", recognizer)
+    ]
+    (only,) = found
+    if not interval:
+        assert only.value is not None
+        return f"{only.value:.3f}"
+    return said(only.value, only.interval, 1, 3)
+
+
+def accuracy(suite: str, defense: str, recognizer: str) -> str:
+    """Verification accuracy on protected pairs, per cent."""
+    (found,) = [use.accuracy for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    return said(found.value, found.interval, 100, 1)
+
+
+def unseen(suite: str, defense: str) -> str:
+    """The same, mean of the recognizers that nobody trained on, without an interval."""
+    values = [use.accuracy.value for use in rows(suite)[defense].utilities if not use.mark]
+    assert values and None not in values
+    return f"{100 * fmean(value for value in values if value is not None):.1f}"
+
+
+def retention(suite: str, defense: str) -> str:
+    found = rows(suite)[defense].retention
+    return said(found.value, found.interval, 1, 2)
+
+
+def black_box(suite: str, defense: str) -> str:
+    found = rows(suite)[defense].black_box
+    assert found is not None
+    return said(found.value, found.interval, 1, 2)
+
+
+def best(suite: str, defense: str, measure: str) -> str:
+    """The best reconstruction: ``0.488 of 0.444 to 0.949`` is its SSIM, that of the floor and of the ceiling."""
+    found = rows(suite)[defense].reconstruction
+    assert found is not None
+    scale = getattr(found, measure)
+    return f"{scale.figure.value:.3f} of {scale.blind:.3f} to {scale.ceiling:.3f}"
+
+
+def privacy(suite: str, defense: str, measures: str) -> str:
+    found: Figure = getattr(rows(suite)[defense], measures).figure
+    return said(found.value, found.interval, 1, 2)
+
+
+def theirs(defense: str) -> str:
+    """The accuracy that is published."""
+    found = claims()[defense].accuracy
+    assert found is not None
+    return found.figure
+
+
+def promise(suite: str, defense: str) -> str:
+    return rows(suite)[defense].promise
+
+
+LOOKUPS: tuple[Callable[..., str], ...] = (
+    metric,
+    accuracy,
+    unseen,
+    retention,
+    black_box,
+    best,
+    privacy,
+    theirs,
+    promise,
+)
+
+
+def page() -> str:
+    """The page as it should be."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
+    environment.globals.update({function.__name__: function for function in LOOKUPS})
+    return environment.from_string((HERE / "reproduction.md.j2").read_text(encoding="utf-8")).render()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8", newline="\n")
