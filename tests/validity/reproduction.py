@@ -105,16 +105,8 @@ def promise(suite: str, defense: str) -> str:
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric,
-    accuracy,
-    unseen,
-    retention,
-    black_box,
-    best,
-    privacy,
-    theirs,
-    promise,
-)
+    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise,
+)  # fmt: skip
 
 
 def page() -> str:
