@@ -60,6 +60,6 @@ class Beside:
 
 
 def beside(rows: tuple[Row, ...]) -> list[Beside]:
-    """Of the rows whose method something is published of, by label."""
-    found = [Beside(row, claims()[row.name]) for row in rows if row.name in claims()]
+    """Of the rows whose method something is published of, by label; a label of its own stands for other settings."""
+    found = [Beside(row, claims()[row.name]) for row in rows if row.name == row.defense and row.name in claims()]
     return sorted(found, key=lambda one: one.row.defense)

@@ -130,23 +130,37 @@ def test_it_is_painted(name: str, width: int, dark: bool, site: Path, tmp_path: 
     assert pixels.std() > 12, "the page is empty"
 
 
-def test_a_narrow_page_does_not_scroll_sideways_but_its_tables_do(site: Path, tmp_path: Path) -> None:
+def overflow(site: Path, profile: Path, width: int, printed: bool) -> tuple[int, int]:
+    """Pixels by which the page, and then its widest table, is wider than what shows it."""
     page = (site / "quick/leaderboard.html").read_text(encoding="utf-8")
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    if printed:
+        page = page.replace("@media print", "@media all")
     ask = """<script>
-      const box = document.querySelector(".scroll");
-      document.title = [document.documentElement.scrollWidth - innerWidth, box.scrollWidth - box.clientWidth,
-        [...document.images].every(image => image.complete)].join(" ");
+      const wider = [...document.querySelectorAll(".scroll")].map(box => box.scrollWidth - box.clientWidth);
+      document.title = [document.documentElement.scrollWidth - innerWidth, Math.max(...wider)].join(" ");
     </script></body>"""
-    path = site / "quick" / "narrow.html"
+    path = site / "quick" / "asked.html"
     path.write_text(page.replace("</body>", ask), encoding="utf-8")
     try:
-        dom = chromium(tmp_path, "--window-size=500,900", "--dump-dom", path.as_uri()).stdout
+        dom = chromium(profile, f"--window-size={width},900", "--dump-dom", path.as_uri()).stdout
     finally:
         path.unlink()
-    title = re.search(r"<title>(-?\d+) (\d+) \w+</title>", dom)
+    title = re.search(r"<title>(-?\d+) (-?\d+)</title>", dom)
     assert title is not None
-    assert int(title.group(1)) <= 0 and int(title.group(2)) > 0
+    return int(title.group(1)), int(title.group(2))
+
+
+def test_a_narrow_page_does_not_scroll_sideways_but_its_tables_do(site: Path, tmp_path: Path) -> None:
+    page, table = overflow(site, tmp_path, 500, printed=False)
+    assert page <= 0 < table
+
+
+def test_a_printed_page_holds_its_tables_whole(site: Path, tmp_path: Path) -> None:
+    page, table = overflow(site, tmp_path, 1496, printed=True)  # A3 landscape within its margins, at 96 dots an inch
+    assert page <= 0 and table <= 0
+    chromium(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", (site / "quick/leaderboard.html").as_uri())
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_index_leads_to_the_suite(site: Path, tmp_path: Path) -> None:

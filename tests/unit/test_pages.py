@@ -112,21 +112,23 @@ def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
 
 def test_what_is_published_stands_beside_what_was_measured(tmp_path: Path) -> None:
     records = [
-        *made.simple("shortened", 0.5, 0.5, defense_name="partialface"), *made.simple("unpublished", 0.5, 0.5),
-        made.identity("shortened", "linkage", "dlib_resnet", 0.75, defense_name="partialface"),
+        *made.simple("partialface", 0.5, 0.5), *made.simple("unpublished", 0.5, 0.5),
+        *made.simple("other_settings", 0.5, 0.5, defense_name="partialface"),
+        made.identity("partialface", "linkage", "dlib_resnet", 0.75),
     ]  # fmt: skip
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
     theirs = claims.claims()["partialface"]
     assert theirs.accuracy and theirs.attack
     (one,) = claims.beside(tuple(table.build(records)))
-    assert one.row.defense == "shortened" and one.published is theirs
+    assert one.row.defense == "partialface" and one.published is theirs
     assert one.accuracy.value == pytest.approx(0.5 + 0.49 * 0.5)
     assert one.worst is not None and one.worst.worst.value == 0.75
-    for name in ("leaderboard.html", "defenses/shortened.html"):
+    for name in ("leaderboard.html", "defenses/partialface.html"):
         page = (tmp_path / "out/quick" / name).read_text()
         assert theirs.accuracy.figure in page and theirs.attack.source in page
     assert "Reported by authors" in (tmp_path / "out/quick/leaderboard.md").read_text()
-    assert "Best attack known" not in (tmp_path / "out/quick/defenses/unpublished.html").read_text()
+    for label in ("unpublished", "other_settings"):
+        assert "Best attack known" not in (tmp_path / f"out/quick/defenses/{label}.html").read_text()
 
 
 def test_every_claim_is_of_a_defense_that_is_here() -> None:
