@@ -269,6 +269,25 @@ def show(
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has, what is missing, and what to type to get it."""
+    from dataclasses import asdict
+
+    from ppfr_bench.doctor import examine, healthy
+
+    found = examine()
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=1))
+    else:
+        marks = {"ok": "[green]✓[/green]", "missing": "[red]✗[/red]", "note": "[yellow]·[/yellow]"}
+        for one in found:
+            hint = f"\n    {escape(one.hint)}" if one.hint else ""
+            out.print(f"{marks[one.state]} {one.what}: {escape(one.found)}{hint}", highlight=False, soft_wrap=True)
+    if not healthy(found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def protect(
     defense: str,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of aligned 112x112 face images.")],

@@ -1,0 +1,99 @@
+"""``ppfr-bench doctor``: what this machine has, what is missing, and what to type to get it. Fetches nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ppfr_bench import __version__
+from ppfr_bench.assets import MANIFEST, cache_dir, is_cached
+
+State = Literal["ok", "missing", "note"]
+EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
+ROOM = 20  # GiB that the stages of a whole suite take
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing that was looked at; ``hint`` is what to type where it is missing."""
+
+    what: str
+    state: State
+    found: str
+    hint: str = ""
+
+
+def examine() -> list[Checked]:
+    """Everything in order: interpreter, torch, extras, tools, cache, weights, data."""
+    return [*_machine(), *_torch(), *_extras(), *_cache(), *_data()]
+
+
+def _machine() -> Iterator[Checked]:
+    yield Checked("ppfr-bench", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Checked("cores", "ok", str(cores))
+    npm = shutil.which("npm")
+    yield Checked(
+        "npm", "ok" if npm else "missing", npm or "not on the path: two of the three recognizers come from it",
+        "" if npm else "Install Node.js (it brings npm), for example:  apt-get install npm",
+    )  # fmt: skip
+
+
+def _torch() -> Iterator[Checked]:
+    import torch
+
+    yield Checked("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    how = "multiplied by this processor" if bf16 else "not multiplied by this processor: attacks train more slowly"
+    yield Checked("bf16", "ok" if bf16 else "note", how)
+    cuda = torch.cuda.is_available()
+    yield Checked("CUDA", "ok" if cuda else "note", torch.cuda.get_device_name() if cuda else "none; nothing needs it")
+
+
+def _extras() -> Iterator[Checked]:
+    for extra, modules in EXTRAS.items():
+        lacking = [module for module in modules if find_spec(module) is None]
+        yield Checked(
+            f"extra {extra}", "missing" if lacking else "ok", f"no {', '.join(lacking)}" if lacking else "installed",
+            f"pip install 'ppfr-bench[{extra}]'" if lacking else "",
+        )  # fmt: skip
+
+
+def _cache() -> Iterator[Checked]:
+    folder = cache_dir()
+    standing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    writable = os.access(standing, os.W_OK)
+    yield Checked("cache", "ok" if writable else "missing", str(folder) if writable else f"{folder} cannot be written",
+                  "" if writable else "Choose another folder:  PPFR_BENCH_CACHE=/path ppfr-bench ...")  # fmt: skip
+    free = shutil.disk_usage(standing).free / 2**30
+    yield Checked("disk", "ok" if free >= ROOM else "note", f"{free:.0f} GiB free; a whole suite may take {ROOM}")
+    for name in sorted(MANIFEST):
+        here = is_cached(name)
+        yield Checked(f"weights {name}", "ok" if here else "missing", "here" if here else "not fetched",
+                      "" if here else "ppfr-bench assets fetch")  # fmt: skip
+
+
+def _data() -> Iterator[Checked]:
+    from ppfr_bench.datasets import dataset_names
+
+    for name in dataset_names():
+        variable = f"PPFR_BENCH_{name.upper()}"
+        if name in ("synthetic", "folder"):
+            continue
+        root = os.environ.get(variable, "")
+        if root and Path(root).is_dir():
+            yield Checked(f"data {name}", "ok", root)
+        else:
+            found = f"{variable} is {root}, which is no folder" if root else f"{variable} is not set"
+            yield Checked(f"data {name}", "note", found, f"export {variable}=/path/to/{name}")
+
+
+def healthy(found: list[Checked]) -> bool:
+    """Whether the everyday suite can run whole."""
+    return all(one.state != "missing" for one in found)

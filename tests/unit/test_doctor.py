@@ -1,0 +1,59 @@
+"""The doctor finds what is here and what is not, and says what to type."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppfr_bench import doctor
+
+
+def by_name(found: list[doctor.Checked]) -> dict[str, doctor.Checked]:
+    return {one.what: one for one in found}
+
+
+def test_what_is_missing_comes_with_what_to_type() -> None:
+    for one in doctor.examine():
+        assert one.state != "missing" or one.hint, one
+        assert one.found
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.EXTRAS, "dlib", ("no_such_module",))
+    found = doctor.examine()
+    assert by_name(found)["extra dlib"].state == "missing"
+    assert by_name(found)["extra dlib"].hint == "pip install 'ppfr-bench[dlib]'"
+    assert not doctor.healthy(found)
+
+
+def test_npm_that_is_not_on_the_path_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert by_name(doctor.examine())["npm"].state == "missing"
+
+
+def test_an_empty_cache_has_no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path / "not" / "yet"))
+    found = by_name(doctor.examine())
+    assert found["cache"].state == "ok" and found["weights faceplugin"].state == "missing"
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_data_set_is_where_its_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PPFR_BENCH_LFW", str(tmp_path))
+    assert by_name(doctor.examine())["data lfw"].state == "ok"
+    monkeypatch.setenv("PPFR_BENCH_LFW", str(tmp_path / "none"))
+    assert "no folder" in by_name(doctor.examine())["data lfw"].found
+
+
+def test_the_command_exits_1_where_something_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ppfr_bench.cli", "doctor", "--json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PPFR_BENCH_CACHE": str(tmp_path)}
+    )
+    assert done.returncode == 1 and not done.stderr
+    assert {one["what"] for one in json.loads(done.stdout)} >= {"torch", "npm", "cache", "weights dlib_resnet"}
