@@ -40,7 +40,9 @@ def said(value: float | None, interval: tuple[float, float] | list[float] | None
 
 
 def metric(suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, interval: bool = True) -> str:
-    """One number of one attack, three digits."""
+    """One number of one attack, three digits; a dash where the suite has no such defense."""
+    if defense not in rows(suite):
+        return "–"
     found = [
         record.metrics[name]
         for record in records(suite)
@@ -82,6 +84,8 @@ def black_box(suite: str, defense: str) -> str:
 
 def best(suite: str, defense: str, measure: str) -> str:
     """The best reconstruction: ``0.488 of 0.444 to 0.949`` is its SSIM, that of the floor and of the ceiling."""
+    if defense not in rows(suite):
+        return "–"
     found = rows(suite)[defense].reconstruction
     assert found is not None
     scale = getattr(found, measure)
