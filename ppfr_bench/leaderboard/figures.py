@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +43,7 @@ DARK = Theme(
 MARKERS = {"on the front": "o", "ranked": "o", "incomplete": "X", "control": "s"}
 
 
-class Plot:
+class Plot(ABC):
     """One picture in three files: PNG and SVG on white, SVG for dark pages."""
 
     stem: str
@@ -53,9 +54,9 @@ class Plot:
     def name(self) -> str:
         return f"{self.stem}*"
 
+    @abstractmethod
     def panels(self, board: Board) -> list[Panel]:
         """What there is to draw, in rows and columns; none where no record has any of it."""
-        raise NotImplementedError
 
     def publish(self, board: Board) -> dict[str, bytes]:
         """``STEM.png``, ``STEM.svg`` and ``STEM_dark.svg``."""
@@ -256,9 +257,10 @@ def losing(section: Section, measures: str) -> list[str]:
 
 
 def _against(section: Section, measures: str) -> list[tuple[Row, list[float]]]:
-    """The rows that were measured at every number of releases."""
-    found = [(row, [figure.value for figure in section.against(row, measures)]) for row in section.rows]
-    return [(row, [v for v in values if v is not None]) for row, values in found if None not in values]
+    """The rows that every attack measured; where one gave no number, the line would be drawn too high."""
+    found = [(row, section.against(row, measures)) for row in section.rows]
+    whole = [(row, figures) for row, figures in found if not any(figure.reason for figure in figures)]
+    return [(row, [figure.value for figure in figures if figure.value is not None]) for row, figures in whole]
 
 
 def _places(further: bool) -> list[tuple[float, float, str, str]]:

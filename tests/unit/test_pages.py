@@ -21,7 +21,7 @@ from rich.console import Console
 from ppfr_bench import registry
 from ppfr_bench.api import Guarantee
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import claims, pages, table, terminal, text
+from ppfr_bench.leaderboard import claims, figures, pages, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import DefensePages
 from ppfr_bench.leaderboard.rows import Row
@@ -75,6 +75,9 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert content(tmp_path / "elsewhere" / "out") == first
     pages.publish(one, "quick", tmp_path / "out")
     assert content(tmp_path / "out") == first
+    for name in ("pareto.svg", "pareto_dark.svg"):
+        assert b"<svg" in first[f"quick/{name}"] and b"<dc:date>" not in first[f"quick/{name}"]
+    assert first["quick/pareto.svg"] != first["quick/pareto_dark.svg"]
     for name in ("pareto.png", "samples.png"):
         with Image.open(io.BytesIO(first[f"quick/{name}"])) as image:
             assert not image.info.keys() & {"Software", "Creation Time", "date"}
@@ -150,6 +153,16 @@ def test_a_defense_that_releases_open_is_named_in_the_plot(tmp_path: Path) -> No
     assert {path.name for path in folder.glob("releases*")} == {"releases.png", "releases.svg", "releases_dark.svg"}
     assert "averaged falls from 0.70 to 0.20" in (folder / "leaderboard.html").read_text()
     assert "steady falls" not in (folder / "leaderboard.html").read_text()
+
+
+def test_a_defense_whose_averaging_failed_is_not_drawn_as_steady(tmp_path: Path) -> None:
+    failing = made.record(
+        "steady", "attack", attack="averaging", measures="appearance", status="failed", reason="out of memory"
+    )
+    records = [record for record in several_releases() if record.folder != failing.folder]
+    store = write(tmp_path / "r", [*records, failing])
+    (section,) = Board("quick", tuple(ResultStore(store).records("quick")), store).sections
+    assert [row.defense for row, _ in figures._against(section, "appearance")] == ["averaged"]
 
 
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ppfr_bench import registry
@@ -55,3 +56,7 @@ def test_the_pages_are_those_of_the_records(suite: str, tmp_path: Path) -> None:
     for name in sorted(texts(ROOT / "leaderboards" / suite) | texts(tmp_path / suite)):
         committed = (ROOT / "leaderboards" / suite / name).read_text(encoding="utf-8")
         assert committed == (tmp_path / suite / name).read_text(encoding="utf-8"), name
+    table = "leaderboard.parquet"  # its bytes depend on who wrote it
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(ROOT / "leaderboards" / suite / table), pd.read_parquet(tmp_path / suite / table)
+    )
