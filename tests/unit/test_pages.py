@@ -201,6 +201,8 @@ def test_whatever_is_missing_there_is_a_page(records: list[Record], files: set[s
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out" / "quick").iterdir() if path.is_file()} == files
     found = html_of(tmp_path / "out" / "quick")
+    for link in re.findall(r'(?:href|src|srcset)="([^"#:]+)"', found["leaderboard.html"]):
+        assert (tmp_path / "out" / "quick" / link).is_file(), link
     for record in records:
         label = record.defense.label
         assert record.cell == "canary" or f"defenses/{label}.html" in found
