@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from ppfr_bench import options, registry
 from ppfr_bench.cli_assets import assets_app
+from ppfr_bench.cli_train import train
 from ppfr_bench.console import Progress, err, out, print_plan, tell
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.options import Json
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="The benchmark that tells whether a privacy-preserving face recognition method is private.",
 )  # fmt: skip
 app.add_typer(assets_app, name="assets")
+app.command()(train)
 data_app = typer.Typer(no_args_is_help=True, help="Images of a suite, for tools that protect them elsewhere.")
 app.add_typer(data_app, name="data")
 

@@ -1,0 +1,64 @@
+"""The stochastic local-feature anonymizer: what recognizers read of a face, on the low frequencies of nobody."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+
+from ppfr_bench.api import Config, Defense, DefenseCard
+
+from ._local_generator import LocalGenerator
+
+WEIGHTS = Path(__file__).with_suffix(".safetensors")
+
+
+class StochasticAnonymizerConfig(Config):
+    """``strength``: the dial, from nearly all local features (0) to the few that recognizers need most (1)."""
+
+    strength: float = Field(0.3, ge=0, le=1)
+
+
+class StochasticAnonymizer(Defense):
+    """The reference defense.
+
+    The luma is cut into three bands of local contrast; brightness, colour and large shapes are dropped. Gates that were
+    trained decide what of each band is kept where. What is kept is moved and disturbed by draws that are fresh for
+    every image, and put upon low frequencies that are drawn, too, among those of a crowd of synthetic faces.
+    """
+
+    version = 1
+    training = "ppfr_bench.defenses._anonymizer_training:AnonymizerTraining"
+    card = DefenseCard(
+        title="Stochastic local-feature anonymizer",
+        family="local features",
+        reference="after Liu et al., Local Features Meet Stochastic Anonymization, arXiv 2412.08276, 2024",
+        licence="MIT",
+        randomness="per_call",
+        training_data="2,000 images of 500 synthetic identities of the defender (DigiFace GAN); no real person",
+        weights_sha256="d24321c842e8a451aab1cb0038b2ad4d904e07f7a9ed4454d6a4c00c33b94c96",
+        deviations=(
+            "No code of the paper is public: this is built from its abstract.",
+            "The generator is a pyramid with trained maps, not a deep network.",
+            "The surrogate it learnt from is one recognizer, not an ensemble.",
+        ),
+    )
+    Config = StochasticAnonymizerConfig
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """float32 (n, 3, h, w) in [0, 1] -> the same, another one at every call."""
+        released: torch.Tensor = _generator()(images, self.config.strength, generator)
+        return released
+
+
+@cache
+def _generator() -> LocalGenerator:
+    network = LocalGenerator()
+    network.load_state_dict(load_file(WEIGHTS))
+    return network.eval().requires_grad_(False)
+
+
+DEFENSE = StochasticAnonymizer
