@@ -1,0 +1,64 @@
+"""The reference defense with a part taken out, to see what the part is for; not a defense that anyone should use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ppfr_bench.api import Config, Defense, DefenseCard, Randomness
+
+parts = import_module("ppfr_bench.defenses._local_generator")
+shipped = import_module("ppfr_bench.defenses.stochastic_anonymizer")
+filters = import_module("ppfr_bench.defenses._filters")
+
+
+class AnonymizerWithoutConfig(Config):
+    """``without``: what is taken out; *training*: gates, gains and noise as they were before it."""
+
+    strength: float = Field(0.3, ge=0, le=1)
+    without: Literal["local", "disruption", "injection", "training"] = "training"
+
+
+class AnonymizerWithout(Defense):
+    """Local features off; the image's own low frequencies instead of a drawn carrier; all draws zero; or untrained."""
+
+    version = 1
+    card = DefenseCard(
+        title="Reference defense, a part taken out", family="local features", licence="MIT", randomness="per_call",
+        reference="ppfr-bench, docs/reference_defense.md", training_data="as the reference defense",
+    )  # fmt: skip
+    Config = AnonymizerWithoutConfig
+
+    @property
+    def randomness(self) -> Randomness:
+        """Without draws every release is the same."""
+        return "deterministic" if self.config.without == "injection" else "per_call"
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """As the reference defense, but for the part."""
+        without, strength = self.config.without, self.config.strength
+        trained = shipped._generator()
+        network = trained
+        if without == "training":
+            network = parts.LocalGenerator().requires_grad_(False)
+            for name in ("carrier_mean", "carrier_basis"):
+                setattr(network, name, getattr(trained, name))
+        n, _, height, width = images.shape
+        drawn = network.draw(n, height, width, generator)
+        bands = parts.local_bands(images)
+        if without == "local":
+            bands = torch.zeros_like(bands)
+        if without == "injection":
+            drawn = {name: torch.zeros_like(tensor) for name, tensor in drawn.items()}
+        released: torch.Tensor = network.compose(bands, drawn, strength)
+        if without == "disruption":
+            quiet = drawn | {"noise": torch.zeros_like(drawn["noise"])}
+            carrier = network.compose(torch.zeros_like(bands), quiet, strength)
+            released = (released - carrier + filters.gaussian(images, 4.0)).clamp(0, 1)
+        return released
+
+
+DEFENSE = AnonymizerWithout
