@@ -1,7 +1,7 @@
-"""Writes docs/reproduction.md:  python tests/validity/reproduction.py
+"""Writes the pages of docs/ that hold measured figures:  python tests/validity/reproduction.py
 
-Every figure of ours is looked up in the published records. Figures of papers come from ``published.toml``, or stand in
-the template beside this file, with their source.
+Every figure of ours is looked up in the published records, or in those beside this file. Figures of papers come from
+``published.toml``, or stand in the template, with their source.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ppfr_bench.results import Record, ResultStore
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PAGE = ROOT / "docs" / "reproduction.md"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
 @cache
 def records(suite: str) -> list[Record]:
-    return list(ResultStore(ROOT / "results").records(suite))
+    folder = ROOT / "results" if (ROOT / "results" / suite).is_dir() else HERE / "records"
+    return list(ResultStore(folder).records(suite))
 
 
 @cache
@@ -108,17 +109,22 @@ def promise(suite: str, defense: str) -> str:
     return rows(suite)[defense].promise
 
 
+def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
+    return metric(suite, defense, attack, f"leakage_{measure}", interval=False)
+
+
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise,
+    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise, leakage,
 )  # fmt: skip
 
 
-def page() -> str:
-    """The page as it should be."""
+def rendered(page: Path) -> str:
+    """A page as it should be."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
     environment.globals.update({function.__name__: function for function in LOOKUPS})
-    return environment.from_string((HERE / "reproduction.md.j2").read_text(encoding="utf-8")).render()
+    return environment.from_string((HERE / f"{page.stem}.md.j2").read_text(encoding="utf-8")).render()
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8", newline="\n")
+    for page in PAGES:
+        page.write_text(rendered(page), encoding="utf-8", newline="\n")
