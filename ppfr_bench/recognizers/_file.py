@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,9 @@ class TorchScriptFile(FileRecognizer):
 
     def _load(self) -> nn.Module:
         try:
-            network: nn.Module = torch.jit.load(io.BytesIO(self._content), map_location="cpu")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch calls TorchScript deprecated since 2.14
+                network: nn.Module = torch.jit.load(io.BytesIO(self._content), map_location="cpu")
         except RuntimeError as error:
             words = " ".join(str(error).split())[:300]
             raise UserError(
