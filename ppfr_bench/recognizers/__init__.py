@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 _NOT_RECOGNIZERS = {"store"}
-_brought: dict[str, Brought] = {}  # by the name they go by
+_known: dict[str, Brought] = {}  # by the name they go by
 
 
 def recognizer_names() -> list[str]:
@@ -63,18 +63,18 @@ def recognizer_component(source: str) -> Component:
         raise UserError(
             f"{source}: the label '{found.label}' belongs to a built-in recognizer", "Write another in the card."
         )
-    _brought[found.name] = found
+    _known[found.name] = found
     return Component(label=found.label, name=found.name, version=found.version)
 
 
 def brought_recognizer(name: str) -> Brought | None:
     """What is known of a recognizer that was brought along, by the name it goes by; None of a built-in one."""
-    return _brought.get(name)
+    return _known.get(name)
 
 
 def recognizer_card(name: str) -> RecognizerCard:
     """What is known of a recognizer. Raises UserError as ``recognizer_class`` does."""
-    return _brought[name].card if name in _brought else recognizer_class(name).card
+    return _known[name].card if name in _known else recognizer_class(name).card
 
 
 @cache
@@ -86,4 +86,4 @@ def load_recognizer(name: str) -> Recognizer:
             its card says.
         Unavailable: its runtime (an extra) or its weights cannot be had on this machine.
     """
-    return _brought[name].load() if name in _brought else recognizer_class(name)()
+    return _known[name].load() if name in _known else recognizer_class(name)()

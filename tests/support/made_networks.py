@@ -66,7 +66,7 @@ def write_onnx(
     return path
 
 
-def write_card(folder: Path, file: Path, **changes: Any) -> Path:
+def write_card(folder: Path, file: Path, /, **changes: Any) -> Path:
     """A card of a network of ``write_onnx``'s defaults, some keys changed, or left out where None."""
     keys: dict[str, Any] = {
         "label": "made", "title": "Made", "file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),

@@ -1,7 +1,7 @@
 """Recognizers of other packages, through their real loading code.
 
-deepface's Dlib runs on its real weights and on LFW. What only a hub serves (every pack of insightface, the other models of
-deepface, all of frbench) is stood in for by small networks in the same format, made here.
+deepface's Dlib runs on its real weights and on LFW. What only a hub serves (packs of insightface, the other models
+of deepface, all of frbench) is stood in for by small networks in the same format, made here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ppfr_bench.api import ByteArray, to_float
 from ppfr_bench.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.metrics.verification import auc
-from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers import _brought as brought
+from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers.dlib_resnet import chip
 from ppfr_bench.testing import example_faces
 
@@ -117,9 +117,7 @@ def deepface_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     ("model", "file", "side", "dimension"),
     [("ArcFace", "arcface_weights.onnx", 112, 512), ("Facenet512", "facenet512_weights.onnx", 160, 512)],
 )
-def test_deepface_runs_its_onnx_models(
-    deepface_home: Path, model: str, file: str, side: int, dimension: int
-) -> None:
+def test_deepface_runs_its_onnx_models(deepface_home: Path, model: str, file: str, side: int, dimension: int) -> None:
     """BGR in [0, 1], channels last, resized whole: what ``represent`` does by default."""
     write_onnx(deepface_home / file, side=side, layout="nhwc", dimension=dimension)
     component = recognizer_component(f"deepface:{model}")
@@ -130,7 +128,7 @@ def test_deepface_runs_its_onnx_models(
         for face in faces()
     ]
     fed = np.stack(resized).transpose(0, 3, 1, 2)[:, ::-1].astype(np.float32) / 255
-    np.testing.assert_allclose(embedded.numpy(), unit(by_hand(fed, dimension)), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(embedded.numpy(), unit(by_hand(fed, dimension)), rtol=0, atol=1e-3)
 
 
 def test_deepface_weights_are_part_of_the_name(deepface_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
