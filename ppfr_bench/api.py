@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "FaceDataset", "Faces", "Guarantee", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs", "Randomness",
-    "Recognizer", "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators",
+    "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs",
+    "Randomness", "Recognizer", "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators",
     "to_bytes", "to_float",
 ]  # fmt: skip
 
@@ -174,6 +174,7 @@ class Recognizer(ABC):
 
     version: ClassVar[int]
     card: ClassVar[RecognizerCard]
+    runtime: ClassVar[tuple[str, str] | None] = None  # a module that it needs, and the extra that brings it
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -191,6 +192,15 @@ class Recognizer(ABC):
             return np.asarray(probes @ gallery.T, dtype=np.float64)
         squared = (probes**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * probes @ gallery.T
         return np.asarray(-np.sqrt(np.maximum(squared, 0)), dtype=np.float64)
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A recognizer that can be had with gradients: it may be a suite's surrogate."""
+
+    def differentiable(self) -> nn.Module:
+        """float32 RGB (n, 3, 112, 112) in [0, 1] -> unit (n, d), its weights frozen."""
+        ...
 
 
 class Oracle(Protocol):

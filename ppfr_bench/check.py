@@ -1,15 +1,21 @@
-"""``ppfr-bench check``: the contract of one plug-in, on the faces that ship with the package."""
+"""``ppfr-bench check``: the contract of one plug-in or recognizer, on the faces that ship with the package."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, Defense, to_bytes, to_float
+from ppfr_bench.api import Attack, Defense, Differentiable, to_bytes, to_float
 from ppfr_bench.conformance import Finding, check_defense, leaked_images
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.metrics.attributes import ATTRIBUTES
+from ppfr_bench.metrics.verification import auc
+from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.testing import attacker_view, example_faces
 
 
@@ -70,4 +76,66 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
         findings.append(Finding("answer", f"expected {'uint8' if images else 'float'} {shape}, got {came}", ()))
     if not np.array_equal(answers[0], answers[1]):
         findings.append(Finding("not_deterministic", "two runs with one seed differ", ()))
+    return findings
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a recognizer did with the sixteen faces: breaches of the contract, and facts that are none."""
+
+    findings: list[Finding]
+    facts: dict[str, Any]
+
+
+def examine_recognizer(source: str) -> Examined:
+    """Hold a recognizer to the contract: shape, length, finite, the same whatever the batch, gradients if it has any.
+
+    The AUC of the sixteen faces says whether it tells people apart at all; what it does on photographs is another
+    matter.
+
+    Raises:
+        UserError: it cannot be had, or its card is wrong.
+    """
+    component = recognizer_component(source)
+    recognizer, faces, findings = load_recognizer(component.name), example_faces(), []
+    images = to_float(faces.load(range(len(faces))))
+    started = time.perf_counter()
+    embedded = recognizer.embed(images)
+    seconds = time.perf_counter() - started
+    card, came = recognizer.card, f"{embedded.dtype} {tuple(embedded.shape)}"
+    if embedded.dtype != torch.float32 or embedded.shape != (len(images), card.dimension):
+        findings.append(Finding("shape", f"expected float32 ({len(images)}, {card.dimension}), got {came}"))
+        return Examined(findings, {"label": component.label, "name": component.name})
+    if not bool(embedded.isfinite().all()):
+        findings.append(Finding("not_finite", "NaN or infinite values"))
+    if card.metric == "cosine" and bool(((embedded.norm(dim=1) - 1).abs() > 1e-4).any()):
+        findings.append(Finding("length", "the metric is cosine and embeddings are not of unit length"))
+    alone = torch.cat([recognizer.embed(images[i : i + 1]) for i in range(3)])
+    if not torch.equal(alone, embedded[:3]):
+        off = float((alone - embedded[:3]).abs().max())
+        findings.append(Finding("batch", f"an embedding depends on the other images of its batch, by {off:.3g}"))
+    surrogate = isinstance(recognizer, Differentiable)
+    if isinstance(recognizer, Differentiable):
+        findings += _check_gradients(recognizer, images[:2], embedded[:2])
+    vectors = embedded.double().numpy()
+    left, right = np.triu_indices(len(vectors), 1)
+    same = faces.identities[left] == faces.identities[right]
+    facts = {
+        "label": component.label, "name": component.name, "dimension": card.dimension, "metric": card.metric,
+        "surrogate": surrogate, "auc": round(auc(recognizer.similarity(vectors[left], vectors[right]), same), 4),
+        "ms_an_image": float(f"{1000 * seconds / len(images):.3g}"),
+    }  # fmt: skip
+    return Examined(findings, facts)
+
+
+def _check_gradients(recognizer: Differentiable, images: torch.Tensor, embedded: torch.Tensor) -> list[Finding]:
+    network, images = recognizer.differentiable(), images.clone().requires_grad_()
+    answer = network(images)
+    findings = []
+    off = float((answer.detach() - torch.nn.functional.normalize(embedded, dim=1)).abs().max())
+    if not off <= 1e-3:
+        findings.append(Finding("surrogate", f"embeddings with gradients differ from those without, by {off:.3g}"))
+    (gradient,) = torch.autograd.grad(answer[:, 0].sum(), images)
+    if not bool(gradient.isfinite().all()) or not bool((gradient != 0).any()):
+        findings.append(Finding("gradient", "no finite gradient reaches the images"))
     return findings

@@ -16,6 +16,7 @@ from rich.markup import escape
 from ppfr_bench import options, registry
 from ppfr_bench.cli_assets import assets_app
 from ppfr_bench.cli_train import train
+from ppfr_bench.cli_recognizers import check_recognizer, list_recognizers
 from ppfr_bench.console import Progress, err, out, print_plan, tell
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.options import Json
@@ -84,6 +85,8 @@ def names(what: What) -> list[str]:
 @app.command("list")
 def list_(what: Annotated[What | None, typer.Argument()] = None, as_json: Json = False) -> None:
     """What there is: defenses, attacks, recognizers, data sets, metrics, suites, assets."""
+    if what is What.recognizers:
+        return list_recognizers(as_json)
     found = {kind.value: names(kind) for kind in ([what] if what else What)}
     if as_json:
         print(json.dumps(found[what.value] if what else found, indent=1))
@@ -116,6 +119,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a suite: every defense against every attack. The same command again does only what is missing."""
+    from ppfr_bench.recognizers import recognizer_component
     from ppfr_bench.results import ResultStore
     from ppfr_bench.runner.execute import describe, execute, missing
     from ppfr_bench.runner.lab import Lab
@@ -141,8 +145,7 @@ def run(
             loaded = loaded.model_copy(update={kind: entries})
     if recognizer:
         for name in recognizer:
-            if name not in names(What.recognizers):
-                raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, names(What.recognizers)))
+            recognizer_component(name)  # before the data are opened, which takes longer
         loaded = loaded.model_copy(update={"recognizers": tuple(recognizer)})
     opened = open_dataset(loaded.dataset)
     plan = make_plan(loaded, opened, plugins)
@@ -309,10 +312,15 @@ def protect(
 
 
 @app.command()
-def check(what: Annotated[str, typer.Argument(help="A plug-in's name, or its file.")], as_json: Json = False) -> None:
+def check(
+    what: Annotated[str, typer.Argument(help="A plug-in's name or file; a recognizer, as --recognizer takes it.")],
+    as_json: Json = False,
+) -> None:
     """The contract, for a contributor, in seconds: on synthetic faces, without any download."""
     from ppfr_bench.check import check_plugin
 
+    if what.endswith(".toml") or ":" in what or what in names(What.recognizers):
+        return check_recognizer(what, as_json)
     if what.endswith(".py"):
         path = Path(what).resolve()
         known = {stem for kind in ("defense", "attack") for stem in registry.names(kind)}

@@ -1,4 +1,9 @@
-"""Black-box recognizers: one file each, the file's stem is its name, its last line ``RECOGNIZER = <class>``."""
+"""Recognizers: built in, a file each (its stem is its name, its last line ``RECOGNIZER = <class>``), or brought along.
+
+What is brought along is named by a card beside a file of weights (``path/to/card.toml``) or as a model of another
+package (``deepface:Dlib``). It goes by a label and a hash of all that decides its embeddings, so that two files never
+share a cached embedding or a record. docs/howto/bring_a_recognizer.md
+"""
 
 from __future__ import annotations
 
@@ -8,26 +13,33 @@ from importlib import import_module
 
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.recognizers._brought import ADAPTERS, Brought, bring, is_brought
+from ppfr_bench.results import Component
 
-__all__ = ["load_recognizer", "recognizer_card", "recognizer_class", "recognizer_names"]
+__all__ = [
+    "brought_recognizer", "load_recognizer", "recognizer_card", "recognizer_class", "recognizer_component",
+    "recognizer_names",
+]  # fmt: skip
 
 _NOT_RECOGNIZERS = {"store"}
+_known: dict[str, Brought] = {}  # by the name they go by
 
 
 def recognizer_names() -> list[str]:
-    """Names of all recognizers, sorted, none of them imported."""
+    """Names of all built-in recognizers, sorted, none of them imported."""
     stems = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
     return sorted(stems - _NOT_RECOGNIZERS)
 
 
 def recognizer_class(name: str) -> type[Recognizer]:
-    """The class of a recognizer, its runtime and weights neither needed nor loaded.
+    """The class of a built-in recognizer, its runtime and weights neither needed nor loaded.
 
     Raises:
         UserError: unknown (the nearest name is given), or the file breaks the contract.
     """
     if name not in recognizer_names():
-        raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, recognizer_names()))
+        known = [*recognizer_names(), *(f"{package}:MODEL" for package in ADAPTERS), "path/to/card.toml"]
+        raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, known))
     loaded = getattr(import_module(f"{__name__}.{name}"), "RECOGNIZER", None)
     if not (isinstance(loaded, type) and issubclass(loaded, Recognizer)):
         raise UserError(
@@ -37,9 +49,32 @@ def recognizer_class(name: str) -> type[Recognizer]:
     return loaded
 
 
+def recognizer_component(source: str) -> Component:
+    """What a suite or a user names, made known to this process: a built-in, ``path/to/card.toml`` or ``package:model``.
+
+    Raises:
+        UserError: unknown, a card that is wrong, weights that are not those of the card.
+        Unavailable: the other package or its weights cannot be had on this machine.
+    """
+    if not is_brought(source):
+        return Component(label=source, name=source, version=recognizer_class(source).version)
+    found = bring(source)
+    if found.label in recognizer_names():
+        raise UserError(
+            f"{source}: the label '{found.label}' belongs to a built-in recognizer", "Write another in the card."
+        )
+    _known[found.name] = found
+    return Component(label=found.label, name=found.name, version=found.version)
+
+
+def brought_recognizer(name: str) -> Brought | None:
+    """What is known of a recognizer that was brought along, by the name it goes by; None of a built-in one."""
+    return _known.get(name)
+
+
 def recognizer_card(name: str) -> RecognizerCard:
     """What is known of a recognizer. Raises UserError as ``recognizer_class`` does."""
-    return recognizer_class(name).card
+    return _known[name].card if name in _known else recognizer_class(name).card
 
 
 @cache
@@ -47,7 +82,8 @@ def load_recognizer(name: str) -> Recognizer:
     """The recognizer, ready to embed; one instance a process.
 
     Raises:
-        UserError: as ``recognizer_class``.
+        UserError: as ``recognizer_class``; of one that was brought along, its file has changed or does not do what
+            its card says.
         Unavailable: its runtime (an extra) or its weights cannot be had on this machine.
     """
-    return recognizer_class(name)()
+    return _known[name].load() if name in _known else recognizer_class(name)()

@@ -58,9 +58,10 @@ def check_images(images: Tensor) -> Tensor:
 
 
 def unit_rows(vectors: Array) -> Array:
-    """Each row of (n, d) at length 1."""
+    """Each row of (n, d) at length 1; a row of zeros stays what it is."""
     double = vectors.astype(np.float64)
-    unit: Array = (double / np.sqrt((double**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    length = np.sqrt((double**2).sum(axis=1, keepdims=True))
+    unit: Array = (double / np.where(length > 0, length, 1)).astype(np.float32)
     return unit
 
 

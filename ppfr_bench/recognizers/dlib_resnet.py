@@ -52,6 +52,7 @@ class DlibResNet(Recognizer):
     """
 
     version = 1
+    runtime = ("dlib", "dlib")
     card = RecognizerCard(
         title="dlib ResNet",
         reference="King: High quality face recognition with deep metric learning, dlib.net, 2017",
@@ -66,7 +67,7 @@ class DlibResNet(Recognizer):
     )
 
     def __init__(self) -> None:
-        require("dlib", "dlib")
+        require(*self.runtime)
         from ppfr_bench.assets import asset_path
 
         self._weights = str(asset_path("dlib_resnet"))

@@ -38,6 +38,7 @@ class Faceplugin(Recognizer):
     """
 
     version = 1
+    runtime = ("onnxruntime", "onnx")
     card = RecognizerCard(
         title="faceplugin (ONNX)",
         reference="Faceplugin Ltd, npm faceplugin-face-recognition-js 0.0.1, 2024",
@@ -51,7 +52,7 @@ class Faceplugin(Recognizer):
     )
 
     def __init__(self) -> None:
-        runtime = require("onnxruntime", "onnx")
+        runtime = require(*self.runtime)
         from ppfr_bench.assets import asset_path
 
         self._path = str(asset_path("faceplugin"))

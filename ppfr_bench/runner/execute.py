@@ -18,6 +18,7 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from ppfr_bench import registry
+from ppfr_bench.recognizers import recognizer_component
 from ppfr_bench.results import Record, ResultStore
 from ppfr_bench.runner.cells import run_cell, unmeasured
 from ppfr_bench.runner.lab import Lab
@@ -111,6 +112,8 @@ def _start_worker(plan: Plan) -> None:
     torch.set_num_threads(plan.protocol.threads)
     for path in plan.plugins:
         registry.add_plugin(path)
+    for source in plan.brought:
+        recognizer_component(source)
     _lab = Lab(plan, open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
 
 

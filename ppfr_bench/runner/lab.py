@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from importlib import import_module
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from ppfr_bench.api import (
     Attack,
     AttackerView,
     Defense,
+    Differentiable,
     FaceDataset,
     Faces,
     Unavailable,
@@ -48,13 +49,6 @@ BLIND_SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean fac
 
 class Rejected(UserError):
     """A defense broke the contract or let clear images out: it is not attacked, it is refused."""
-
-
-@runtime_checkable
-class Differentiable(Protocol):
-    """A recognizer that can be had with gradients."""
-
-    def differentiable(self) -> nn.Module: ...
 
 
 class LiveOracle:

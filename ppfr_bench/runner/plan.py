@@ -13,7 +13,7 @@ from ppfr_bench.api import AttackCard, DefenseCard, FaceDataset
 from ppfr_bench.datasets import dataset_class, load_dataset
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import METRICS
-from ppfr_bench.recognizers import recognizer_class
+from ppfr_bench.recognizers import recognizer_component, recognizer_names
 from ppfr_bench.results import SCHEMA_VERSION, CellKind, Component, digest
 from ppfr_bench.suites import Entry, Protocol, Suite, explain
 
@@ -59,6 +59,7 @@ class Plan:
     attacks: dict[str, Component]
     cells: tuple[Cell, ...]
     plugins: tuple[Path, ...] = ()
+    brought: tuple[str, ...] = ()  # recognizers that are not built in, as they were named
 
     def folder(self, cell: Cell) -> Path:
         """Where the cell's record lies below the results root."""
@@ -79,15 +80,17 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
     identity, blackout = (_component("defense", Entry(name=name)) for name in ("identity", "blackout"))
     defenses = tuple(_component("defense", entry) for entry in suite.defense)
     attacks = {entry.label: _component("attack", entry) for entry in suite.attack}
-    recognizers = tuple(
-        Component(label=name, name=name, version=recognizer_class(name).version) for name in suite.recognizers
-    )
+    named = {source: recognizer_component(source) for source in suite.recognizers}
+    recognizers = tuple(named.values())
+    _check_labels(named)
+    surrogate = recognizer_component(suite.surrogate) if suite.surrogate else None
     only = {entry.label: entry.recognizers for entry in suite.attack}
     for attack in attacks.values():
         _sources(attack, attacks)
 
     base = {
-        "schema": SCHEMA_VERSION, "seed": suite.seed, "dataset": dataset.revision, "surrogate": suite.surrogate,
+        "schema": SCHEMA_VERSION, "seed": suite.seed, "dataset": dataset.revision,
+        "surrogate": surrogate.name if surrogate else "",
         "protocol": suite.protocol.model_dump(include={"shots", "replicates", "threads"}),
         "metrics": {name: info.version for name, info in METRICS.items()},
     }  # fmt: skip
@@ -106,22 +109,24 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
     cells = [cell("canary", identity, None, recognizer) for recognizer in recognizers]
     for defense in sorted(defenses, key=lambda component: component.name != "identity"):  # ceilings first
         cells += [cell("utility", defense, None, recognizer) for recognizer in recognizers]
-        if suite.surrogate and registry.load("defense", defense.name).card.output == "representation":
+        if surrogate and registry.load("defense", defense.name).card.output == "representation":
             adapted = Component(
-                label=f"{suite.surrogate}_adapted", name=suite.surrogate,
-                version=recognizer_class(suite.surrogate).version, config=dict(suite.protocol.adaptor),
+                label=f"{surrogate.label}_adapted", name=surrogate.name, version=surrogate.version,
+                config=dict(suite.protocol.adaptor),
             )  # fmt: skip
             cells.append(cell("utility", defense, None, adapted))
         for attack in attacks.values():
             card: AttackCard = registry.load("attack", attack.name).card
-            wanted = only[attack.label] or tuple(r.name for r in recognizers)
-            chosen = [r for r in recognizers if r.name in wanted] if card.needs_recognizer else [None]
+            wanted = only[attack.label] or tuple(named)
+            mine = [r for source, r in named.items() if source in wanted or r.label in wanted]
+            chosen = mine if card.needs_recognizer else [None]
             cells += [cell("attack", defense, attack, r) for r in chosen]
     return Plan(
-        suite=suite.name, seed=suite.seed, surrogate=suite.surrogate, protocol=suite.protocol, dataset=data,
-        dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
+        suite=suite.name, seed=suite.seed, surrogate=surrogate.name if surrogate else "", protocol=suite.protocol,
+        dataset=data, dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
         real_people=dataset.card.real_people, identity=identity, blackout=blackout, defenses=defenses, attacks=attacks,
         cells=tuple(cells), plugins=plugins,
+        brought=tuple(sorted({*suite.recognizers, suite.surrogate} - {"", *recognizer_names()})),
     )  # fmt: skip
 
 
@@ -175,6 +180,15 @@ def _sources(attack: Component, attacks: dict[str, Component]) -> list[Component
             found.append(attacks[label])
             queue.append(attacks[label])
     return found
+
+
+def _check_labels(named: dict[str, Component]) -> None:
+    labels = [component.label for component in named.values()]
+    for source, component in named.items():
+        if labels.count(component.label) > 1:
+            raise UserError(
+                f"two recognizers are labelled '{component.label}', one of them {source}", "Change one card's label."
+            )
 
 
 def _without_paths(params: dict[str, Any]) -> dict[str, Any]:

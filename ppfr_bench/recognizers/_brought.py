@@ -1,0 +1,122 @@
+"""What a recognizer that is not built in goes by, and who brings it: a card's reader, or an adapter of a package."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ppfr_bench.api import Recognizer, RecognizerCard
+from ppfr_bench.errors import Unavailable, UserError, did_you_mean
+from ppfr_bench.results import digest
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A package whose models can be named as ``package:model``; ``_<package>.bring(model)`` brings one."""
+
+    modules: tuple[str, ...]  # all that must be there to import
+    extra: str
+    models: str  # what may stand after the colon
+    differentiable: bool = False
+
+    @property
+    def lacking(self) -> list[str]:
+        """Modules that are not installed; none of them is imported."""
+        return [module for module in self.modules if find_spec(module) is None]
+
+
+ADAPTERS = {
+    "deepface": Adapter(("deepface", "cv2"), "deepface", "VGG-Face, Facenet512, ArcFace, Dlib, ..."),
+    "frbench": Adapter(("frbench",), "frbench", "BACKBONE_LOSS_DATASET, e.g. irse-50_arcface_ms1m", True),
+    "insightface": Adapter(("insightface",), "insightface", "a pack (buffalo_l), or a path to its folder or .onnx"),
+}
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A recognizer that was brought along.
+
+    Attributes:
+        label: what tables show.
+        identity: all that decides its embeddings and nothing else: hashes and preprocessing, never a path.
+        load: makes it ready to embed.
+    """
+
+    label: str
+    card: RecognizerCard
+    identity: dict[str, Any]
+    load: Callable[[], Recognizer]
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """The label and 128 bits of the identity's hash: what embeddings and records are kept under."""
+        return f"{self.label}_{digest(self.identity)[:32]}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For a record: what the hash in the name stands for, and what is said of it."""
+        said = self.card.model_dump(mode="json", include={"title", "reference", "licence", "training_data"})
+        return said | {"dimension": self.card.dimension, "metric": self.card.metric, "identity": self.identity}
+
+
+class BroughtRecognizer(Recognizer):
+    """A recognizer whose card comes from outside."""
+
+    version = 1
+
+    def __init__(self, card: RecognizerCard) -> None:
+        self.card = card  # type: ignore[misc]  # of this one, not of its class
+
+
+def is_brought(source: str) -> bool:
+    """Whether a name is that of a card or of another package's model."""
+    return source.endswith(".toml") or ":" in source
+
+
+def bring(source: str) -> Brought:
+    """The recognizer of a card or of another package.
+
+    Raises:
+        UserError: no such card, a card that is wrong, a package without an adapter.
+        Unavailable: the package or its weights cannot be had on this machine.
+    """
+    if source.endswith(".toml"):
+        from ppfr_bench.recognizers._card import bring_card
+
+        return bring_card(Path(source))
+    package, _, model = source.partition(":")
+    if package not in ADAPTERS:
+        raise UserError(f"no adapter for '{package}', as in '{source}'", did_you_mean(package, ADAPTERS))
+    adapter = ADAPTERS[package]
+    if adapter.lacking:
+        raise Unavailable(
+            f"{source} needs {', '.join(adapter.lacking)}, not installed here",
+            f"pip install 'ppfr-bench[{adapter.extra}]'",
+        )
+    found: Brought = import_module(f"ppfr_bench.recognizers._{package}").bring(model)
+    return found
+
+
+def label_of(*parts: str) -> str:
+    """A label from names of any kind: lower-case letters, digits and _."""
+    return re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()).strip("_")
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}", "Check the path.") from error

@@ -1,0 +1,92 @@
+"""``frbench:BACKBONE_LOSS_DATASET``: the differentiable PyTorch recognizers of the package ``frbench``."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ppfr_bench.api import RecognizerCard
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
+from ppfr_bench.recognizers._runtime import check_images, require
+
+
+class Pipeline(nn.Module):
+    """frbench's preprocessing, backbone and mean over the mirrored image: float32 RGB in [0, 1] -> unit (n, d)."""
+
+    def __init__(self, recognizer: Any) -> None:
+        super().__init__()
+        self.recognizer = recognizer.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        package = require("frbench", "frbench")
+        with package.configure_scoped(warnings=False):  # it takes a dark image for one in [0, 1]
+            return functional.normalize(self.recognizer(images * 255, need_crop=False).embeddings, dim=1)
+
+
+class FRBenchModel(BroughtRecognizer):
+    """Aligned crops as they are, its detector not run; one image a call, as torch's sums depend on the batch."""
+
+    def __init__(self, card: RecognizerCard, pipeline: Pipeline) -> None:
+        super().__init__(card)
+        self._pipeline = pipeline
+
+    def embed(self, images: Tensor) -> Tensor:
+        check_images(images)
+        with torch.no_grad():
+            rows = [self._pipeline(images[index : index + 1].detach().cpu()) for index in range(len(images))]
+        return torch.cat(rows) if rows else torch.empty((0, self.card.dimension))
+
+    def differentiable(self) -> nn.Module:
+        """The same network, for a white-box surrogate: gradients reach the images, not the weights."""
+        return self._pipeline
+
+
+def bring(model: str) -> Brought:
+    """A model by its key in frbench's manifest; its weights and their settings are hashed.
+
+    frbench fetches both on first use from its own address, into ``frbench`` in this project's cache (FRBENCH_CACHE
+    moves that), and reads the weights with ``weights_only=True``.
+
+    Raises:
+        UserError: the manifest has no such model, or the name is no such key.
+        Unavailable: the manifest or the weights cannot be had on this machine.
+    """
+    os.environ.setdefault("FRBENCH_CACHE", str(cache_dir() / "frbench"))
+    os.environ.setdefault("FRBENCH_UPDATE_CHECK", "0")
+    package = require("frbench", "frbench")
+    parts = model.rsplit("_", 2)
+    if len(parts) != 3:
+        raise UserError(
+            f"frbench:{model}: expected BACKBONE_LOSS_DATASET", "For example:  frbench:irse-50_arcface_ms1m"
+        )
+    try:
+        asset = package.get_asset(model)
+        recognizer = package.FR(*parts, eager_load=True)
+    except package.FRBenchAssetNotFoundError as error:
+        raise UserError(f"frbench has no model '{model}'", str(error)) from error
+    except Exception as error:  # the network's, torch's or the package's own
+        raise Unavailable(
+            f"frbench cannot load {model}: {type(error).__name__}: {error}",
+            f"Fetch it where its release can be reached:  FRBENCH_CACHE={os.environ['FRBENCH_CACHE']} "
+            f"frbench-download {model}",
+        ) from error
+    backbone, loss, dataset = parts
+    card = RecognizerCard(
+        title=f"frbench {backbone}, {loss}", reference="Wang, Yang, Lu, Chow: Protego, CVPR 2026; frbench",
+        licence="MIT (of the package)", code_url="https://github.com/HKU-TASR/FRBench",
+        dimension=recognizer.embedding_dim, metric="cosine", training_data=dataset,
+    )  # fmt: skip
+    folder, contents = Path(asset["path"]), asset["contents"]
+    identity = {
+        "package": "frbench", "version": version("frbench"), "model": model,
+        "weights": sha256_of(folder / contents["weight"]), "config": sha256_of(folder / contents["config"]),
+    }  # fmt: skip
+    return Brought(label_of("frbench", model), card, identity, lambda: FRBenchModel(card, Pipeline(recognizer)))

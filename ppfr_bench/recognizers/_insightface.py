@@ -1,0 +1,119 @@
+"""``insightface:WHAT``: the recognition model of a pack, or one ONNX file, as the package ``insightface`` runs it."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppfr_bench.api import RecognizerCard, to_bytes
+from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
+from ppfr_bench.recognizers._file import refuse_external_data
+from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+
+
+class InsightFaceModel(BroughtRecognizer):
+    """BGR crops of 8 bits, scaled and normalised by ``ArcFaceONNX.get_feat``, one a call; compared by cosine.
+
+    Crops are aligned already: neither the pack's detector nor ``norm_crop`` runs.
+    """
+
+    def __init__(self, card: RecognizerCard, model: Any) -> None:
+        super().__init__(card)
+        self._model = model
+
+    def embed(self, images: Tensor) -> Tensor:
+        crops = list(to_bytes(check_images(images).detach()).transpose(0, 2, 3, 1)[..., ::-1])
+        if not crops:
+            return torch.empty((0, self.card.dimension))
+        parts = share_out([self._one] * max(1, min(threads(), len(crops))), crops)
+        return torch.from_numpy(unit_rows(np.concatenate(parts)))
+
+    def _one(self, crop: Any) -> Array:
+        return np.asarray(self._model.get_feat(np.ascontiguousarray(crop)), np.float32).reshape(1, -1)
+
+
+def bring(model: str) -> Brought:
+    """The model of a pack in ``~/.insightface/models`` (or INSIGHTFACE_HOME), of a pack's folder, or of an ONNX file.
+
+    Raises:
+        Unavailable: no such pack here.
+        UserError: no recognition model in it.
+    """
+    file, found = _find(model)
+    dimension = found.output_shape[-1]
+    if not isinstance(dimension, int):
+        dimension = int(np.asarray(found.get_feat(np.zeros((112, 112, 3), np.uint8))).size)
+    card = RecognizerCard(
+        title=f"insightface {file.stem}", reference="Guo, Deng et al.: InsightFace, insightface.ai",
+        licence="of the pack: most of insightface's are for non-commercial research only",
+        code_url="https://github.com/deepinsight/insightface", dimension=dimension, metric="cosine",
+        training_data="see the pack's description",
+    )  # fmt: skip
+    identity = {
+        "package": "insightface", "version": version("insightface"), "sha256": sha256_of(file),
+        "mean": found.input_mean, "std": found.input_std, "size": list(found.input_size),
+    }  # fmt: skip
+    return Brought(label_of("insightface", file.stem), card, identity, lambda: InsightFaceModel(card, found))
+
+
+def _find(model: str) -> tuple[Path, Any]:
+    path = Path(model).expanduser()
+    home = Path(os.environ.get("INSIGHTFACE_HOME") or Path("~/.insightface").expanduser())
+    pack = next((place for place in (path, home / "models" / model) if place.is_dir()), None)
+    if pack is None:
+        if not path.is_file():
+            raise Unavailable(
+                f"no insightface pack or file {model}: looked at {path} and {home / 'models' / model}",
+                f"Let insightface fetch it:  python -c \"import insightface; insightface.app.FaceAnalysis('{model}')\"",
+            )
+        return path, _recognition(path)
+    zoo = require("insightface.model_zoo", "insightface")
+    if zoo.has_model_package_manifest(str(pack)):  # a pack that says which file does what, and pins it
+        try:
+            file = Path(zoo.load_model_package(str(pack)).task("recognition").path)
+        except Exception as error:  # the package's own complaints about its manifest
+            raise UserError(f"{pack}: {error}", "Fetch the pack again.") from error
+        return file, _load(file, pack)
+    files = sorted(pack.glob("*.onnx"))
+    for file in files:
+        found = _load(file)
+        if getattr(found, "taskname", "") == "recognition":
+            return file, found
+    raise UserError(f"{pack}: none of {len(files)} ONNX files is a recognition model", "Name the file itself.")
+
+
+def _recognition(path: Path) -> Any:
+    found = _load(path)
+    if getattr(found, "taskname", "") != "recognition":
+        what = getattr(found, "taskname", "unknown")
+        raise UserError(f"{path}: insightface takes it for a model of kind '{what}', not recognition",
+                        "A network of its own kind comes with a card: docs/howto/bring_a_recognizer.md")  # fmt: skip
+    return found
+
+
+def _load(file: Path, pack: Path | None = None) -> Any:
+    runtime, onnx = require("onnxruntime", "insightface"), require("onnx", "insightface")
+    zoo = require("insightface.model_zoo", "insightface")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the threads are over images
+    options.log_severity_level = 3
+    settings = {"providers": ["CPUExecutionProvider"], "sess_options": options}
+    try:
+        refuse_external_data(onnx.load(str(file), load_external_data=False), str(file))
+        if pack is not None:
+            return zoo.get_model(str(pack), model_task="recognition", **settings)
+        return zoo.get_model(str(file), **settings)
+    except UserError:
+        raise
+    except Exception as error:  # protobuf's, the runtime's or the package's own
+        words = " ".join(str(error).split())[-300:]
+        raise UserError(
+            f"insightface cannot load {file}: {type(error).__name__}: {words}", "Fetch it again."
+        ) from error
