@@ -87,10 +87,12 @@ def protect_video(
     """Write ``source`` to ``target`` with every face that is found protected: H.264, no sound, no metadata.
 
     A face that dlib's detector finds is followed by the overlap of its boxes: a track. Every track has a generator of
-    its own, and a key of its own if the defense's is a user's. Each face is aligned, protected and blended back. In a frame
-    of a track where the face is not found, and for a second before its first and after its last one, its last known
-    place is black, and counted. Faces that are found in no frame are not protected. A defense whose randomness is fresh
-    each time draws anew in every frame, as its contract says: what is averaged away over the frames is its weakness.
+    its own, and a key of its own if the defense's is a user's. Each face is aligned, protected and blended back. In a
+    frame of a track where the face is not found, and for a second before its first and after its last one, its last
+    known place is black, and counted. Faces that are found in no frame are not protected.
+
+    A defense whose randomness is fresh each time draws anew in every frame, as its contract says: what can be averaged
+    away over the frames is its weakness.
 
     Args:
         smallest: side in pixels of the smallest face to look for; half as large takes four times as long.
