@@ -137,7 +137,7 @@ def follow(frames: Sequence[Sequence[Face]], patience: int) -> list[Track]:
     """Faces of every frame -> tracks: the boxes that overlap most first; a lost face waits ``patience`` frames."""
     tracks: list[Track] = []
     for number, faces in enumerate(frames):
-        alive = [track for track in tracks if number - track.last <= patience]
+        alive = [track for track in tracks if number - track.last - 1 <= patience]
         pairs = sorted(
             ((overlap(track.faces[track.last].box, face.box), t, f)
              for t, track in enumerate(alive) for f, face in enumerate(faces)),

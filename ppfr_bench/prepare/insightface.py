@@ -17,6 +17,10 @@ from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.prepare.formats import Format, Item, Rows, write_pairs
 
 FOLDS = 10
+_NUMPY = frozenset({
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"), ("numpy", "ndarray"), ("numpy", "dtype"),
+})  # fmt: skip
 _REFUSED = "Do not trust this file."
 
 
@@ -185,7 +189,6 @@ class _Unpickler(pickle.Unpickler):
             return bytes
         if (module, name) in (("builtins", "bytearray"), ("__builtin__", "bytearray")):
             return bytearray
-        numpy_core = module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        if (numpy_core and name in ("_reconstruct", "scalar")) or (module == "numpy" and name in ("ndarray", "dtype")):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        if (now := module.replace("numpy.core", "numpy._core"), name) in _NUMPY:
+            return super().find_class(now, name)
         raise UserError(f"a pickle asks for {module}.{name}; only bytes and arrays are admitted", _REFUSED)
