@@ -15,8 +15,9 @@ from rich.markup import escape
 
 from ppfr_bench import options, registry
 from ppfr_bench.cli_assets import assets_app
-from ppfr_bench.cli_train import train
+from ppfr_bench.cli_data import data_app, protect
 from ppfr_bench.cli_recognizers import check_recognizer, list_recognizers
+from ppfr_bench.cli_train import train
 from ppfr_bench.console import Progress, err, out, print_plan, tell
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.options import Json
@@ -27,8 +28,8 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(assets_app, name="assets")
 app.command()(train)
-data_app = typer.Typer(no_args_is_help=True, help="Images of a suite, for tools that protect them elsewhere.")
 app.add_typer(data_app, name="data")
+app.command()(protect)
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
@@ -293,25 +294,6 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-def protect(
-    defense: str,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of aligned 112x112 face images.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the protected images go, as PNG.")],
-    seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
-    settings: Settings = None,
-    plugin: Plugins = None,
-    as_json: Json = False,
-) -> None:
-    """Protect a folder of images with one defense."""
-    from ppfr_bench.protect import protect_folder
-
-    for path in plugin or ():
-        registry.add_plugin(path)
-    count = protect_folder(registry.build("defense", defense, options.params(settings)), source, target, seed)
-    tell(f"{count} images protected by {defense}: {target}", as_json, images=count, folder=str(target))
-
-
-@app.command()
 def check(
     what: Annotated[str, typer.Argument(help="A plug-in's name or file; a recognizer, as --recognizer takes it.")],
     as_json: Json = False,
@@ -430,29 +412,6 @@ def score(
         )
     if found.outside:
         raise typer.Exit(1)
-
-
-@data_app.command("export")
-def data_export(
-    suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
-    folder: Annotated[Path, typer.Argument(help="Its clear/ is written; your tool fills protected/.")],
-    dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write the images that a suite protects, for a tool that cannot be a plug-in."""
-    from ppfr_bench.precomputed import export
-    from ppfr_bench.runner.plan import open_dataset
-    from ppfr_bench.suites import load_suite
-
-    entry = load_suite(suite).dataset
-    if dataset_root is not None:
-        entry = entry.model_copy(update={"params": entry.params | {"root": str(dataset_root)}})
-    count = export(open_dataset(entry), folder)
-    tell(
-        f"{count} images in {folder}/clear. Put the protected ones, of the same names, into {folder}/protected; "
-        f"then:  ppfr-bench run {suite} --precomputed {folder}",
-        as_json, images=count, clear=str(folder / "clear"), protected=str(folder / "protected"),
-    )  # fmt: skip
 
 
 def main() -> None:

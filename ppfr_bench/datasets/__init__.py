@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppfr_bench.api import FaceDataset
 from ppfr_bench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from ppfr_bench.datasets.sequence import SequenceDataset
 
 _CLASSES = {
     "cfp": "ppfr_bench.datasets.cfp:Cfp",
     "folder": "ppfr_bench.datasets.folder:Folder",
     "lfw": "ppfr_bench.datasets.lfw:Lfw",
+    "sequence": "ppfr_bench.datasets.sequence:SequenceDataset",
     "synthetic": "ppfr_bench.datasets.synthetic:Synthetic",
 }
 
@@ -44,3 +48,10 @@ def load_dataset(name: str, config: dict[str, Any]) -> FaceDataset:
     cls: Any = dataset_class(name)
     dataset: FaceDataset = cls(cls.Config.model_validate(config))
     return dataset
+
+
+def from_sequence(images: Any, identities: Any = None, **settings: Any) -> SequenceDataset:
+    """A data set from images in Python: see ``ppfr_bench.datasets.sequence.from_sequence``, which this is."""
+    from ppfr_bench.datasets.sequence import from_sequence as take_over
+
+    return take_over(images, identities, **settings)

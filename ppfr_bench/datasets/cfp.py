@@ -47,7 +47,9 @@ class Cfp(FaceDataset):
     def __init__(self, config: CfpConfig) -> None:
         self.name, self.config = "cfp", config
         root = root_of(config.root, "PPFR_BENCH_CFP", "CFP (Split/, Pair_list_*.txt and images/)")
-        rows = _read_split(root, config.protocol)
+        rows = read_split(root, config.protocol)
+        for name in sorted({name for row in rows for name in row[:2]}):
+            inside(root, name, "the CFP split")
         photos = Photos(root, {name: name.split("/")[1] for row in rows for name in row[:2]})
         measured = [row for row in rows if row[3] >= FIRST_MEASURED_FOLD]
         tested = {name.split("/")[1] for row in measured for name in row[:2]}
@@ -68,7 +70,12 @@ class Cfp(FaceDataset):
         return Synthetic(SyntheticConfig()).defender
 
 
-def _read_split(root: Path, protocol: str) -> list[tuple[str, str, bool, int]]:
+def read_split(root: Path, protocol: str) -> list[tuple[str, str, bool, int]]:
+    """(left, right, same, fold) of a protocol, FF or FP, the photos as ``images/001/frontal_01.jpg``.
+
+    Raises:
+        UserError: a list or a split that is not there, or a line that is no pair.
+    """
     lists = {kind: _read_list(root, kind) for kind in ("F", "P")}
     left, right = lists[protocol[0]], lists[protocol[1]]
     rows = []
@@ -82,8 +89,6 @@ def _read_split(root: Path, protocol: str) -> list[tuple[str, str, bool, int]]:
                 if not comma or a not in left or b not in right:
                     raise UserError(f"{path}, line {number}: expected two rows of the pair lists, got {line!r}", "")
                 rows.append((left[a], right[b], label == "same", fold))
-    for name in sorted({name for row in rows for name in row[:2]}):
-        inside(root, name, "the CFP split")
     return rows
 
 

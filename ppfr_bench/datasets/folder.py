@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces, Pairs
 from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, to_pairs
-from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
+from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs, measured_people
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.errors import UserError
 
@@ -19,13 +19,15 @@ from ppfr_bench.errors import UserError
 class FolderConfig(Config):
     """``pairs``: a file in the folder, lines ``left,right,same[,fold]`` of relative paths, same 1 or 0; else generated.
 
-    ``evaluation_share``: of the identities; the others are the attacker's.
+    ``evaluation_share``: of the identities; the others are the attacker's. ``attacker_folds``: with a file of pairs, so
+    many of its first folds are not measured, and their people are the attacker's, as in ``lfw`` and ``cfp`` (there: 5).
     """
 
     root: str | None = None
     pairs: str | None = None
     seed: int = Field(0, ge=0)
     folds: int = Field(10, ge=2)
+    attacker_folds: int = Field(0, ge=0)
     evaluation_share: float = Field(0.5, gt=0, lt=1)
     gallery: int = Field(1000, ge=2)
     targets: int = Field(1000, ge=1)
@@ -35,8 +37,8 @@ class Folder(FaceDataset):
     """Aligned 112x112 photographs, one subfolder a person; split by identity from the seed.
 
     With a file of pairs, the people it names are measured and all others are the attacker's; its folds are taken as
-    they are (without a fourth column, lines in turn), so disjoint people are its author's care. They are taken for
-    real people: none of their faces reaches a report.
+    they are (without a fourth column, lines in turn), so disjoint people are its author's care. The canary is then the
+    whole file. They are taken for real people: none of their faces reaches a report.
     """
 
     version = 1
@@ -54,21 +56,21 @@ class Folder(FaceDataset):
             raise UserError(
                 f"{root}: one identity only; verification needs two or more", "Expected ROOT/PERSON/photo.jpg."
             )
+        measured_rows = _later(rows, config.attacker_folds)
         if rows:
-            tested = np.unique([photos.identity(name) for row in rows for name in row[:2]])
+            tested = np.unique([photos.identity(name) for row in measured_rows for name in row[:2]])
         else:
-            order = np.random.default_rng(config.seed).permutation(everyone)
-            tested = order[: max(2, round(config.evaluation_share * len(order)))]
+            tested = measured_people(people, config.evaluation_share, config.seed)
         measured = np.isin(people, tested)
         self.evaluation = photos.faces(photos.names[i] for i in np.flatnonzero(measured))
         self.attacker = photos.faces(photos.names[i] for i in np.flatnonzero(~measured))
         if len(np.unique(self.attacker.identities)) < 2:
             raise UserError(
                 f"{root}: {len(everyone)} identities leave fewer than two to the attacker",
-                "Add people, or name fewer in the pairs.",
+                "Add people, name fewer in the pairs, or give the people of its first folds:  attacker_folds = 5",
             )
         if rows:
-            self.pairs = to_pairs(rows, self.evaluation)
+            self.pairs = to_pairs(measured_rows, self.evaluation)
         else:
             if len(tested) < 2 * config.folds:
                 raise UserError(
@@ -76,12 +78,17 @@ class Folder(FaceDataset):
                     f"Add people, or type:  --set dataset.folds={max(2, len(tested) // 2)}",
                 )
             self.pairs = generate_pairs(self.evaluation.identities, config.folds, config.seed)
-        self._check(self.pairs, root)
+        self.canary = self.evaluation, self.pairs
+        if config.attacker_folds:
+            everything = photos.faces()
+            self.canary = everything, to_pairs(rows, everything)
+        _check(*self.canary, root)
+        _check(self.evaluation, self.pairs, root)
         self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
         if not len(self.targets):
             raise UserError(f"{root}: no measured person has a second photo", "Add photos.")
-        self.canary = self.evaluation, self.pairs
-        settings = config.model_dump_json(exclude={"root", "pairs"})
+        default = set() if config.attacker_folds else {"attacker_folds"}  # revisions from before it stay
+        settings = config.model_dump_json(exclude={"root", "pairs"} | default)
         text = f"{self.version} {settings} {photos.digest()} {rows!r}"
         self.revision = f"folder-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -89,21 +96,32 @@ class Folder(FaceDataset):
     def defender(self) -> Faces:  # type: ignore[override]
         return Synthetic(SyntheticConfig()).defender
 
-    def _check(self, pairs: Pairs, root: Path) -> None:
-        """Genuine and impostor pairs are there, they say the truth, and the folds are two or more."""
-        truth = self.evaluation.identities[pairs.left] == self.evaluation.identities[pairs.right]
-        if not pairs.same.any() or pairs.same.all():
-            raise UserError(
-                f"{root}: pairs need both genuine and impostor ones", "Add photos of one person, or people."
-            )
-        if (truth != pairs.same).any():
-            i = int(np.flatnonzero(truth != pairs.same)[0])
-            left, right = (self.evaluation.names[int(side[i])] for side in (pairs.left, pairs.right))
-            raise UserError(
-                f"the pair {left}, {right} says same={int(pairs.same[i])}, its folders disagree", "Correct it."
-            )
-        if len(np.unique(pairs.fold)) < 2:
-            raise UserError("pairs need two folds or more", "Give the fold as a fourth column.")
+
+def _check(faces: Faces, pairs: Pairs, root: Path) -> None:
+    """Genuine and impostor pairs are there, they say the truth, and the folds are two or more."""
+    truth = faces.identities[pairs.left] == faces.identities[pairs.right]
+    if not pairs.same.any() or pairs.same.all():
+        raise UserError(f"{root}: pairs need both genuine and impostor ones", "Add photos of one person, or people.")
+    if (truth != pairs.same).any():
+        i = int(np.flatnonzero(truth != pairs.same)[0])
+        left, right = (faces.names[int(side[i])] for side in (pairs.left, pairs.right))
+        raise UserError(f"the pair {left}, {right} says same={int(pairs.same[i])}, its folders disagree", "Correct it.")
+    if len(np.unique(pairs.fold)) < 2:
+        raise UserError("pairs need two folds or more", "Give the fold as a fourth column.")
+
+
+def _later(rows: list[tuple[str, str, bool, int]], folds: int) -> list[tuple[str, str, bool, int]]:
+    """The pairs behind the first ``folds`` folds.
+
+    Raises:
+        UserError: there are pairs, and none or one fold of them is left.
+    """
+    numbers = sorted({fold for *_, fold in rows})
+    if rows and folds and len(numbers) - folds < 2:
+        raise UserError(
+            f"attacker_folds = {folds} of {len(numbers)} folds leave fewer than two to measure", "Give fewer."
+        )
+    return [row for row in rows if row[3] in numbers[folds:]]
 
 
 def _read_pairs(root: Path, file: str, photos: set[str]) -> list[tuple[str, str, bool, int]]:

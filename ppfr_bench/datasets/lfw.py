@@ -54,7 +54,10 @@ class Lfw(FaceDataset):
     def __init__(self, config: LfwConfig) -> None:
         self.name, self.config = "lfw", config
         root = root_of(config.root, "PPFR_BENCH_LFW", "LFW (pairs.txt and images/)")
-        rows = _read_pairs(root)
+        rows = read_pairs(root / "pairs.txt")
+        for number, row in enumerate(rows, start=2):
+            for name in row[:2]:
+                inside(root, name, f"{root / 'pairs.txt'}, line {number}")
         people = {name: name.split("/")[1] for row in rows for name in row[:2]}
         photos = Photos(root, people)
         measured = [row for row in rows if row[3] >= FIRST_MEASURED_FOLD]
@@ -110,15 +113,14 @@ def _smaller(photos: Photos, everyone: Faces, chosen: list[tuple[str, str, bool,
     return photos.faces(names | {everyone.names[int(i)] for i in (*gallery, *targets)})
 
 
-def _read_pairs(root: Path) -> list[tuple[str, str, bool, int]]:
-    """(left, right, same, fold) of ``pairs.txt``, every file checked to be there.
+def read_pairs(path: Path) -> list[tuple[str, str, bool, int]]:
+    """(left, right, same, fold) of LFW's ``pairs.txt``, the photos as ``images/NAME/NAME_0001.jpg``.
 
     Raises:
-        UserError: no such file, a line that is no pair, or one that names a missing image.
+        UserError: no such file, or a line that is no pair.
     """
-    path = root / "pairs.txt"
     if not path.is_file():
-        raise UserError(f"no pairs.txt in {root}", "Expected LFW's pairs.txt beside the folder images/.")
+        raise UserError(f"no {path.name} in {path.parent}", "Expected LFW's pairs.txt beside the folder images/.")
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         folds, size = (int(word) for word in lines[0].split())
@@ -137,9 +139,7 @@ def _read_pairs(root: Path) -> list[tuple[str, str, bool, int]]:
         for person, photo in (left, right):
             if not photo.isdigit():
                 raise UserError(f"{path}, line {number}: expected a photo's number, got {photo!r}", "")
-            relative = f"images/{person}/{person}_{int(photo):04d}.jpg"
-            inside(root, relative, f"{path}, line {number}")
-            names.append(relative)
+            names.append(f"images/{person}/{person}_{int(photo):04d}.jpg")
         rows.append((names[0], names[1], len(words) == 3, len(rows) // (2 * size)))
     if len(rows) != folds * 2 * size:
         raise UserError(f"{path}: expected {folds * 2 * size} pairs, got {len(rows)}", "Use the official pairs.txt.")

@@ -12,6 +12,13 @@ from ppfr_bench.api import IntArray, Pairs
 _ENUMERATED = 4_000_000  # pairs of photos listed at a time; beyond, they are drawn
 
 
+def measured_people(identities: IntArray, share: float, seed: int) -> IntArray:
+    """The identities that are measured, at least two of them; all others are the attacker's."""
+    everyone = np.random.default_rng(seed).permutation(np.unique(identities))
+    chosen: IntArray = everyone[: max(2, round(share * len(everyone)))]
+    return chosen
+
+
 def generate_pairs(identities: IntArray, folds: int, seed: int, genuine_per_identity: int = 10) -> Pairs:
     """Folds of disjoint identities; in each, genuine pairs of different photos and as many impostor pairs.
 

@@ -1,0 +1,194 @@
+"""InsightFace's files of aligned faces: ``.bin`` (verification pairs) and ``.rec`` (training sets)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.prepare.formats import Format, Item, Rows, write_pairs
+
+FOLDS = 10
+_NUMPY = frozenset({
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"), ("numpy", "ndarray"), ("numpy", "dtype"),
+})  # fmt: skip
+_REFUSED = "Do not trust this file."
+
+
+class BinFormat(Format):
+    """A pickled ``(images, issame)``: encoded images two by two, and whether each two are one person.
+
+    lfw, cfp_ff, cfp_fp, agedb_30, calfw, cplfw. The file names nobody: people are the groups that genuine pairs and
+    identical images tie together, so two groups may be one person. Folds are ten, in the order of the pairs.
+    """
+
+    aligned = True
+
+    def __init__(self, path: Path) -> None:
+        self.label = path.name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}", "Give a file such as lfw.bin.") from error
+        self.fingerprint = hashlib.sha256(content).hexdigest()
+        self._images, same = _read(content, path.name)
+        first: dict[bytes, int] = {}
+        self._of = [first.setdefault(hashlib.sha256(image).digest(), i) for i, image in enumerate(self._images)]
+        group = _groups(self._of, same)
+        fold = np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(same, FOLDS))])
+        number = {root: i for i, root in enumerate(sorted(set(group)))}
+        targets = [f"images/person_{number[root]:05d}/{one:05d}" for root, one in zip(group, self._of, strict=True)]
+        self.items = {f"image {one}": Item(targets[one]) for one in sorted(set(self._of))}
+        self.left_out, self.rows = {}, Rows()
+        for i, genuine in enumerate(same.tolist()):
+            left, right = 2 * i, 2 * i + 1
+            if self._of[left] == self._of[right]:
+                self.left_out[f"pair {i}"] = "a photo paired with itself"
+            elif not genuine and group[left] == group[right]:
+                self.left_out[f"pair {i}"] = "two people, whom other pairs make one"
+            else:
+                self.rows.append((targets[left], targets[right], genuine, int(fold[i])))
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        for name in wanted:
+            yield name, self._images[int(name.removeprefix("image "))]
+
+    def finish(self, folder: Path, files: Mapping[str, str]) -> dict[str, dict[str, int]]:
+        return {"pairs.csv": write_pairs(folder, "pairs.csv", self.rows, files)}
+
+    def advice(self, folder: Path) -> str:
+        root = (folder / "images").as_posix()
+        return f'[dataset] name = "folder", params = {{ root = "{root}", pairs = "pairs.csv", attacker_folds = 5 }}'
+
+
+class RecFormat(Format):
+    """A training set in MXNet's recordio, ``train.rec`` beside ``train.idx``, read by NVIDIA's DALI on the CPU.
+
+    Raises:
+        Unavailable: DALI is not installed (Linux only, about 1 GB). MXNet itself is retired and loads with no current
+            NumPy.
+    """
+
+    aligned = True
+
+    def __init__(self, path: Path) -> None:
+        self.label = path.name
+        self._rec = path if path.suffix == ".rec" else path / "train.rec"
+        index = self._rec.with_suffix(".idx")
+        for file in (self._rec, index):
+            if not file.is_file():
+                raise UserError(f"no {file.name} in {file.parent}", "Give train.rec, with train.idx beside it.")
+        try:
+            self._dali: Any = import_module("nvidia.dali")
+        except ImportError as error:
+            raise Unavailable(
+                "reading .rec needs NVIDIA's DALI, the one kept library that reads MXNet's recordio",
+                "pip install 'ppfr-bench[rec]'  (Linux), or unpack it elsewhere and prepare the folder",
+            ) from error
+        self.left_out = {}
+        self.fingerprint = [self._rec.stat().st_size, hashlib.sha256(index.read_bytes()).hexdigest()]
+        self.items = {
+            f"record {i}": Item(f"images/{person:07d}/{i:08d}") for i, (person, image) in enumerate(self._records())
+            if image
+        }  # fmt: skip
+        if not self.items:
+            raise UserError(f"{self._rec}: no image in it", "Is it a training set of InsightFace?")
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        left = set(wanted)
+        for i, (_, image) in enumerate(self._records()):
+            if f"record {i}" in left:
+                yield f"record {i}", image
+
+    def _records(self) -> Iterator[tuple[int, bytes]]:
+        """Identity and encoded image of every record, in order; InsightFace's records about identities are empty."""
+        pipeline = self._dali.Pipeline(batch_size=1, num_threads=1, device_id=None)
+        with pipeline:
+            images, labels = self._dali.fn.readers.mxnet(
+                path=[str(self._rec)], index_path=[str(self._rec.with_suffix(".idx"))], name="records"
+            )
+            pipeline.set_outputs(images, labels)
+        try:
+            pipeline.build()
+            for _ in range(pipeline.epoch_size("records")):
+                image, label = pipeline.run()
+                yield int(label.at(0).ravel()[0]), image.at(0).tobytes()
+        except RuntimeError as error:
+            raise UserError(f"{self._rec} cannot be read: {error}", "Is it a training set of InsightFace?") from error
+
+
+def _read(content: bytes, name: str) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
+    """Encoded images (2m) and whether each two are one person (m,).
+
+    Raises:
+        UserError: the pickle asks for anything else than arrays and bytes, or holds something else than pairs.
+    """
+    try:
+        loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except UserError:
+        raise
+    except Exception as error:  # pickle's own words: broken input raises almost anything
+        raise UserError(f"{name} is no .bin of InsightFace: {error}", "Give a file such as lfw.bin.") from error
+    if not (isinstance(loaded, tuple | list) and len(loaded) == 2 and isinstance(loaded[0], list | np.ndarray)):
+        raise UserError(
+            f"{name}: expected (images, issame), got {type(loaded).__name__}", "Give a file such as lfw.bin."
+        )
+    images = [_encoded(image, name, i) for i, image in enumerate(loaded[0])]
+    flags = np.asarray(loaded[1])
+    if flags.ndim != 1 or flags.dtype.kind not in "biu" or len(images) != 2 * len(flags) or len(flags) < FOLDS:
+        raise UserError(f"{name}: expected two images a pair, got {len(images)} for {flags.shape} of {flags.dtype}", "")
+    return images, flags.astype(np.bool_)
+
+
+def _encoded(image: Any, name: str, index: int) -> bytes:
+    if isinstance(image, bytes | bytearray):
+        return bytes(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 1:
+        return image.tobytes()
+    raise UserError(f"{name}, image {index}: expected an encoded image, got {type(image).__name__}", _REFUSED)
+
+
+def _groups(of: list[int], same: npt.NDArray[np.bool_]) -> list[int]:
+    """For every image the first one of its person; ``of``: the first image of the same content."""
+    parent = list(of)
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for pair in np.flatnonzero(same).tolist():
+        a, b = sorted((root(2 * pair), root(2 * pair + 1)))
+        parent[b] = a
+    return [root(i) for i in range(len(of))]
+
+
+def _latin1(text: Any, encoding: str) -> bytes:
+    """How Python 3 wrote bytes for Python 2's sake."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UserError(f"a pickle asks to encode as {encoding!r}", _REFUSED)
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits bytes in either spelling, and arrays of numbers: no class of the file's choosing is ever looked up."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        if (module, name) in (("builtins", "bytes"), ("__builtin__", "bytes"), ("__builtin__", "str")):
+            return bytes
+        if (module, name) in (("builtins", "bytearray"), ("__builtin__", "bytearray")):
+            return bytearray
+        if (now := module.replace("numpy.core", "numpy._core"), name) in _NUMPY:
+            return super().find_class(now, name)
+        raise UserError(f"a pickle asks for {module}.{name}; only bytes and arrays are admitted", _REFUSED)

@@ -1,0 +1,178 @@
+"""What a data set comes in: a folder, a tar or a zip. No name in it is trusted, and nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ppfr_bench.errors import UserError
+
+LARGEST = 64 << 20  # bytes of one image or list; anything larger is neither
+
+
+class Source(ABC):
+    """The regular files of a folder or an archive, by their POSIX names inside it; hidden ones are left out.
+
+    Attributes:
+        label: the name of the folder or the archive, for reports.
+        sizes: bytes of each file.
+    """
+
+    label: str
+    sizes: dict[str, int]
+
+    @abstractmethod
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """The contents of ``wanted``, in the order that is fastest: a compressed tar is read once, from front to back.
+
+        Raises:
+            UserError: a broken archive, or a file that cannot be read.
+        """
+
+    def text(self, name: str) -> str:
+        """One file as text.
+
+        Raises:
+            UserError: too large, or not UTF-8.
+        """
+        if self.sizes[name] > LARGEST:
+            raise UserError(f"{self.label}: {name} is too large for a list", "Use the official one.")
+        content = dict(self.read([name]))[name]
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.label}: {name} is not text in UTF-8: {error}", "Use the official one.") from error
+
+    def find(self, ending: str) -> str | None:
+        """The file whose name is ``ending`` or ends in ``/ending``: the one nearest to the top, or None."""
+        found = [name for name in self.sizes if name == ending or name.endswith(f"/{ending}")]
+        return min(found, key=lambda name: (name.count("/"), name), default=None)
+
+
+def open_source(path: Path) -> Source:
+    """A folder, or a tar (plain, gz, bz2, xz) or zip archive.
+
+    Raises:
+        UserError: nothing there, no archive, a name that is absolute or leads out (``..``), a link, a device, or one
+            name twice. The whole is refused then: an archive of photographs holds no such thing.
+    """
+    if path.is_dir():
+        return _Folder(path)
+    if not path.is_file():
+        raise UserError(f"no folder or archive at {path}", "Give the archive as it was downloaded, or its folder.")
+    if zipfile.is_zipfile(path):
+        return _Zip(path)
+    if tarfile.is_tarfile(path):
+        return _Tar(path)
+    raise UserError(f"{path} is no folder, tar or zip", "Give the archive as it was downloaded, or its folder.")
+
+
+class _Folder(Source):
+    def __init__(self, root: Path) -> None:
+        self.label, self.root = root.resolve().name, root
+        self.sizes = {}
+        inside = root.resolve()
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if _hidden(name) or path.is_dir():
+                continue
+            if not path.resolve().is_relative_to(inside) or not path.is_file():
+                raise UserError(f"{root}: {name} is a link that leads out of it, or no file", "Remove it.")
+            self.sizes[name] = path.stat().st_size
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        for name in wanted:
+            try:
+                yield name, (self.root / name).read_bytes()
+            except OSError as error:
+                raise UserError(f"cannot read {self.root / name}: {error.strerror or error}", "") from error
+
+
+class _Tar(Source):
+    def __init__(self, path: Path) -> None:
+        self.label, self.path = path.name, path
+        self.sizes = {}
+        for member in self._members():
+            name = _checked(member.name, path)
+            if not (member.isreg() or member.isdir()):
+                raise UserError(f"{path}: {member.name} is a link or a device", "Do not trust this archive.")
+            if member.isreg():
+                _add(self.sizes, name, member.size, path)
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        left = set(wanted)
+        with self._open() as archive:
+            for member in self._members(archive):
+                name = _checked(member.name, self.path)
+                if name in left:
+                    left.remove(name)
+                    file = archive.extractfile(member)
+                    assert file is not None, "a regular file"
+                    yield name, file.read()
+                if not left:
+                    return
+
+    def _open(self) -> tarfile.TarFile:
+        return tarfile.open(self.path, "r:*")
+
+    def _members(self, archive: tarfile.TarFile | None = None) -> Iterator[tarfile.TarInfo]:
+        try:
+            if archive is not None:
+                yield from archive
+                return
+            with self._open() as opened:
+                yield from opened
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
+
+
+class _Zip(Source):
+    def __init__(self, path: Path) -> None:
+        self.label, self.path = path.name, path
+        self.sizes, self._infos = {}, dict[str, zipfile.ZipInfo]()
+        with self._open() as archive:
+            for info in archive.infolist():
+                name = _checked(info.filename, path)
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise UserError(f"{path}: {info.filename} is a link or a device", "Do not trust this archive.")
+                if not info.is_dir():
+                    _add(self.sizes, name, info.file_size, path)
+                    self._infos[name] = info
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        with self._open() as archive:
+            for name in wanted:
+                try:
+                    yield name, archive.read(self._infos[name])
+                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+                    raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
+
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
+
+
+def _add(sizes: dict[str, int], name: str, size: int, path: Path) -> None:
+    if name in sizes:
+        raise UserError(f"{path} holds {name} twice", "Do not trust this archive.")
+    if not _hidden(name):
+        sizes[name] = size
+
+
+def _checked(name: str, path: Path) -> str:
+    """The name as it is read, without ``./``."""
+    pure, windows = PurePosixPath(name), PureWindowsPath(name)
+    if "\0" in name or "\\" in name or pure.is_absolute() or windows.drive or ".." in pure.parts:
+        raise UserError(f"{path}: {name!r} leads out of it", "Do not trust this archive.")
+    return pure.as_posix()
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)

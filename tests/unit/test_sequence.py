@@ -1,0 +1,129 @@
+"""Images that are already in Python become a data set, whatever library they come from, and the same one each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppfr_bench.datasets import from_sequence, load_dataset
+from ppfr_bench.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (24, 112, 112, 3), dtype=np.uint8)
+PEOPLE = [i // 3 for i in range(24)]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path))
+
+
+class TorchData(torch.utils.data.Dataset[Any]):
+    """Map-style, with a transform that draws anew each time."""
+
+    def __init__(self, noisy: bool = False) -> None:
+        self.noisy = noisy
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image = torch.from_numpy(IMAGES[index]).permute(2, 0, 1).float() / 255
+        return (image + torch.rand(3, 112, 112)).clamp(0, 1) if self.noisy else image, torch.tensor(PEOPLE[index])
+
+
+class HuggingFaceData:
+    """What a ``datasets.Dataset`` with an ``Image`` and a ``ClassLabel`` column answers."""
+
+    column_names = ("image", "label")
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": Image.fromarray(IMAGES[index]), "label": PEOPLE[index]}
+
+
+class Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (IMAGES, PEOPLE),
+        (IMAGES.transpose(0, 3, 1, 2), np.array(PEOPLE)),
+        (list(IMAGES.astype(np.float64) / 255), [str(person) for person in PEOPLE]),
+        ([Image.fromarray(image) for image in IMAGES], torch.tensor(PEOPLE)),
+        (list(zip(IMAGES, PEOPLE, strict=True)),),
+        (TorchData(),),
+        (HuggingFaceData(),),
+    ],
+    ids=["uint8", "planes", "float", "PIL", "pairs", "torch", "hugging_face"],
+)
+def test_every_way_in_is_the_same_data_set(given: Any) -> None:
+    data = from_sequence(*given, folds=2, seed=3)
+    assert data.revision == from_sequence(IMAGES, PEOPLE, folds=2, seed=3).revision
+    both = np.concatenate([data.evaluation.identities, data.attacker.identities])
+    assert sorted(both) == PEOPLE and len(data.evaluation) == len(data.attacker) == 12
+    assert not set(data.evaluation.identities) & set(data.attacker.identities)
+    for faces in (data.evaluation, data.attacker):
+        for row, name in enumerate(faces.names):
+            assert np.array_equal(faces.load([row])[0], IMAGES[int(name.split("/")[1])].transpose(2, 0, 1))
+    same = data.evaluation.identities[data.pairs.left] == data.evaluation.identities[data.pairs.right]
+    assert np.array_equal(same, data.pairs.same) and data.pairs.same.mean() == 0.5
+
+
+def test_it_opens_again_by_name_and_parameters() -> None:
+    data = from_sequence(IMAGES, PEOPLE, folds=2)
+    again = load_dataset(data.name, data.config.model_dump())
+    assert again.revision == data.revision
+    assert np.array_equal(again.evaluation.load(range(12)), data.evaluation.load(range(12)))
+
+
+def test_the_revision_is_that_of_content_and_split() -> None:
+    first = from_sequence(IMAGES, PEOPLE, folds=2).revision
+    changed = IMAGES.copy()
+    changed[5, 5, 5, 0] ^= 1
+    assert first != from_sequence(changed, PEOPLE, folds=2).revision
+    assert first != from_sequence(IMAGES, PEOPLE[::-1], folds=2).revision
+    assert first != from_sequence(IMAGES, PEOPLE, folds=2, seed=1).revision
+
+
+def test_a_transform_that_draws_anew_is_taken_once() -> None:
+    data = from_sequence(TorchData(noisy=True), folds=2)
+    assert np.array_equal(data.evaluation.load([0, 1]), data.evaluation.load([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((Stream(),), "expected a sequence with a length"),
+        (([], []), "expected images, got none"),
+        ((IMAGES, PEOPLE[:3]), "one identity an image, got 3 for 24"),
+        ((list(IMAGES),), "expected \\(image, identity\\)"),
+        (([{"img": IMAGES[0], "label": 0}],), "expected the columns image and label, got img, label"),
+        ((IMAGES[:, :64], PEOPLE), r"image 0: expected 112x112 pixels in RGB, got \(64, 112, 3\)"),
+        (([Image.new("RGB", (64, 64))], [0]), "image 0: expected 112x112"),
+        ((IMAGES.astype(np.int64), PEOPLE), "expected uint8 or float, got int64"),
+        ((IMAGES.astype(np.float32), PEOPLE), r"expected floats in \[0, 1\], got 0 to 255"),
+        ((np.full_like(IMAGES, np.nan, dtype=np.float32), PEOPLE), r"expected floats in \[0, 1\]"),
+        ((IMAGES, range(24)), "no measured person has a second image|genuine"),
+        ((IMAGES, [0] * 12 + [1] * 12), "fewer than two to the attacker"),
+    ],
+)
+def test_what_is_wrong_is_said(given: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        from_sequence(*given, folds=2)
+
+
+def test_too_few_people_for_the_folds() -> None:
+    with pytest.raises(UserError, match=r"10 folds need 20 measured people, there are 4\n.*folds=2"):
+        from_sequence(IMAGES, PEOPLE)
