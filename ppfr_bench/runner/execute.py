@@ -111,7 +111,10 @@ def _start_worker(plan: Plan) -> None:
     torch.set_num_threads(plan.protocol.threads)
     for path in plan.plugins:
         registry.add_plugin(path)
-    _lab = Lab(plan, open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
+    for guest in plan.guests:
+        guest.adopt()
+    here = plan.luggage.unpack() if plan.luggage else None
+    _lab = Lab(plan, here or open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
 
 
 def _end_with(parent: int) -> None:
