@@ -1,7 +1,7 @@
 """A hook of mkdocs: takes the pages that lie beside ``docs/`` into the site, and leads links there that leave it.
 
-On GitHub the links of a page are right as they stand. ``../design/x.md`` and ``../CHANGELOG.md`` become pages of the site; a link to
-any other file of the repository has no page, and becomes plain text.
+On GitHub the links of a page are right as they stand. ``../design/x.md`` and ``../CHANGELOG.md`` become pages of the
+site; a link to any other file of the repository has no page, and becomes plain text.
 """
 
 from __future__ import annotations

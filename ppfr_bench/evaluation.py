@@ -65,7 +65,7 @@ class Evaluation:
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """One row a metric: value, interval, n, the cell it belongs to; a cell without a number has one row and a reason."""
+        """One row a metric: value, interval, n, the cell it belongs to; without a number, one row and the reason."""
         return _tidy(self.measured)
 
     @cached_property
@@ -137,13 +137,13 @@ def evaluate(
     """Measure one defense as ``ppfr-bench run`` does, and the controls beside it.
 
     What was measured before is not measured again, in this process or another. A callable has no file and no version
-    that anyone raises, so it is known by a fingerprint of its code, what it closes over and what it calls; where something of that
-    cannot be seen, its results are kept for nobody, and ``note`` says what it was. What it reads from outside (a file,
-    a service) is not in the fingerprint: raise ``version`` when that changes.
+    that anyone raises, so it is known by a fingerprint of its code, what it closes over and what it calls; where
+    something of that cannot be seen, its results are kept for nobody, and ``note`` says what it was. What it reads
+    from outside (a file, a service) is not in the fingerprint: raise ``version`` when that changes.
 
-    A callable is checked like any defense, on the faces that ship with the package: shape, range, the same bytes for one
-    seed in any batch, no clear image let out. Without a word on ``randomness`` it counts as deterministic, and one that is not
-    is refused with what to declare.
+    A callable is checked like any defense, on the faces that ship with the package: shape, range, the same bytes for
+    one seed in any batch, no clear image let out. Without a word on ``randomness`` it counts as deterministic, and one
+    that is not is refused with what to declare.
 
     Args:
         defense: a callable ``(images, generator) -> images`` or ``images -> images`` on float32 RGB (n, 3, 112, 112) in
@@ -151,7 +151,8 @@ def evaluate(
         suite: a suite's name or file.
         name: its label; that of the function, the class or the plug-in, if none is given.
         version: of a callable; raise it when what it does changes and its code does not.
-        randomness: of a callable: ``deterministic``, ``per_call``, ``per_image_key``, ``per_user_key``, ``per_session_key``.
+        randomness: of a callable: ``deterministic``, ``per_call``, ``per_image_key``, ``per_user_key`` or
+            ``per_session_key``.
         clear_share: of a callable: share of the textured pixels that it leaves untouched by design, 0 to 1.
         data: another data set, by name or as an object.
         attacks, recognizers: only these; all of the suite, if none is given.
@@ -184,8 +185,8 @@ def evaluate(
     if guest is not None and (findings := check_plugin("defense", guest.name)):
         raise UserError(
             f"{guest.name} breaks the contract: " + "; ".join(f"{one.code}: {one.message}" for one in findings),
-            "Declare what it is: randomness='per_call' if every call draws anew, clear_share=0.3 if a part is left clear "
-            "by design; draw from the generator it is given, and from nothing else.",
+            "Declare what it is: randomness='per_call' if every call draws anew, clear_share=0.3 if a part is left "
+            "clear by design; draw from the generator it is given, and from nothing else.",
         )
     dataset = dataset or open_dataset(loaded.dataset)
     plan = make_plan(loaded, dataset, files)
@@ -205,9 +206,9 @@ def evaluate(
 def load_results(path: str | Path = "results", suite: str | None = None) -> pd.DataFrame:
     """Records as a tidy table, one row a metric, of one suite or of all in the folder.
 
-    Columns: suite, dataset, defense (its label), defense_name, parameters (JSON, for ``json.loads``), cell, attack, recognizer,
-    status, reason, seed, key, metric, value, low, high (95% interval), n. A cell without a number has one row, with an empty
-    metric and the reason.
+    Columns: suite, dataset, defense (its label), defense_name, parameters (JSON, for ``json.loads``), cell, attack,
+    recognizer, status, reason, seed, key, metric, value, low, high (95% interval), n. A cell without a number has one
+    row, with an empty metric and the reason.
 
     Raises:
         UserError: no records there, or a file that is none.
@@ -248,7 +249,9 @@ def _entry(
         defense = type(defense)
     if isinstance(defense, type):
         if not issubclass(defense, Defense):
-            raise UserError(f"expected a Defense, got the class {defense.__name__}", "Give an object that can be called.")
+            raise UserError(
+                f"expected a Defense, got the class {defense.__name__}", "Give an object that can be called."
+            )
         if known := registered(defense):
             return Entry(name=known, label=name, params=params), None, ()
     elif not callable(defense):

@@ -1,7 +1,8 @@
 """What determines the output of a callable, as far as it can be seen: its code, its values, and the code it calls.
 
-Two callables with one fingerprint do the same. Where that cannot be told (a local module whose code may change, an object
-that keeps its state out of sight, a file that is read), there is no fingerprint, and what was measured is kept for nobody.
+Two callables with one fingerprint do the same. Where that cannot be told (a local module whose code may change, an
+object that keeps its state out of sight, a file that is read), there is no fingerprint, and what was measured is kept
+for nobody.
 """
 
 from __future__ import annotations
@@ -37,16 +38,22 @@ from ppfr_bench.results import canonical_json, digest
 __all__ = ["UnseenError", "fingerprint", "installed"]
 
 # Names under which code reaches what a fingerprint does not hold: files, the network, the clock, other code.
-_OUTSIDE = frozenset(
-    "open eval exec compile globals locals vars __import__ import_module input load loads load_file from_pretrained hub "
-    "read_bytes read_text imread urlopen urlretrieve environ getenv system popen Popen run check_output time perf_counter "
-    "now today urandom token_bytes".split()
-)
-_BOOKKEEPING = frozenset(
-    "__dict__ __weakref__ __doc__ __module__ __qualname__ __annotations__ __firstlineno__ __static_attributes__ __orig_bases__ "
-    "__parameters__ __abstractmethods__ __annotate__ __annotate_func__ _abc_impl __class_vars__ __private_attributes__ "
-    "__signature__ model_fields model_computed_fields model_config card".split()
-)
+_OUTSIDE = frozenset({
+    "open", "eval", "exec", "compile", "globals", "locals", "vars", "__import__", "import_module", "input",
+    "load", "loads", "load_file", "from_pretrained", "hub", "read_bytes", "read_text", "imread", "urlopen",
+    "urlretrieve", "environ", "getenv", "system", "popen", "Popen", "run", "check_output", "time", "perf_counter", "now", "today",
+    "urandom", "token_bytes",
+})  # fmt: skip
+# Of a class, what says nothing of what it does; of a pydantic model, what follows from the rest of it.
+_BOOKKEEPING = frozenset({
+    "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__firstlineno__",
+    "__static_attributes__", "__orig_bases__", "__parameters__", "__abstractmethods__", "__annotate__",
+    "__annotate_func__", "__annotations_cache__", "_abc_impl",
+})  # fmt: skip
+_OF_MODELS = frozenset({
+    "__class_vars__", "__private_attributes__", "__signature__", "model_fields", "model_computed_fields",
+    "model_config",
+})  # fmt: skip
 _NOUNS = ("ppfr_bench.api", "ppfr_bench.cards")  # what a defense derives from
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not compiled into an extension
 
@@ -175,7 +182,7 @@ class _Reader:
             if known:
                 found.append(["class", base.__module__, base.__qualname__, known])
                 continue
-            members = {name: member for name, member in vars(base).items() if not _bookkeeping(name)}
+            members = {name: member for name, member in vars(base).items() if not _bookkeeping(base, name)}
             found.append(["members", *([name, self.describe(members[name])] for name in sorted(members))])
         return ["class", cls.__qualname__, *found, repr(getattr(cls, "__annotations__", {}))]
 
@@ -204,8 +211,10 @@ def _pure(cls: type) -> bool:
     return not installed(cls.__module__) and bool(cls.__flags__ & _HEAP) and "__slots__" not in vars(cls)
 
 
-def _bookkeeping(name: str) -> bool:
-    return name in _BOOKKEEPING or name.startswith("__pydantic")
+def _bookkeeping(cls: type, name: str) -> bool:
+    if issubclass(cls, BaseModel) and (name in _OF_MODELS or name.startswith("__pydantic")):
+        return True
+    return name in _BOOKKEEPING
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 from pebble import ProcessExpired, ProcessPool
 
@@ -119,7 +120,7 @@ def _start_worker(plan: Plan) -> None:
 
 def _end_with(parent: int) -> None:
     """End this process once its parent is gone: a killed run leaves nobody working."""
-    while os.getppid() == parent:
+    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
         time.sleep(1)
     os._exit(1)
 

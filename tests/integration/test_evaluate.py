@@ -22,7 +22,8 @@ def show(found):
                       "keys": sorted(found.records["key"].unique()),
                       "labels": sorted(found.table["defense"]), "gaps": [gap.reason for gap in found.row.gaps]}))
 
-few = {"suite": "smoke", "attacks": ["visual"], "recognizers": ["faceplugin"], "results": sys.argv[1], "progress": False}
+few = {"suite": "smoke", "attacks": ["visual"], "recognizers": ["faceplugin"], "progress": False,
+       "results": sys.argv[1]}
 """
 
 
@@ -90,8 +91,7 @@ show(pb.evaluate(Box(), name="boxed", **few))
     noisy, boxed = script(tmp_path, tmp_path / "r", code, command_environment)
     assert noisy["labels"] == ["blackout", "identity", "noisy"] and noisy["complete"] and not noisy["note"]
     assert boxed["complete"] and "Box" in str(boxed["note"])
-    (anew,) = script(tmp_path, tmp_path / "r", code.partition("show(pb")[0] + "class Box" + code.partition("class Box")[2],
-                     command_environment)  # fmt: skip
+    (anew,) = script(tmp_path, tmp_path / "r", "class Box" + code.partition("class Box")[2], command_environment)
     new = set(anew["keys"]) - set(boxed["keys"])  # type: ignore[call-overload]
     assert len(new) == 2, "one utility cell and one attack, under a key of their own"
 

@@ -162,7 +162,9 @@ def test_what_is_refused_says_why_and_runs_nothing(
 @pytest.fixture
 def store(tmp_path: Path) -> ResultStore:
     store = ResultStore(tmp_path)
-    gap = made.record("pixelate", "attack", attack="averaging", measures="appearance", status="failed", reason="timeout")
+    gap = made.record(
+        "pixelate", "attack", attack="averaging", measures="appearance", status="failed", reason="timeout"
+    )
     for record in (*made.quick()[0], gap):
         store.write(record)
     return store

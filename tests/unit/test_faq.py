@@ -42,12 +42,16 @@ def test_identity_privacy_is_low_where_something_is_kept() -> None:
         here += [str(sum(value <= 0.1 for value in found)), str(len(found))]
     assert told == here
     (limit,) = says(r"above 0\.5 has a retention above (\S+)\.")
-    kept = [float(r["retention"]) for r in rows("lfw_quick") if r["identity_privacy"] and float(r["identity_privacy"]) > 0.5]
+    kept = [
+        float(r["retention"]) for r in rows("lfw_quick") if r["identity_privacy"] and float(r["identity_privacy"]) > 0.5
+    ]
     assert kept and max(kept) <= float(limit)
 
 
 def test_how_long_a_defense_takes() -> None:
-    told = [float(number) for number in says(r"took (\d+) to (\d+) minutes in `quick` .*?, (\d+) minutes to (\d+) hours")]
+    told = [
+        float(number) for number in says(r"took (\d+) to (\d+) minutes in `quick` .*?, (\d+) minutes to (\d+) hours")
+    ]
     quick, standard = ([float(row["seconds"]) / 60 for row in rows(suite)] for suite in ("quick", "standard"))
     here = [min(quick), max(quick), min(standard), max(standard) / 60]
     assert all(abs(a - b) < 1 for a, b in zip(told, here, strict=True)), here

@@ -1,4 +1,4 @@
-"""A fingerprint is the same for what does the same, differs for what does not, and is refused where that cannot be told."""
+"""A fingerprint is the same for what does the same, differs for what does not, and is refused where nobody can tell."""
 
 from __future__ import annotations
 
