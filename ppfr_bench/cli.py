@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ppfr_bench import options, registry
+from ppfr_bench import __version__, options, registry
 from ppfr_bench.cli_assets import assets_app
 from ppfr_bench.cli_data import data_app, protect
 from ppfr_bench.cli_recognizers import check_recognizer, list_recognizers
@@ -81,6 +81,19 @@ def names(what: What) -> list[str]:
     from ppfr_bench.assets import MANIFEST
 
     return sorted(MANIFEST)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"ppfr-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """The benchmark that tells whether a privacy-preserving face recognition method is private."""
 
 
 @app.command("list")

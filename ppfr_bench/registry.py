@@ -98,6 +98,25 @@ def add_plugin(path: Path) -> tuple[Kind, str]:
     return kind, path.stem
 
 
+def add_class(kind: Kind, name: str, plugin: type) -> None:
+    """Add a class that lies in no file of its own, for the life of this process; one added before gives way.
+
+    Raises:
+        UserError: a name that is none or is taken, or a class that breaks the contract.
+    """
+    if not _STEM.fullmatch(name):
+        raise UserError(f"expected a name of lower-case letters, digits and _, got {name!r}", "Give it another name.")
+    module_name = f"ppfr_bench.guests_here.{name}"
+    entry = EntryPoint(name, f"{module_name}:{kind.upper()}", f"ppfr_bench.{kind}s")
+    if name in names(kind) and source(kind, name) != entry.value:
+        raise UserError(f"{kind} '{name}' exists already ({source(kind, name)})", "Give yours another name.")
+    _validate(kind, name, plugin)
+    module = ModuleType(module_name)
+    setattr(module, kind.upper(), plugin)
+    sys.modules[module_name] = module
+    _added[kind, name] = entry
+
+
 @cache
 def _built_in(kind: Kind) -> dict[str, EntryPoint]:
     group = f"ppfr_bench.{kind}s"

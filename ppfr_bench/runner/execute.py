@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 from pebble import ProcessExpired, ProcessPool
 
@@ -114,12 +115,15 @@ def _start_worker(plan: Plan) -> None:
         registry.add_plugin(path)
     for source in plan.brought:
         recognizer_component(source)
-    _lab = Lab(plan, open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
+    for guest in plan.guests:
+        guest.adopt()
+    here = plan.luggage.unpack() if plan.luggage else None
+    _lab = Lab(plan, here or open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
 
 
 def _end_with(parent: int) -> None:
     """End this process once its parent is gone: a killed run leaves nobody working."""
-    while os.getppid() == parent:
+    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
         time.sleep(1)
     os._exit(1)
 

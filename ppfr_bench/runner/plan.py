@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -16,6 +16,9 @@ from ppfr_bench.metrics import METRICS
 from ppfr_bench.recognizers import recognizer_component, recognizer_names
 from ppfr_bench.results import SCHEMA_VERSION, CellKind, Component, digest
 from ppfr_bench.suites import Entry, Protocol, Suite, explain
+
+if TYPE_CHECKING:
+    from ppfr_bench.guests import Guest, Luggage
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Plan:
     cells: tuple[Cell, ...]
     plugins: tuple[Path, ...] = ()
     brought: tuple[str, ...] = ()  # recognizers that are not built in, as they were named
+    guests: tuple[Guest, ...] = ()  # defenses that no file holds
+    luggage: Luggage | None = None  # a data set that no name and parameters open
 
     def folder(self, cell: Cell) -> Path:
         """Where the cell's record lies below the results root."""
