@@ -27,9 +27,9 @@ def train(
     from rich.progress import Progress
 
     from ppfr_bench import training
+    from ppfr_bench.api import Differentiable
     from ppfr_bench.datasets import load_dataset
     from ppfr_bench.recognizers import load_recognizer
-    from ppfr_bench.runner.lab import Differentiable
 
     recipe = training.recipe_of(defense)
     config = training.configured(recipe, options.params(settings))
