@@ -363,13 +363,13 @@ def test_a_training_set_in_recordio(tmp_path: Path) -> None:
     records += [record(*((0, [i // 2]) if i % 2 else (2, [i // 2, 1])), i + 1, image) for i, image in enumerate(images)]
     records += [record(2, [2 * i + 1, 2 * i + 3], 7 + i, b"") for i in range(3)]
     starts = np.cumsum([0, *map(len, records)])
-    (tmp_path / "train.rec").write_bytes(b"".join(records))
-    (tmp_path / "train.idx").write_text("".join(f"{i}\t{start}\n" for i, start in enumerate(starts[:-1])))
+    index = "".join(f"{i}\t{start}\n" for i, start in enumerate(starts[:-1]))
+    source = write(tmp_path / "in", {"train.rec": b"".join(records), "train.idx": index.encode()})
     if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
         with pytest.raises(Unavailable, match="DALI"):
-            prepare("insightface-rec", tmp_path / "train.rec", tmp_path / "out")
+            prepare("insightface-rec", source / "train.rec", tmp_path / "out")
         pytest.skip("no nvidia-dali: pip install 'ppfr-bench[rec]'")
-    report = prepare("insightface-rec", tmp_path, tmp_path / "out")
+    report = prepare("insightface-rec", source, tmp_path / "out")
     assert (report["kept"], report["people"]) == (6, 3)
     got = {name: content for name, content in tree(tmp_path / "out" / "images").items()}
     assert got == {f"{i // 2:07d}/{i + 1:08d}.png": image for i, image in enumerate(images)}
