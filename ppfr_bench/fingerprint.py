@@ -40,9 +40,9 @@ __all__ = ["UnseenError", "fingerprint", "installed"]
 # Names under which code reaches what a fingerprint does not hold: files, the network, the clock, other code.
 _OUTSIDE = frozenset({
     "open", "eval", "exec", "compile", "globals", "locals", "vars", "__import__", "import_module", "input",
-    "load", "loads", "load_file", "from_pretrained", "hub", "read_bytes", "read_text", "imread", "urlopen",
-    "urlretrieve", "environ", "getenv", "system", "popen", "Popen", "run", "check_output", "time", "perf_counter", "now", "today",
-    "urandom", "token_bytes",
+    "load", "loads", "load_file", "from_pretrained", "hub", "read_bytes", "read_text",
+    "imread", "urlopen", "urlretrieve", "environ", "getenv", "system", "popen", "Popen", "run", "check_output",
+    "time", "perf_counter", "now", "today", "urandom", "token_bytes",
 })  # fmt: skip
 # Of a class, what says nothing of what it does; of a pydantic model, what follows from the rest of it.
 _BOOKKEEPING = frozenset({
