@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, Defense, Differentiable, to_bytes, to_float
+from ppfr_bench.api import Attack, Defense, Differentiable, Recognizer, Unavailable, to_bytes, to_float
 from ppfr_bench.conformance import Finding, check_defense, leaked_images
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.metrics.attributes import ATTRIBUTES
@@ -108,28 +108,38 @@ def examine_recognizer(source: str) -> Examined:
         return Examined(findings, {"label": component.label, "name": component.name})
     if not bool(embedded.isfinite().all()):
         findings.append(Finding("not_finite", "NaN or infinite values"))
+        return Examined(findings, {"label": component.label, "name": component.name})
     if card.metric == "cosine" and bool(((embedded.norm(dim=1) - 1).abs() > 1e-4).any()):
         findings.append(Finding("length", "the metric is cosine and embeddings are not of unit length"))
     alone = torch.cat([recognizer.embed(images[i : i + 1]) for i in range(3)])
     if not torch.equal(alone, embedded[:3]):
         off = float((alone - embedded[:3]).abs().max())
         findings.append(Finding("batch", f"an embedding depends on the other images of its batch, by {off:.3g}"))
-    surrogate = isinstance(recognizer, Differentiable)
-    if isinstance(recognizer, Differentiable):
-        findings += _check_gradients(recognizer, images[:2], embedded[:2])
+    network = _with_gradients(recognizer)
+    if network is not None:
+        findings += _check_gradients(network, images[:2], embedded[:2])
     vectors = embedded.double().numpy()
     left, right = np.triu_indices(len(vectors), 1)
     same = faces.identities[left] == faces.identities[right]
+    told_apart = auc(recognizer.similarity(vectors[left], vectors[right]), same)
     facts = {
         "label": component.label, "name": component.name, "dimension": card.dimension, "metric": card.metric,
-        "surrogate": surrogate, "auc": round(auc(recognizer.similarity(vectors[left], vectors[right]), same), 4),
+        "surrogate": network is not None, "auc": round(told_apart, 4),
         "ms_an_image": float(f"{1000 * seconds / len(images):.3g}"),
     }  # fmt: skip
     return Examined(findings, facts)
 
 
-def _check_gradients(recognizer: Differentiable, images: torch.Tensor, embedded: torch.Tensor) -> list[Finding]:
-    network, images = recognizer.differentiable(), images.clone().requires_grad_()
+def _with_gradients(recognizer: Recognizer) -> torch.nn.Module | None:
+    """None of a recognizer that has no gradients to give, which is no breach: it can still be a black box."""
+    try:
+        return recognizer.differentiable() if isinstance(recognizer, Differentiable) else None
+    except Unavailable:
+        return None
+
+
+def _check_gradients(network: torch.nn.Module, images: torch.Tensor, embedded: torch.Tensor) -> list[Finding]:
+    images = images.clone().requires_grad_()
     answer = network(images)
     findings = []
     off = float((answer.detach() - torch.nn.functional.normalize(embedded, dim=1)).abs().max())

@@ -70,13 +70,14 @@ def check_recognizer(source: str, as_json: bool) -> None:
     else:
         for finding in found.findings:
             out.print(f"[red]✗[/red] {finding.code}: {escape(finding.message)}", highlight=False)
-        facts = found.facts
-        words = (
-            f"recognizer {facts['label']}: {facts['dimension']}-d, {facts['metric']}, "
-            f"{facts['ms_an_image']:g} ms an image, surrogate: {'yes' if facts['surrogate'] else 'no'}. "
-            f"Sixteen synthetic faces of four people: AUC {facts['auc']:.3f}."
-        )
-        out.print(f"[green]✓[/green] {escape(words)}" if not found.findings else escape(words), highlight=False)
+        facts, mark = found.facts, "" if found.findings else "[green]✓[/green] "
+        if "auc" in facts:
+            words = (
+                f"recognizer {facts['label']}: {facts['dimension']}-d, {facts['metric']}, "
+                f"{facts['ms_an_image']:g} ms an image, surrogate: {'yes' if facts['surrogate'] else 'no'}. "
+                f"Sixteen synthetic faces of four people: AUC {facts['auc']:.3f}."
+            )
+            out.print(mark + escape(words), highlight=False)
     if found.findings:
         raise typer.Exit(1)
 

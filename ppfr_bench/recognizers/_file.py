@@ -50,7 +50,9 @@ class Surrogate(nn.Module):
 
     def __init__(self, prepare: Prepare, network: nn.Module) -> None:
         super().__init__()
-        self.prepare, self.network = prepare, network.eval().requires_grad_(False)
+        self.prepare, self.network = prepare, network.eval()
+        for parameter in network.parameters():  # a ScriptModule has no requires_grad_ of its own
+            parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         # Some files end in a reshape to (1, -1) whatever the batch.
