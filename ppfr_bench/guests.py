@@ -104,9 +104,10 @@ def guest_of(
     Raises:
         UserError: another number of arguments, or something that cannot be pickled.
     """
-    if isinstance(thing, type):
+    if isinstance(thing, type) and issubclass(thing, Defense):
         card, version = thing.card, thing.version
     else:
+        assert not isinstance(thing, type)
         _takes_generator(thing)
         card = DefenseCard(
             title=name, family="callable", reference="given to ppfr_bench.evaluate", licence="the caller's",
@@ -201,7 +202,8 @@ def _pickled(thing: Any, name: str) -> bytes:
     if beside:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(thing)
+        payload: bytes = cloudpickle.dumps(thing)
+        return payload
     except Exception as error:  # what pickling a user's object may raise is anything
         raise UserError(
             f"{name} cannot be sent to a worker process: {error}",
