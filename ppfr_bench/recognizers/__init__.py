@@ -13,7 +13,7 @@ from importlib import import_module
 
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import UserError, did_you_mean
-from ppfr_bench.recognizers._brought import ADAPTERS, Brought, bring, is_brought
+from ppfr_bench.recognizers._brought import Brought, bring, is_brought
 from ppfr_bench.results import Component
 
 __all__ = [
@@ -38,8 +38,8 @@ def recognizer_class(name: str) -> type[Recognizer]:
         UserError: unknown (the nearest name is given), or the file breaks the contract.
     """
     if name not in recognizer_names():
-        known = [*recognizer_names(), *(f"{package}:MODEL" for package in ADAPTERS), "path/to/card.toml"]
-        raise UserError(f"unknown recognizer '{name}'", did_you_mean(name, known))
+        near = did_you_mean(name, recognizer_names())
+        raise UserError(f"unknown recognizer '{name}'", f"{near} Others: docs/howto/bring_a_recognizer.md")
     loaded = getattr(import_module(f"{__name__}.{name}"), "RECOGNIZER", None)
     if not (isinstance(loaded, type) and issubclass(loaded, Recognizer)):
         raise UserError(

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ppfr_bench.api import ByteArray, FaceDataset, Recognizer, to_float
+from ppfr_bench.assets import MANIFEST, asset_path
 from ppfr_bench.check import examine_recognizer
 from ppfr_bench.cli import app
 from ppfr_bench.errors import Unavailable, UserError
@@ -106,6 +107,18 @@ def test_a_black_image_has_an_embedding(tmp_path: Path) -> None:
     """Of zeros here: `blackout` is a control that every recognizer meets."""
     recognizer = loaded(write_card(tmp_path, write_onnx(tmp_path / "net.onnx"), mean=0, std=255))
     assert torch.equal(recognizer.embed(torch.zeros(1, 3, 112, 112)), torch.zeros(1, 16))
+
+
+@pytest.mark.assets
+def test_a_real_network_behind_a_card_is_the_built_in_one(tmp_path: Path) -> None:
+    """faceplugin's file, and its surrogate, to the rounding of one subtraction."""
+    file = MANIFEST["faceplugin"]
+    card = write_card(tmp_path, asset_path("faceplugin"), file=str(file.path), sha256=file.sha256, label="real",
+                      colour="bgr", mean=127, std=128, dimension=512)  # fmt: skip
+    built_in, recognizer, images = load_recognizer("faceplugin"), loaded(card), to_float(faces())
+    torch.testing.assert_close(recognizer.embed(images), built_in.embed(images), rtol=0, atol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(recognizer.differentiable()(images), built_in.embed(images), rtol=0, atol=1e-5)
 
 
 # What is refused
