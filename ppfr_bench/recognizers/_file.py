@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ class FileRecognizer(BroughtRecognizer):
         raw = self._run(fed) if len(fed) else np.empty((0, self.card.dimension), np.float32)
         return torch.from_numpy(unit_rows(raw) if self.card.metric == "cosine" else raw)
 
+    @abstractmethod
     def _run(self, fed: Tensor) -> Array:
-        raise NotImplementedError
+        """What is fed, (n, ...) -> (n, d) as the file gives it."""
 
     def _probe(self, call: Any) -> Array:
         """``call``'s answer to one image, (1, d).
