@@ -35,6 +35,7 @@ _SAYS_LITTLE = ("title", "reference", "licence", "code_url", "deviations")  # of
 class Guest:
     """A defense without a file: a callable or a class, pickled, and what identifies it.
 
+    The payload is what ``guest_of`` pickled in the process that started this run; it never comes from a file.
     ``identity`` is its fingerprint or, where it has none (``unseen`` says why), a name that is never used again.
     """
 
@@ -77,7 +78,7 @@ class Extra(Config, extra="allow"):
 
 @dataclass(frozen=True)
 class Luggage:
-    """A data set that no name and parameters open, pickled."""
+    """A data set that no name and parameters open, pickled by the process that started this run and by nobody else."""
 
     payload: bytes
 

@@ -149,6 +149,7 @@ class _Zip(Source):
             for name in wanted:
                 try:
                     yield name, archive.read(self._infos[name])
+                # RuntimeError: encrypted; NotImplementedError: zipfile does not know the compression.
                 except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
 
