@@ -36,7 +36,7 @@ class TrainingConfig(Config):
     steps: int = Field(400, ge=1)
     warm: int = Field(100, ge=0)
     people: int = Field(8, ge=2)
-    shots: int = Field(2, ge=1)
+    shots: int = Field(4, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     privacy: float = Field(1.0, ge=0)
     span: float = Field(10.0, ge=1)
@@ -106,7 +106,8 @@ class AnonymizerTraining:
         linked = (functional.normalize(self.linker(seen[0]), dim=1) * self.embedded[rows]).sum(1).mean()
         c = self.config
         weight = c.privacy * c.span ** (2 * strength - 1)
-        rough = sum(((maps - maps.roll(1, axis)) ** 2).mean() for maps in (self.generator.gates,) for axis in (2, 3))
+        maps = torch.cat([self.generator.gates, self.generator.noise])
+        rough = sum((maps.diff(dim=axis) ** 2).mean() for axis in (2, 3))
         loss = who + c.match * confused + weight * leaked + c.link * weight * linked + c.smoothness * rough
         self._move(0, loss, 0.5 * (1 + math.cos(math.pi * min(1.0, mine / c.steps))))
         values = {"who": who, "confused": confused, "leaked": leaked, "linked": linked}

@@ -138,16 +138,14 @@ def run(
     from ppfr_bench.runner.execute import describe, execute, missing
     from ppfr_bench.runner.lab import Lab
     from ppfr_bench.runner.plan import make_plan, open_dataset
-    from ppfr_bench.suites import Entry, load_suite
+    from ppfr_bench.suites import load_suite
 
     if device != "cpu":
         raise UserError(f"--device {device}: this version measures on the CPU", "Leave --device out.")
     plugins = tuple(path.resolve() for path in plugin or ())
     added = [registry.add_plugin(path) for path in plugins]
     overrides = tuple(settings or ()) + (() if seed is None else (f"seed={seed}",))
-    loaded = load_suite(suite, overrides)
-    if dataset is not None:
-        loaded = loaded.model_copy(update={"dataset": Entry(name=dataset)})
+    loaded = load_suite(suite, overrides, dataset)
     if dataset_root is not None:
         params = loaded.dataset.params | {"root": str(dataset_root)}
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"params": params})})

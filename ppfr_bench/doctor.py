@@ -16,6 +16,10 @@ from ppfr_bench.assets import MANIFEST, cache_dir, is_cached
 
 State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
+OPTIONAL = {  # recognizers and formats that people bring: no shipped suite needs them
+    "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
+    "video": ("av",),
+}  # fmt: skip
 ROOM = 60  # GiB that the stages of `standard` over every defense have taken
 
 
@@ -57,12 +61,20 @@ def _torch() -> Iterator[Checked]:
 
 
 def _extras() -> Iterator[Checked]:
-    for extra, modules in EXTRAS.items():
-        lacking = [module for module in modules if find_spec(module) is None]
+    for extra, modules in (EXTRAS | OPTIONAL).items():
+        lacking = [module for module in modules if not _is_installed(module)]
+        state: State = "ok" if not lacking else "note" if extra in OPTIONAL else "missing"
         yield Checked(
-            f"extra {extra}", "missing" if lacking else "ok", f"no {', '.join(lacking)}" if lacking else "installed",
+            f"extra {extra}", state, f"no {', '.join(lacking)}" if lacking else "installed",
             f"pip install 'ppfr-bench[{extra}]'" if lacking else "",
         )  # fmt: skip
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is not there
+        return False
 
 
 def _cache() -> Iterator[Checked]:

@@ -107,8 +107,10 @@ def suite_names() -> list[str]:
     return sorted(Path(f.name).stem for f in resources.files(__name__).iterdir() if f.name.endswith(".toml"))
 
 
-def load_suite(name: str, overrides: tuple[str, ...] = ()) -> Suite:
+def load_suite(name: str, overrides: tuple[str, ...] = (), dataset: str | None = None) -> Suite:
     """A shipped suite by name, or a suite file by path, with ``path=value`` overrides applied.
+
+    ``dataset`` takes the place of the suite's data set, with its own defaults; overrides come after it.
 
     Raises:
         UserError: no such suite, not TOML, an unknown key or a wrong type: named, with what was expected.
@@ -130,6 +132,8 @@ def load_suite(name: str, overrides: tuple[str, ...] = ()) -> Suite:
     if "ensemble" in data:
         own = data.get("attack", [])
         data["attack"] = _ensemble(data) + (own if isinstance(own, list) else [])
+    if dataset is not None:
+        data["dataset"] = {"name": dataset}
     for override in overrides:
         _apply(data, override)
     try:

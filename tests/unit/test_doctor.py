@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     assert by_name(found)["extra dlib"].state == "missing"
     assert by_name(found)["extra dlib"].hint == "pip install 'ppfr-bench[dlib]'"
     assert not doctor.healthy(found)
+
+
+def test_an_extra_that_nothing_shipped_needs_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.OPTIONAL, "rec", ("no_such_package.inside",))
+    found = by_name(doctor.examine())["extra rec"]
+    assert (found.state, found.hint) == ("note", "pip install 'ppfr-bench[rec]'")
+
+
+def test_every_extra_is_known() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = {*doctor.EXTRAS, *doctor.OPTIONAL, "recognizers", "docs", "test"}
+    assert set(project["optional-dependencies"]) == known
 
 
 def test_npm_that_is_not_on_the_path_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

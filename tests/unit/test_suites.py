@@ -31,6 +31,11 @@ def test_override(override: str, path: tuple[str, ...], value: object) -> None:
     assert found == value
 
 
+def test_a_setting_of_another_data_set_holds() -> None:
+    suite = load_suite("quick", ("dataset.targets=7",), "lfw")
+    assert (suite.dataset.label, suite.dataset.params) == ("lfw", {"targets": 7})
+
+
 def test_override_of_a_labelled_plugin() -> None:
     suite = load_suite("quick", ("attack.unet.steps=3", "defense.block_permutation_per_image.block=28"))
     assert next(e for e in suite.attack if e.label == "unet").params["steps"] == 3
