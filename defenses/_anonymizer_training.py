@@ -30,11 +30,13 @@ _SCALES = (1, 2, 4)  # at which likeness is measured: means over so many pixels 
 class TrainingConfig(Config):
     """``privacy``: weight of the inverter's success at strength 0, 1/2 and 1 by powers of ``span``; 0 turns a part off.
 
-    ``people`` of two photographs a step, each released ``shots`` times; ``warm`` steps of the inverter alone before.
+    ``people`` of two photographs a step, each released ``shots`` times; ``warm`` steps of the inverter alone before,
+    and ``drills`` of it to each of the generator, which would learn to fool a weak inverter if it outran it.
     """
 
-    steps: int = Field(400, ge=1)
-    warm: int = Field(100, ge=0)
+    steps: int = Field(320, ge=1)
+    warm: int = Field(300, ge=0)
+    drills: int = Field(3, ge=1)
     people: int = Field(8, ge=2)
     shots: int = Field(4, ge=1)
     learning_rate: float = Field(0.05, gt=0)
@@ -90,12 +92,16 @@ class AnonymizerTraining:
         """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         mine = number - self.config.warm  # below 0: only the inverter
-        rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
-        with torch.set_grad_enabled(mine >= 0):
-            releases = self._release(rows, strength, draw)
-        learnt = self._teach_attackers(rows, [release.detach() for release in releases], mine >= 0)
+        for _ in range(self.config.drills if mine >= 0 else 1):
+            rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
+            with torch.no_grad():
+                releases = self._release(rows, strength, draw)
+            learnt = self._teach_inverter(rows, releases)
         if mine < 0:
             return learnt
+        rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
+        releases = self._release(rows, strength, draw)
+        self._teach_linker(rows, releases[0].detach())
         answer = self.inverter(_observed(releases)) + self.mean
         unlike = _unlike(answer, self.small[rows]).mean()
         leaked = (1 - unlike / self.floor).clamp_min(0)
@@ -145,17 +151,18 @@ class AnonymizerTraining:
             shots.append(self.generator.compose(bands, drawn, strength))
         return shots
 
-    def _teach_attackers(self, rows: torch.Tensor, releases: list[torch.Tensor], linker: bool) -> dict[str, float]:
-        answer = self.inverter(_observed(releases)) + self.mean
-        missed = _unlike(answer, self.small[rows]).mean()
+    def _teach_inverter(self, rows: torch.Tensor, releases: list[torch.Tensor]) -> dict[str, float]:
+        missed = _unlike(self.inverter(_observed(releases)) + self.mean, self.small[rows]).mean()
         self._move(1, missed)
-        learnt = {"missed": float(missed.detach())}
-        if linker and self.config.link:
-            with torch.no_grad():
-                seen = self.surrogate(releases[0])
-            apart = 1 - (functional.normalize(self.linker(seen), dim=1) * self.embedded[rows]).sum(1).mean()
-            self._move(2, apart)
-        return learnt
+        return {"missed": float(missed.detach())}
+
+    def _teach_linker(self, rows: torch.Tensor, release: torch.Tensor) -> None:
+        if not self.config.link:
+            return
+        with torch.no_grad():
+            seen = self.surrogate(release)
+        apart = 1 - (functional.normalize(self.linker(seen), dim=1) * self.embedded[rows]).sum(1).mean()
+        self._move(2, apart)
 
     def _move(self, which: int, loss: torch.Tensor, share: float = 1.0) -> None:
         optimizer = self.optimizers[which]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -52,17 +53,19 @@ def local_contrast(gray: torch.Tensor, mean_sigma: float, spread_sigma: float, f
     return residual / (spread + floor)
 
 
-def smooth_field(generator: torch.Generator, channels: int, height: int, width: int, sigma: float) -> torch.Tensor:
-    """A random field (channels, h, w) with a correlation length of ``sigma`` pixels and unit variance on average.
+def smooth_fields(
+    keys: Sequence[torch.Generator], channels: int, height: int, width: int, sigma: float
+) -> torch.Tensor:
+    """Random fields (n, channels, h, w), one a key, with a correlation length of ``sigma`` pixels and unit variance.
 
-    Drawn on a coarse grid and enlarged, as its detail is below the grid anyway.
+    Drawn on a coarse grid and enlarged, as their detail is below the grid anyway.
     """
     step = max(1.0, sigma)
     rows, columns = math.ceil(height / step) + 3, math.ceil(width / step) + 3
-    noise = torch.randn(1, channels, rows, columns, generator=generator)
-    field = functional.interpolate(noise, size=(round(rows * step), round(columns * step)), mode="bicubic")
-    field = field[0, :, :height, :width]
-    return field / 0.87  # the mean standard deviation of a bicubic field between its nodes
+    fields = torch.stack([torch.randn(channels, rows, columns, generator=key) for key in keys])
+    if step > 1:
+        fields = functional.interpolate(fields, size=(round(rows * step), round(columns * step)), mode="bicubic")
+    return fields[:, :, :height, :width] / 0.87  # the mean standard deviation of a bicubic field between its nodes
 
 
 def warp(images: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from . import _filters
 GRID = 28  # side of the learned maps: one value to 4x4 pixels of a 112-pixel face
 BANDS = ("fine", "middle", "coarse")  # detail below 2 pixels, 2 to 4, 4 to 8 (sigmas)
 CARRIERS = 16  # directions in which a carrier varies
+_WAVE, _GRAINS = 16.0, (1.0, 3.0, 6.0)  # pixels: correlation length of the displacement, and of each band's noise
 _CARRIER_GRID = 14
 _CENTRE, _RATIO = (0.56, 0.5), 0.8  # of the ellipse that training starts from: place in the image, width to height
 _WIDEST, _NARROWEST = 62.0, 28.0  # pixels, its half height at strength 0 and 1
@@ -47,13 +48,11 @@ class LocalGenerator(nn.Module):
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """The randomness of n images: carrier weights, displacement and a field of unit noise for every band."""
-        drawn = []
-        for key in per_image_generators(generator, n):
-            weights = torch.randn(CARRIERS, generator=key)
-            moves = _filters.smooth_field(key, 2, height, width, 16.0)
-            fields = [_filters.smooth_field(key, 1, height, width, sigma) for sigma in (1.0, 3.0, 6.0)]
-            drawn.append((weights, moves, torch.cat(fields)))
-        return dict(zip(("carrier", "moves", "noise"), map(torch.stack, zip(*drawn, strict=True)), strict=True))
+        keys = per_image_generators(generator, n)
+        weights = torch.stack([torch.randn(CARRIERS, generator=key) for key in keys])
+        moves = _filters.smooth_fields(keys, 2, height, width, _WAVE)
+        noise = [_filters.smooth_fields(keys, 1, height, width, grain) for grain in _GRAINS]
+        return {"carrier": weights, "moves": moves, "noise": torch.cat(noise, dim=1)}
 
     def compose(self, bands: torch.Tensor, drawn: dict[str, torch.Tensor], strength: float) -> torch.Tensor:
         """Bands (n, 3, h, w) and their draws -> images (n, 3, h, w)."""

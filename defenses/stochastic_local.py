@@ -47,9 +47,9 @@ class StochasticLocal(Defense):
         c, (n, _, height, width) = self.config, images.shape
         contrast = _filters.local_contrast(_filters.luma(images), c.mean_sigma, c.spread_sigma)
         keys = per_image_generators(generator, n)
-        fields = torch.stack([_filters.smooth_field(key, 1, height, width, c.field_sigma) for key in keys])
+        fields = _filters.smooth_fields(keys, 1, height, width, c.field_sigma)
         if c.warp > 0:
-            moves = torch.stack([_filters.smooth_field(key, 2, height, width, c.warp_sigma) for key in keys])
+            moves = _filters.smooth_fields(keys, 2, height, width, c.warp_sigma)
             contrast = _filters.warp(contrast, c.warp * moves)
         noise = torch.stack([torch.randn(1, height, width, generator=key) for key in keys])
         out: torch.Tensor = 0.5 + c.gain * contrast + c.field * fields + c.noise * noise

@@ -70,12 +70,14 @@ class Plot(ABC):
         style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False,
                   "text.parse_math": False, "svg.hashsalt": "ppfr-bench"}  # fmt: skip
         with matplotlib.rc_context(style):
-            light, dark = (_drawn(panels, theme, self.height) for theme in (LIGHT, DARK))
-            return {
-                f"{self.stem}.png": _saved(light, "png", {"Software": None}),
-                f"{self.stem}.svg": _saved(light, "svg", {"Date": None, "Creator": None}),
-                f"{self.stem}_dark.svg": _saved(dark, "svg", {"Date": None, "Creator": None}),
-            }
+            files = {}
+            for theme, ending in ((LIGHT, ""), (DARK, "_dark")):  # one figure in memory at a time
+                figure = _drawn(panels, theme, self.height)
+                if theme is LIGHT:
+                    files[f"{self.stem}.png"] = _saved(figure, "png", {"Software": None})
+                files[f"{self.stem}{ending}.svg"] = _saved(figure, "svg", {"Date": None, "Creator": None})
+                figure.clear()
+            return files
 
 
 @dataclass(frozen=True)

@@ -40,14 +40,16 @@ def said(value: float | None, interval: tuple[float, float] | list[float] | None
     return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 
-def metric(suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, interval: bool = True) -> str:
+def metric(
+    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True
+) -> str:
     """One number of one attack, three digits; a dash where the suite has no such defense."""
     if defense not in rows(suite):
         return "–"
     found = [
         record.metrics[name]
         for record in records(suite)
-        if record.defense.label == defense
+        if (record.defense.label, record.seed) == (defense, seed)
         and record.attack is not None
         and record.attack.label == attack
         and (record.recognizer.label if record.recognizer else "") in ("", recognizer)
@@ -109,12 +111,23 @@ def promise(suite: str, defense: str) -> str:
     return rows(suite)[defense].promise
 
 
-def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
-    return metric(suite, defense, attack, f"leakage_{measure}", interval=False)
+def leakage(suite: str, defense: str, attack: str, measure: str, seed: int = 0) -> str:
+    return metric(suite, defense, attack, f"leakage_{measure}", seed=seed, interval=False)
+
+
+def of_seed(suite: str, defense: str, seed: int) -> str:
+    """Mean accuracy of the unseen recognizers under one seed, per cent, without an interval."""
+    values = [
+        record.metrics["accuracy"].value
+        for record in records(suite)
+        if (record.cell, record.defense.label, record.seed) == ("utility", defense, seed) and not record.surrogate
+    ]
+    assert values and None not in values
+    return f"{100 * fmean(value for value in values if value is not None):.1f}"
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise, leakage,
+    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise, leakage, of_seed,
 )  # fmt: skip
 
 
