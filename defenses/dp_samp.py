@@ -45,6 +45,7 @@ class DpSamp(Defense):
             "and get no noise, here as in the paper, so that the guarantee holds for the places of the samples only.",
             "k-means starts at the brightness quantiles and takes 10 steps on every ninth pixel, and draws nothing.",
             "The defaults of k and of the threshold are ours.",
+            "Under 200 images a second on one core: each image is clustered, and its samples are triangulated.",
         ),
     )
     Config = DpSampConfig
