@@ -30,15 +30,13 @@ _SCALES = (1, 2, 4)  # at which likeness is measured: means over so many pixels 
 class TrainingConfig(Config):
     """``privacy``: weight of the inverter's success at strength 0, 1/2 and 1 by powers of ``span``; 0 turns a part off.
 
-    ``people`` of two photographs a step, each released ``shots`` times; ``warm`` steps of the inverter alone before,
-    and ``drills`` of it to each of the generator, which would learn to fool a weak inverter if it outran it.
+    ``people`` of two photographs a step, each released ``shots`` times; ``warm`` steps of the inverter alone before.
     """
 
-    steps: int = Field(320, ge=1)
-    warm: int = Field(300, ge=0)
-    drills: int = Field(3, ge=1)
+    steps: int = Field(400, ge=1)
+    warm: int = Field(100, ge=0)
     people: int = Field(8, ge=2)
-    shots: int = Field(4, ge=1)
+    shots: int = Field(2, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     privacy: float = Field(1.0, ge=0)
     span: float = Field(10.0, ge=1)
@@ -92,16 +90,12 @@ class AnonymizerTraining:
         """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         mine = number - self.config.warm  # below 0: only the inverter
-        for _ in range(self.config.drills if mine >= 0 else 1):
-            rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
-            with torch.no_grad():
-                releases = self._release(rows, strength, draw)
-            learnt = self._teach_inverter(rows, releases)
+        rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
+        with torch.set_grad_enabled(mine >= 0):
+            releases = self._release(rows, strength, draw)
+        learnt = self._teach_attackers(rows, [release.detach() for release in releases], mine >= 0)
         if mine < 0:
             return learnt
-        rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
-        releases = self._release(rows, strength, draw)
-        self._teach_linker(rows, releases[0].detach())
         answer = self.inverter(_observed(releases)) + self.mean
         unlike = _unlike(answer, self.small[rows]).mean()
         leaked = (1 - unlike / self.floor).clamp_min(0)
@@ -112,8 +106,7 @@ class AnonymizerTraining:
         linked = (functional.normalize(self.linker(seen[0]), dim=1) * self.embedded[rows]).sum(1).mean()
         c = self.config
         weight = c.privacy * c.span ** (2 * strength - 1)
-        maps = torch.cat([self.generator.gates, self.generator.noise])
-        rough = sum((maps.diff(dim=axis) ** 2).mean() for axis in (2, 3))
+        rough = sum(((maps - maps.roll(1, axis)) ** 2).mean() for maps in (self.generator.gates,) for axis in (2, 3))
         loss = who + c.match * confused + weight * leaked + c.link * weight * linked + c.smoothness * rough
         self._move(0, loss, 0.5 * (1 + math.cos(math.pi * min(1.0, mine / c.steps))))
         values = {"who": who, "confused": confused, "leaked": leaked, "linked": linked}
@@ -151,18 +144,17 @@ class AnonymizerTraining:
             shots.append(self.generator.compose(bands, drawn, strength))
         return shots
 
-    def _teach_inverter(self, rows: torch.Tensor, releases: list[torch.Tensor]) -> dict[str, float]:
-        missed = _unlike(self.inverter(_observed(releases)) + self.mean, self.small[rows]).mean()
+    def _teach_attackers(self, rows: torch.Tensor, releases: list[torch.Tensor], linker: bool) -> dict[str, float]:
+        answer = self.inverter(_observed(releases)) + self.mean
+        missed = _unlike(answer, self.small[rows]).mean()
         self._move(1, missed)
-        return {"missed": float(missed.detach())}
-
-    def _teach_linker(self, rows: torch.Tensor, release: torch.Tensor) -> None:
-        if not self.config.link:
-            return
-        with torch.no_grad():
-            seen = self.surrogate(release)
-        apart = 1 - (functional.normalize(self.linker(seen), dim=1) * self.embedded[rows]).sum(1).mean()
-        self._move(2, apart)
+        learnt = {"missed": float(missed.detach())}
+        if linker and self.config.link:
+            with torch.no_grad():
+                seen = self.surrogate(releases[0])
+            apart = 1 - (functional.normalize(self.linker(seen), dim=1) * self.embedded[rows]).sum(1).mean()
+            self._move(2, apart)
+        return learnt
 
     def _move(self, which: int, loss: torch.Tensor, share: float = 1.0) -> None:
         optimizer = self.optimizers[which]

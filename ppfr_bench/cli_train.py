@@ -14,6 +14,8 @@ from ppfr_bench.console import err, tell
 from ppfr_bench.errors import UserError
 from ppfr_bench.options import Json
 
+_THREADS = 2  # part of a recipe, as of a suite's protocol: sums depend on how they are split
+
 
 def train(
     defense: Annotated[str, typer.Argument(help="A defense with weights of its own.")],
@@ -24,6 +26,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a defense on the defender's synthetic identities. The same command again goes on where it was stopped."""
+    import torch
     from rich.progress import Progress
 
     from ppfr_bench import training
@@ -33,6 +36,7 @@ def train(
 
     recipe = training.recipe_of(defense)
     config = training.configured(recipe, options.params(settings))
+    torch.set_num_threads(_THREADS)
     judge = load_recognizer(surrogate)
     if not isinstance(judge, Differentiable):
         raise UserError(f"{surrogate} has no gradients to learn from", "For example:  --surrogate faceplugin")
