@@ -102,7 +102,12 @@ class GradientInversion(Attack):
 
 def _has_gradient(defense: Any, images: torch.Tensor, generator: torch.Generator) -> bool:
     x = images.clone().requires_grad_(True)
-    released = defense.protect(x, generator)
+    try:
+        released = defense.protect(x, generator)
+    except RuntimeError as error:  # it leaves torch on the way
+        if "requires grad" in str(error):
+            return False
+        raise
     if not released.requires_grad:
         return False
     (gradient,) = torch.autograd.grad(released.square().sum(), x, allow_unused=True)
