@@ -258,7 +258,8 @@ def test_adversarial_inversion_asks_the_live_defense_at_every_step() -> None:
 
 def test_gradient_inversion_comes_nearer_where_it_can_and_says_where_it_cannot(crowd: tuple[Faces, ByteArray]) -> None:
     mine, targets = crowd
-    for defense, differentiable in (("gaussian_blur", True), ("block_permutation", True), ("blackout", False)):
+    expected = {"gaussian_blur": True, "block_permutation": True, "blackout": False, "dp_samp": False}
+    for defense, differentiable in expected.items():
         attack = registry.build("attack", "gradient_inversion", SMALL["gradient_inversion"] | {"steps": 12})
         answer(attack, view_of(attack, defense, mine, targets))
         assert attack.log["differentiable"] is differentiable
