@@ -163,7 +163,8 @@ def _groups(of: list[int], same: npt.NDArray[np.bool_]) -> list[int]:
     """For every image the first one of its person; ``of``: the first image of the same content."""
     every, left = np.arange(len(of)), 2 * np.flatnonzero(same)
     links = np.concatenate([every, left]), np.concatenate([np.asarray(of), left + 1])
-    graph = coo_array((np.ones(len(links[0])), links), shape=(len(of), len(of)))
+    sparse: Any = coo_array
+    graph = sparse((np.ones(len(links[0])), links), shape=(len(of), len(of)))
     _, first, person = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
     groups: list[int] = first[person].tolist()
     return groups

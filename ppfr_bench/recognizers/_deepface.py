@@ -141,7 +141,7 @@ def _weights() -> Iterator[set[Path]]:
 def _one_thread_a_session() -> Iterator[None]:
     """Sessions of ONNX Runtime that deepface opens meanwhile get one thread: it asks for no number, which means all."""
     try:
-        runtime = import_module("onnxruntime")
+        runtime: Any = import_module("onnxruntime")
     except ImportError:  # a backend that the user chose
         yield
         return
