@@ -72,9 +72,9 @@ def blend(image: ByteArray, face: ByteArray, points: Points) -> None:
     warped = Image.fromarray(padded).transform(size, method, affine, Image.Resampling.BICUBIC)
     ramp = np.minimum(1, np.minimum(np.arange(SIZE + 2 * _RIM), np.arange(SIZE + 2 * _RIM)[::-1]) / (_RIM - 1))
     mask = Image.fromarray(np.round(255 * np.minimum.outer(ramp, ramp)).astype(np.uint8))
-    alpha = np.asarray(mask.transform(size, method, affine, Image.Resampling.BILINEAR))[..., None] / 255
-    there_now = image[top:bottom, left:right]
-    image[top:bottom, left:right] = np.round(alpha * np.asarray(warped) + (1 - alpha) * there_now).astype(np.uint8)
+    alpha = mask.transform(size, method, affine, Image.Resampling.BILINEAR)
+    there_now = Image.fromarray(image[top:bottom, left:right])
+    image[top:bottom, left:right] = np.asarray(Image.composite(warped, there_now, alpha))
 
 
 def _decode(content: bytes) -> ByteArray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.ops import box_iou
 
 from ppfr_bench.api import ByteArray, Defense, per_image_generators
 from ppfr_bench.datasets.detection import Face, crop, find_faces
@@ -138,28 +139,20 @@ def follow(frames: Sequence[Sequence[Face]], patience: int) -> list[Track]:
     tracks: list[Track] = []
     for number, faces in enumerate(frames):
         alive = [track for track in tracks if number - track.last - 1 <= patience]
-        pairs = sorted(
-            ((overlap(track.faces[track.last].box, face.box), t, f)
-             for t, track in enumerate(alive) for f, face in enumerate(faces)),
-            key=lambda pair: (-pair[0], pair[1], pair[2]),
-        )  # fmt: skip
+        known, seen = (
+            torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+            for boxes in ([track.faces[track.last].box for track in alive], [face.box for face in faces])
+        )
+        shared = box_iou(known, seen)
         taken_tracks, taken_faces = set[int](), set[int]()
-        for score, t, f in pairs:
-            if score >= OVERLAP and t not in taken_tracks and f not in taken_faces:
+        for place in shared.flatten().argsort(descending=True, stable=True).tolist():
+            t, f = divmod(place, len(faces))
+            if shared[t, f] >= OVERLAP and t not in taken_tracks and f not in taken_faces:
                 alive[t].add(number, faces[f])
                 taken_tracks.add(t)
                 taken_faces.add(f)
         tracks += [Track(number, face) for f, face in enumerate(faces) if f not in taken_faces]
     return tracks
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, in [0, 1]."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def protect_frame(

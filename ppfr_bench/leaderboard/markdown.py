@@ -277,7 +277,4 @@ def _csv_figure(name: str, figure: Figure) -> dict[str, str]:
 
 
 def _digits(value: float | None) -> str:
-    if value is None:
-        return ""
-    shown = f"{value:.6g}"
-    return "0" if float(shown) == 0 else shown
+    return "" if value is None else f"{value:z.6g}"

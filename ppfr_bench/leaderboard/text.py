@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from html import escape
 from urllib.parse import urlsplit
 
 from ppfr_bench.leaderboard.rows import Figure, Interval
@@ -21,7 +22,7 @@ def plain(text: object, longest: int = LONGEST) -> str:
 
 def markdown(text: object, longest: int = LONGEST) -> str:
     """``plain`` text that Markdown, and a table in it, takes for nothing but text."""
-    escaped = plain(text, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = escape(plain(text, longest), quote=False)
     # An entity keeps a bare address from being made a link.
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped).replace(":", "&#58;").replace("@", "&#64;")
 
@@ -45,10 +46,7 @@ def link(url: object) -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     """``0.93``, or a dash; never ``-0.00``."""
-    if value is None:
-        return MISSING
-    shown = f"{value:.{digits}f}"
-    return shown.removeprefix("-") if float(shown) == 0 else shown
+    return MISSING if value is None else f"{value:z.{digits}f}"
 
 
 def percent(value: float | None) -> str:

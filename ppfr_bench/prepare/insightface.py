@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.prepare.formats import Format, Item, Rows, write_pairs
@@ -159,17 +161,13 @@ def _encoded(image: Any, name: str, index: int) -> bytes:
 
 def _groups(of: list[int], same: npt.NDArray[np.bool_]) -> list[int]:
     """For every image the first one of its person; ``of``: the first image of the same content."""
-    parent = list(of)
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for pair in np.flatnonzero(same).tolist():
-        a, b = sorted((root(2 * pair), root(2 * pair + 1)))
-        parent[b] = a
-    return [root(i) for i in range(len(of))]
+    every, left = np.arange(len(of)), 2 * np.flatnonzero(same)
+    links = np.concatenate([every, left]), np.concatenate([np.asarray(of), left + 1])
+    sparse: Any = coo_array
+    graph = sparse((np.ones(len(links[0])), links), shape=(len(of), len(of)))
+    _, first, person = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
+    groups: list[int] = first[person].tolist()
+    return groups
 
 
 def _latin1(text: Any, encoding: str) -> bytes:

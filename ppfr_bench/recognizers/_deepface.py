@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,30 +19,35 @@ from ppfr_bench.api import RecognizerCard, to_bytes
 from ppfr_bench.assets import asset_path, cache_dir
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
-from ppfr_bench.recognizers._runtime import check_images, require, unit_rows
+from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
 
 
 class DeepFaceModel(BroughtRecognizer):
     """The whole crop, resized as ``DeepFace.represent(detector_backend="skip")`` does; compared by cosine.
 
-    As ``represent`` does by default, values are fed in [0, 1] without further normalisation. One image a call.
+    As ``represent`` does by default, values are fed in [0, 1] without further normalisation. One image a call, and as
+    many calls at once as torch may use threads.
+
+    Args:
+        shared: whether the model may be called by several threads: a session of ONNX Runtime may.
     """
 
-    def __init__(self, card: RecognizerCard, model: Any) -> None:
+    def __init__(self, card: RecognizerCard, model: Any, shared: bool) -> None:
         super().__init__(card)
-        self._model = model
+        self._model, self._shared = model, shared
         self._preprocessing = require("deepface.modules.preprocessing", "deepface")
 
     def embed(self, images: Tensor) -> Tensor:
-        crops = to_bytes(check_images(images).detach()).transpose(0, 2, 3, 1)[..., ::-1]  # BGR
-        if not len(crops):
+        crops = list(to_bytes(check_images(images).detach()).transpose(0, 2, 3, 1)[..., ::-1])  # BGR
+        if not crops:
             return torch.empty((0, self.card.dimension))
+        at_once = max(1, min(threads(), len(crops))) if self._shared else 1
+        return torch.from_numpy(unit_rows(np.stack(share_out([self._one] * at_once, crops))))
+
+    def _one(self, crop: Any) -> Array:
         width, height = self._model.input_shape
-        rows = []
-        for crop in crops:
-            fed = self._preprocessing.resize_image(img=np.ascontiguousarray(crop), target_size=(height, width))
-            rows.append(np.asarray(self._model.forward(fed), np.float32).ravel())
-        return torch.from_numpy(unit_rows(np.stack(rows)))
+        fed = self._preprocessing.resize_image(img=np.ascontiguousarray(crop), target_size=(height, width))
+        return np.asarray(self._model.forward(fed), np.float32).ravel()
 
 
 def models() -> list[str]:
@@ -70,7 +76,7 @@ def bring(model: str) -> Brought:
         _provide_dlib()
     modeling = require("deepface.modules.modeling", "deepface")
     try:
-        with _weights() as used:
+        with _one_thread_a_session(), _weights() as used:
             built = modeling.build_model(task="facial_recognition", model_name=model)
     except Exception as error:  # deepface's, gdown's, the network's or the runtime's own
         raise Unavailable(
@@ -88,7 +94,8 @@ def bring(model: str) -> Brought:
         "package": "deepface", "version": version("deepface"), "backend": backend, "model": model,
         "weights": {path.name: sha256_of(path) for path in sorted(used)},
     }  # fmt: skip
-    return Brought(label_of("deepface", model), card, identity, lambda: DeepFaceModel(card, built))
+    shared = backend == "onnx" and model != "Dlib"
+    return Brought(label_of("deepface", model), card, identity, lambda: DeepFaceModel(card, built, shared))
 
 
 def _home() -> Path:
@@ -128,3 +135,25 @@ def _weights() -> Iterator[set[Path]]:
         yield used
     finally:
         utilities.download_weights_if_necessary = look_up
+
+
+@contextmanager
+def _one_thread_a_session() -> Iterator[None]:
+    """Sessions of ONNX Runtime that deepface opens meanwhile get one thread: it asks for no number, which means all."""
+    try:
+        runtime: Any = import_module("onnxruntime")
+    except ImportError:  # a backend that the user chose
+        yield
+        return
+    made = runtime.SessionOptions
+
+    def options() -> Any:
+        found = made()
+        found.intra_op_num_threads = found.inter_op_num_threads = 1
+        return found
+
+    runtime.SessionOptions = options
+    try:
+        yield
+    finally:
+        runtime.SessionOptions = made

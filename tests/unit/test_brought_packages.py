@@ -131,6 +131,28 @@ def test_deepface_runs_its_onnx_models(deepface_home: Path, model: str, file: st
     np.testing.assert_allclose(embedded.numpy(), unit(by_hand(fed, dimension)), rtol=0, atol=1e-3)
 
 
+def test_deepface_takes_no_more_threads_than_it_is_given(deepface_home: Path) -> None:
+    """Its session has one, whatever the machine; images are shared out, and come out as from a session with many."""
+    import onnxruntime
+
+    before, path = onnxruntime.SessionOptions, deepface_home / "arcface_weights.onnx"
+    write_onnx(path, layout="nhwc", dimension=512)
+    recognizer: Any = load_recognizer(recognizer_component("deepface:ArcFace").name)
+    session = recognizer._model.model
+    assert session.get_session_options().intra_op_num_threads == 1 and onnxruntime.SessionOptions is before
+    rows, kept = [], torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            rows.append(recognizer.embed(to_float(faces())))
+    finally:
+        torch.set_num_threads(kept)
+    options = before()
+    options.intra_op_num_threads = 3
+    recognizer._model.model = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], recognizer.embed(to_float(faces())))
+
+
 def test_deepface_weights_are_part_of_the_name(deepface_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from deepface.modules import modeling
 

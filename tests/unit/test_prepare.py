@@ -7,13 +7,17 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -188,6 +192,41 @@ def test_a_kill_costs_no_byte(tmp_path: Path, stop: int, monkeypatch: pytest.Mon
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
     prepare("folder", source, tmp_path / "cut", ALIGNED)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole"), "a second run changed something"
+
+
+def made_photographs(root: Path) -> Path:
+    """48 photographs of four people, and two that hold no face."""
+    photos = {f"p{i}/{turn:02d}.png": encoded(photograph(i).rotate(turn - 6)) for i in CLEAR for turn in range(12)}
+    return write(root, photos | {f"p0/room{i}.png": encoded(Image.new("RGB", (200, 200))) for i in range(2)})
+
+
+def lfw_photographs(root: Path) -> Path:
+    """Sixty of LFW; aligned already, they are searched and aligned again."""
+    shared = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[2].parent / "shared" / "data")) / "lfw"
+    if not shared.is_dir():
+        pytest.skip(f"no {shared}: set PPFR_BENCH_SHARED to the validation data")
+    chosen = sorted((shared / "images").rglob("*.jpg"))[:60]
+    return write(root, {path.relative_to(shared / "images").as_posix(): path.read_bytes() for path in chosen})
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("source", [made_photographs, lfw_photographs])
+def test_two_workers_and_a_real_kill_give_the_bytes_of_one_worker(source: Any, tmp_path: Path) -> None:
+    """SIGKILL as soon as images are there; then the same command."""
+    given, target = source(tmp_path / "in"), tmp_path / "cut"
+    prepare("folder", given, tmp_path / "whole")
+    command = [sys.executable, "-m", "ppfr_bench.cli", "data", "prepare", "folder", given, target, "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list(target.rglob("[!.]*.jpg"))) < 3:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    done = tree(target)
+    assert process.returncode == -9 and "report.json" not in done and len(workers) >= 2, "it was not cut in its midst"
+    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlives its parent"
+    assert subprocess.run(command, capture_output=True, check=True).stdout
+    assert 0 < len(done) < len(tree(target)) and tree(target) == tree(tmp_path / "whole")
 
 
 def test_another_preparation_is_not_mixed_in(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ppfr_bench.cli import app
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, Face
 from ppfr_bench.protect import for_one_person
 from ppfr_bench.protect_picture import blend, protect_bytes
-from ppfr_bench.protect_video import Track, follow, overlap, protect_frame, protect_video
+from ppfr_bench.protect_video import Track, follow, protect_frame, protect_video
 from ppfr_bench.testing import example_faces
 
 CROP = example_faces().load([0])[0]
@@ -122,7 +122,12 @@ def test_tracks_follow_overlap_through_a_gap() -> None:
     first, second = follow(frames, patience=2)
     assert sorted(first.faces) == [0, 1, 2, 5, 6, 7] and sorted(second.faces) == [5, 6]
     assert len(follow(frames, patience=1)) == 3, "a gap longer than the patience ends a track"
-    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3) and overlap((0, 0, 1, 1), (1, 1, 2, 2)) == 0
+
+
+@pytest.mark.parametrize(("moved", "tracks"), [(20, 1), (24, 2)])  # a third of the two boxes is shared; a quarter is
+def test_a_track_needs_enough_overlap(moved: float, tracks: int) -> None:
+    boxes = [(x, 0.0, x + 40, 40.0) for x in (0, moved)]
+    assert len(follow([[Face(box, DLIB_TEMPLATE)] for box in boxes], patience=2)) == tracks
 
 
 def test_where_a_face_is_lost_is_hidden_before_between_and_after() -> None:

@@ -81,6 +81,28 @@ def test_every_way_in_is_the_same_data_set(given: Any) -> None:
     assert np.array_equal(same, data.pairs.same) and data.pairs.same.mean() == 0.5
 
 
+def test_a_data_set_of_hugging_face_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real package, as CI does not have it: an ``Image`` and a ``ClassLabel`` column, in memory, in each format."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    library = pytest.importorskip("datasets", reason="needs Hugging Face's package: pip install datasets")
+    columns = {"image": library.Image(), "label": library.ClassLabel(names=[f"person {i}" for i in range(8)])}
+    data = library.Dataset.from_dict(
+        {"image": [Image.fromarray(image) for image in IMAGES], "label": PEOPLE}, features=library.Features(columns)
+    )
+    assert isinstance(data[0]["image"], Image.Image)
+    expected = from_sequence(IMAGES, PEOPLE, folds=2, seed=3).revision
+    for given in ((data,), (data["image"], data["label"]), (data.with_format("numpy"),), (data.with_format("torch"),)):
+        assert from_sequence(*given, folds=2, seed=3).revision == expected
+    order = [*range(12, 24), *range(12)]
+    some = from_sequence(data.select(order), folds=2, seed=3)
+    assert some.revision == from_sequence(IMAGES[order], [PEOPLE[i] for i in order], folds=2, seed=3).revision
+    with pytest.raises(UserError, match=r"item 0: expected the columns image and label, got image, identity"):
+        from_sequence(data.rename_columns({"label": "identity"}))
+    with pytest.raises(UserError, match="expected a sequence with a length"):
+        from_sequence(data.to_iterable_dataset())
+
+
 def test_it_opens_again_by_name_and_parameters() -> None:
     data = from_sequence(IMAGES, PEOPLE, folds=2)
     again = load_dataset(data.name, data.config.model_dump())
