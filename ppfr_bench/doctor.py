@@ -98,7 +98,7 @@ def _data() -> Iterator[Checked]:
 
     for name in dataset_names():
         variable = f"PPFR_BENCH_{name.upper()}"
-        if name in ("synthetic", "folder"):
+        if name in ("synthetic", "folder", "sequence"):
             continue
         root = os.environ.get(variable, "")
         if root and Path(root).is_dir():
