@@ -44,6 +44,7 @@ class StochasticAnonymizer(Defense):
             "No code of the paper is public: this is built from its abstract.",
             "The generator is a pyramid with trained maps, not a deep network.",
             "The surrogate it learnt from is one recognizer, not an ensemble.",
+            "Under 200 images a second on one core without AVX-512: five random fields, three bands, a warp.",
         ),
     )
     Config = StochasticAnonymizerConfig

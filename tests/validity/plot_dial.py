@@ -52,6 +52,7 @@ def main() -> None:
             axes.vlines(of["accuracy"], of["low"], of["high"], color=palette[curve], alpha=0.5)
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, 1)
+        axes.set_xlim(72, 100)
         axes.set_xlabel("accuracy of mobilefacenet, per cent")
         axes.grid(True, alpha=0.3)
         if i == 0:
