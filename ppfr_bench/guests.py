@@ -49,7 +49,7 @@ class Guest:
     def adopt(self) -> None:
         """Make it a defense of this process. One that cannot be read here fails cell by cell, with the reason."""
         try:
-            loaded = cloudpickle.loads(self.payload)
+            loaded = cloudpickle.loads(self.payload)  # what _pickled made, sent by the parent, never read from a file
             is_class = isinstance(loaded, type)
             plugin = _from_class(loaded, self.identity) if is_class else self._from_callable(loaded)
         except Exception as error:  # what unpickling a user's object may raise is anything
@@ -91,7 +91,7 @@ class Luggage:
 
     def unpack(self) -> FaceDataset:
         """The data set again."""
-        dataset: FaceDataset = cloudpickle.loads(self.payload)
+        dataset: FaceDataset = cloudpickle.loads(self.payload)  # as above: what the parent packed
         return dataset
 
 

@@ -81,6 +81,7 @@ def _decode(content: bytes) -> ByteArray:
     """uint8 (h, w, 3), the right way up."""
     try:
         with warnings.catch_warnings():
+            # Of an image of up to twice its limit Pillow only warns: that is refused, too.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "BMP", "WEBP"]) as opened:
                 return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces
+from ppfr_bench.api import Config, DatasetCard
 from ppfr_bench.datasets._files import Photos, inside, root_of, to_pairs
 from ppfr_bench.datasets.pairs import gallery_and_targets
-from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
 
 FOLDS = 10
@@ -28,7 +27,7 @@ class CfpConfig(Config):
     targets: int = Field(1000, ge=1)
 
 
-class Cfp(FaceDataset):
+class Cfp(OnSyntheticDefender):
     """``Split/FF|FP/NN/{same,diff}.txt``, ``Pair_list_{F,P}.txt`` and ``images/ID/{frontal,profile}_NN.jpg``.
 
     Measured are the pairs of folds 6-10; people of folds 1-5 who are in none of those are the attacker's. The
@@ -64,10 +63,6 @@ class Cfp(FaceDataset):
         split = hashlib.sha256(repr(rows).encode()).hexdigest()
         text = f"{self.version} {config.model_dump_json(exclude={'root'})} {photos.digest()} {split}"
         self.revision = f"cfp-{config.protocol.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]
-        return Synthetic(SyntheticConfig()).defender
 
 
 def read_split(root: Path, protocol: str) -> list[tuple[str, str, bool, int]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces, Pairs
+from ppfr_bench.api import Config, DatasetCard, Faces, Pairs
 from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, to_pairs
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs, measured_people
-from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
 
 
@@ -33,7 +32,7 @@ class FolderConfig(Config):
     targets: int = Field(1000, ge=1)
 
 
-class Folder(FaceDataset):
+class Folder(OnSyntheticDefender):
     """Aligned 112x112 photographs, one subfolder a person; split by identity from the seed.
 
     With a file of pairs, the people it names are measured and all others are the attacker's; its folds are taken as
@@ -91,10 +90,6 @@ class Folder(FaceDataset):
         settings = config.model_dump_json(exclude={"root", "pairs"} | default)
         text = f"{self.version} {settings} {photos.digest()} {rows!r}"
         self.revision = f"folder-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]
-        return Synthetic(SyntheticConfig()).defender
 
 
 def _check(faces: Faces, pairs: Pairs, root: Path) -> None:

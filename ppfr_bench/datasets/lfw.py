@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from ppfr_bench.api import Config, DatasetCard, FaceDataset, Faces
+from ppfr_bench.api import Config, DatasetCard, Faces
 from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, thin, to_pairs
 from ppfr_bench.datasets.faces import FileFaces, subset
 from ppfr_bench.datasets.pairs import gallery_and_targets
-from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
 
 FIRST_MEASURED_FOLD = 5  # from 0: folds 6-10
@@ -34,7 +33,7 @@ class LfwConfig(Config):
     targets: int = Field(1000, ge=1)
 
 
-class Lfw(FaceDataset):
+class Lfw(OnSyntheticDefender):
     """``pairs.txt`` and ``images/NAME/NAME_0001.jpg``, aligned to the ArcFace template.
 
     The folds of the protocol share no person. With ``cfp_root`` the attacker has CFP's people too. The defender's
@@ -82,10 +81,6 @@ class Lfw(FaceDataset):
         settings = config.model_dump_json(exclude={"root", "cfp_root"})
         text = f"{self.version} {settings} {photos.digest()} {(root / 'pairs.txt').read_text(encoding='utf-8')}{more}"
         self.revision = f"lfw-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]
-        return Synthetic(SyntheticConfig()).defender
 
 
 def _with_cfp(attacker: FileFaces, root: Path) -> tuple[FileFaces, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,11 +14,11 @@ import torch
 from PIL import Image
 from pydantic import Field
 
-from ppfr_bench.api import SIZE, ByteArray, Config, DatasetCard, FaceDataset, Faces, to_bytes
+from ppfr_bench.api import SIZE, ByteArray, Config, DatasetCard, to_bytes
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.datasets.faces import ArrayFaces, subset
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs, measured_people
-from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
 from ppfr_bench.results import write_atomic
 
@@ -38,7 +37,7 @@ class SequenceConfig(Config):
     targets: int = Field(1000, ge=1)
 
 
-class SequenceDataset(FaceDataset):
+class SequenceDataset(OnSyntheticDefender):
     """Aligned 112x112 images that ``from_sequence`` took over into the cache; split by identity from the seed.
 
     They are taken for real people: none of their faces reaches a report.
@@ -70,10 +69,6 @@ class SequenceDataset(FaceDataset):
         self.canary = self.evaluation, self.pairs
         text = f"{self.version} {config.model_dump_json()}"
         self.revision = f"sequence-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]
-        return Synthetic(SyntheticConfig()).defender
 
 
 def from_sequence(

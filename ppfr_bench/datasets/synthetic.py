@@ -153,6 +153,14 @@ def _save(images: ByteArray, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+class OnSyntheticDefender(FaceDataset):
+    """A data set that leaves all its people to attacker and measurement: defenses learn from synthetic identities."""
+
+    @cached_property
+    def defender(self) -> Faces:  # type: ignore[override]  # made when asked for; mypy holds a property for read-only
+        return Synthetic(SyntheticConfig()).defender
+
+
 class _Generator(nn.Module):
     """The DCGAN generator: (n, 100, 1, 1) -> (n, 3, 64, 64) in [-1, 1]; Radford et al., 2016."""
 

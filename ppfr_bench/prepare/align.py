@@ -52,6 +52,7 @@ def work(task: Task) -> Outcome:
     """
     try:
         with warnings.catch_warnings():
+            # Of an image of up to twice its limit Pillow only warns: that is refused, too.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(task.content), formats=list(_FORMATS)) as opened:
                 kind, size, mode = str(opened.format), opened.size, opened.mode

@@ -46,6 +46,9 @@ class BinFormat(Format):
         first: dict[bytes, int] = {}
         self._of = [first.setdefault(hashlib.sha256(image).digest(), i) for i, image in enumerate(self._images)]
         group = _groups(self._of, same)
+        for left in (2 * np.flatnonzero(same)).tolist():  # the protocol counts two copies of one photograph: CFP has 3
+            if self._of[left] == self._of[left + 1]:
+                self._of[left + 1] = left + 1
         fold = np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(same, FOLDS))])
         number = {root: i for i, root in enumerate(sorted(set(group)))}
         targets = [f"images/person_{number[root]:05d}/{one:05d}" for root, one in zip(group, self._of, strict=True)]

@@ -149,9 +149,12 @@ class _Zip(Source):
             for name in wanted:
                 try:
                     yield name, archive.read(self._infos[name])
-                # RuntimeError: encrypted; NotImplementedError: zipfile does not know the compression.
-                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+                except (zipfile.BadZipFile, OSError, EOFError) as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
+                except RuntimeError as error:  # zipfile's word for a password or a compression that it does not know
+                    raise UserError(
+                        f"{self.path}: {name} cannot be read: {error}", "Pack it again, with deflate and no password."
+                    ) from error
 
     def _open(self) -> zipfile.ZipFile:
         try:

@@ -132,6 +132,16 @@ def test_a_zip_is_not_trusted_either(tmp_path: Path) -> None:
         archive.writestr(linked, "/etc/passwd")
     with pytest.raises(UserError, match="link or a device"):
         prepare("folder", tmp_path / "link.zip", tmp_path / "out", ALIGNED)
+    locked = bytearray(packed(tmp_path / "locked.zip", PEOPLE).read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag "encrypted" of every entry
+        at = locked.find(mark)
+        while at >= 0:
+            locked[at + place] |= 1
+            at = locked.find(mark, at + 1)
+    (tmp_path / "locked.zip").write_bytes(locked)
+    with pytest.raises(UserError, match="encrypted") as refused:
+        prepare("folder", tmp_path / "locked.zip", tmp_path / "out", ALIGNED)
+    assert "no password" in refused.value.hint
     broken = tmp_path / "broken.tgz"
     broken.write_bytes(tar(tmp_path / "whole.tgz", PEOPLE).read_bytes()[:20000])
     with pytest.raises(UserError, match="broken"):
@@ -387,6 +397,18 @@ def test_a_bin_that_is_none_or_contradicts_itself(tmp_path: Path) -> None:
     report = prepare("insightface-bin", bin_of(tmp_path / "x.bin", images, [True, False] * 6), tmp_path / "out")
     assert report["dropped"] == [{"what": "pair 1", "why": "two people, whom other pairs make one"}]
     assert report["pairs"] == {"pairs.csv": {"kept": 11, "lost": 0}}
+
+
+def test_two_copies_of_one_photograph_are_a_pair_where_the_protocol_says_so(tmp_path: Path) -> None:
+    images = [noise(i) for i in range(24)]
+    images[1], images[7] = images[0], images[6]  # pair 0 is genuine, pair 3 says that one photo is two people
+    report = prepare("insightface-bin", bin_of(tmp_path / "x.bin", images, [True, False] * 6), tmp_path / "out")
+    assert report["dropped"] == [{"what": "pair 3", "why": "a photo paired with itself"}]
+    assert report["pairs"] == {"pairs.csv": {"kept": 11, "lost": 0}} and report["kept"] == 23
+    config = {"root": str(tmp_path / "out" / "images"), "pairs": "pairs.csv", "attacker_folds": 5}
+    faces, pairs = load_dataset("folder", config).canary
+    left, right = (faces.load(side[:1]) for side in (pairs.left, pairs.right))
+    assert pairs.same[0] and pairs.left[0] != pairs.right[0] and np.array_equal(left, right)
 
 
 def record(flag: int, label: list[float], key: int, data: bytes) -> bytes:
