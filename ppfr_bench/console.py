@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -46,37 +46,50 @@ def print_plan(rows: list[tuple[Cell, str, float | None]], pending: int, as_json
     out.print(f"{len(rows)} cells, {len(rows) - pending} recorded, {pending} to run{guess}", highlight=False)
 
 
-class Progress:
-    """A bar with rate and estimate on a terminal, a line now and then without one."""
+class Steps:
+    """A bar with the time that is left on a terminal, a line now and then without one; a ``total`` of 0 is unknown."""
 
-    def __init__(self, total: int, title: str) -> None:
+    def __init__(self, total: int, title: str, unit: str) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self.total, self.done, self.title = total, 0, title
+        self.total, self.done, self.title, self.unit = total, 0, title, unit
         self.start = self.last = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TimeRemainingColumn())  # fmt: skip
         self.bar = Bar(*columns, console=err, disable=not err.is_terminal)
-        self.task = self.bar.add_task(title, total=total)
+        self.task = self.bar.add_task(title, total=total or None)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def __call__(self, cell: Cell, record: Record) -> None:
+    def advance(self, what: str = "") -> None:
+        """One more is done; ``what`` stands beside the bar."""
         self.done += 1
-        self.bar.update(self.task, advance=1, description=f"{self.title}: {cell.title}")
-        if record.status != "ok":
-            line = escape(f"{record.status}: {cell.title}: {record.reason}")
-            self.bar.console.print(line, highlight=False, soft_wrap=True)
+        self.bar.update(self.task, advance=1, description=f"{self.title}: {what}" if what else self.title)
         now = time.monotonic()
         if not err.is_terminal and (now - self.last > 15 or self.done == self.total):
             self.last = now
-            rate = self.done / (now - self.start)
-            left = (self.total - self.done) / rate
-            print(f"{self.title}: {self.done} of {self.total} cells, {rate * 60:.1f} a minute, about {left:.0f} s left",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            rate = self.done / max(now - self.start, 1e-9)
+            pace = f"{rate:.1f} a second" if rate > 1 else f"{rate * 60:.1f} a minute"
+            of, left = "", ""
+            if self.total:
+                of, left = f" of {self.total}", f", about {max(0, self.total - self.done) / rate:.0f} s left"
+            print(f"{self.title}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
+
+
+class Progress(Steps):
+    """The cells of a run; one that is not ok says why at once."""
+
+    def __init__(self, total: int, title: str) -> None:
+        super().__init__(total, title, "cells")
+
+    def __call__(self, cell: Cell, record: Record) -> None:
+        if record.status != "ok":
+            line = escape(f"{record.status}: {cell.title}: {record.reason}")
+            self.bar.console.print(line, highlight=False, soft_wrap=True)
+        self.advance(cell.title)

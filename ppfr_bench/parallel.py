@@ -1,20 +1,19 @@
-"""Work over many items in processes, in order, a few items in flight; and the bar that goes with it."""
+"""Work over many items in processes, in order, a few items in flight."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from types import TracebackType
 from typing import TypeVar
 
-from ppfr_bench.console import err
+import psutil
+
 from ppfr_bench.errors import UserError
 
 Item = TypeVar("Item")
@@ -46,7 +45,7 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Result]] = deque()
-    with ProcessPoolExecutor(workers, context, initializer=_watch, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=end_with, initargs=(os.getpid(),)) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -62,46 +61,12 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone: a killed run leaves nobody working."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
 def _watch(parent: int) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
         time.sleep(1)
     os._exit(1)
-
-
-class Steps:
-    """A bar with rate and estimate on a terminal, a line now and then without one."""
-
-    def __init__(self, total: int, title: str, unit: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self.total, self.done, self.title, self.unit = total, 0, title, unit
-        self.start = self.last = time.monotonic()
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self.bar = Bar(*columns, console=err, disable=not err.is_terminal)
-        self.task = self.bar.add_task(title, total=total or None)
-
-    def __enter__(self) -> Steps:
-        self.bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self.bar.stop()
-
-    def advance(self) -> None:
-        """One more is done."""
-        self.done += 1
-        self.bar.update(self.task, advance=1)
-        now = time.monotonic()
-        if not err.is_terminal and now - self.last > 15:
-            self.last = now
-            rate = self.done / (now - self.start)
-            left = f"{max(0, self.total - self.done) / rate:.0f} s left" if self.total else ""
-            of = f" of {self.total}" if self.total else ""
-            print(
-                f"{self.title}: {self.done}{of} {self.unit}, {rate:.1f} a second, {left}", file=sys.stderr, flush=True
-            )

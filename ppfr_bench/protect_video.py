@@ -15,9 +15,10 @@ import torch
 from torchvision.ops import box_iou
 
 from ppfr_bench.api import ByteArray, Defense, per_image_generators
+from ppfr_bench.console import Steps
 from ppfr_bench.datasets.detection import Face, crop, find_faces
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.parallel import Steps, ordered
+from ppfr_bench.parallel import ordered
 from ppfr_bench.protect import check_releases_images, for_one_person, learn, release, start
 from ppfr_bench.protect_picture import blend
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ppfr_bench.console import Steps
 from ppfr_bench.datasets.faces import read_image
 from ppfr_bench.errors import UserError, did_you_mean
-from ppfr_bench.parallel import Steps, ordered
+from ppfr_bench.parallel import ordered
 from ppfr_bench.prepare.align import NO_FACE, Outcome, Task, work
 from ppfr_bench.prepare.formats import CelebaFormat, CfpFormat, FolderFormat, Format, LfwFormat
 from ppfr_bench.prepare.insightface import BinFormat, RecFormat

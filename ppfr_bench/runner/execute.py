@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as CellTimeout
@@ -14,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 from pebble import ProcessExpired, ProcessPool
 
 from ppfr_bench import registry
+from ppfr_bench.parallel import end_with
 from ppfr_bench.recognizers import recognizer_component
 from ppfr_bench.results import Record, ResultStore
 from ppfr_bench.runner.cells import run_cell, unmeasured
@@ -109,7 +107,7 @@ def _retire(store: ResultStore, record: Record, path: Path) -> None:
 
 def _start_worker(plan: Plan) -> None:
     global _lab
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid())
     torch.set_num_threads(plan.protocol.threads)
     for path in plan.plugins:
         registry.add_plugin(path)
@@ -119,13 +117,6 @@ def _start_worker(plan: Plan) -> None:
         guest.adopt()
     here = plan.luggage.unpack() if plan.luggage else None
     _lab = Lab(plan, here or open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone: a killed run leaves nobody working."""
-    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
-        time.sleep(1)
-    os._exit(1)
 
 
 def _work(cell: Cell) -> tuple[Record, bytes | None]:
