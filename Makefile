@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RESULTS ?= .bench/results
-OUT ?= leaderboards
+OUT ?= .bench/leaderboards
 SUITE ?= quick
 
 .PHONY: leaderboard test check official benchmark nightly clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write leaderboards/quick/"
+	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write .bench/leaderboards/quick/"
 	@echo "make test          the tests"
 	@echo "make check         tests, lint and types: what CI runs"
 	@echo "make benchmark     speed, as ratios within one run"
