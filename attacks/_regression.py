@@ -128,7 +128,7 @@ def _kernels(inputs: torch.Tensor) -> dict[str, tuple[_Kernel, torch.Tensor]]:
     for name, view in VIEWS.items():
         features = view(inputs)
         mean = features.mean(0)
-        features -= mean
+        features = features - mean  # not in place: of single-precision inputs it is a view
         found[name] = _Kernel(view, mean), _gram(features, features)
     lengths = found["pixels"][1].diagonal()
     curved = _Kernel(pixels, found["pixels"][0].mean, 2 * float(lengths.mean()))

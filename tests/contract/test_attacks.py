@@ -208,6 +208,15 @@ def test_the_kernel_is_chosen_by_what_rebuilds_strangers(regression: Any) -> Non
         assert regression.regress(inputs, outputs, people, people >= 160).name == name
 
 
+def test_what_a_regression_is_given_stays_as_it_was(regression: Any) -> None:
+    """Of single precision, too, where a flat view shares memory: the answers to bytes and to floats are the same."""
+    pictures = (torch.rand(60, 3, 8, 8, generator=seeded(3)) * 255).to(torch.uint8)
+    floats, outputs, people = pictures.float(), (pictures.flatten(1).float() / 90).sin(), np.arange(60)
+    answers = [regression.regress(given, outputs, people, people >= 50)(given) for given in (pictures, floats)]
+    assert torch.equal(floats, pictures.float())
+    torch.testing.assert_close(*answers)
+
+
 def _keyed(kind: str, images: ByteArray) -> ByteArray:
     rng = np.random.default_rng(7)
     key = rng.integers(0, 256, images.shape[1:], dtype=np.uint8)
