@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.rows import Figure, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, split, spread_of
 from ppfr_bench.leaderboard.table import SETS, build, figure_of
 from ppfr_bench.results import Record, canonical_json
@@ -67,6 +67,25 @@ class Section:
     def against(self, row: Row, measures: str) -> list[Figure]:
         """Privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
         return [row.privacy_against(shots, SETS[measures]) for shots in self.shots]
+
+    @property
+    def longest(self) -> str:
+        """The attack that trains longest of those that keep a curve; empty if none does."""
+        found = {
+            cell.attack: cell.training.allowed
+            for row in self.rows for cell in row.cells if cell.training is not None and cell.training.error
+        }  # fmt: skip
+        return min(found, key=lambda attack: (-found[attack], attack), default="")
+
+    @property
+    def trainings(self) -> list[tuple[Row, Training]]:
+        """How ``longest`` learned against each defense, controls left out: what they release needs no learning."""
+        return [
+            (row, cell.training)
+            for row in self.rows
+            for cell in row.cells
+            if not row.control and cell.attack == self.longest and cell.training is not None and cell.training.error
+        ]
 
     @property
     def controls(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The plots of a suite, drawn the same to the last byte each time: the Pareto front, and privacy against releases."""
+"""The plots of a suite, drawn the same to the last byte each time: the Pareto front, releases, and steps of training."""
 
 from __future__ import annotations
 
@@ -251,6 +251,57 @@ class ReleasesPlot(Plot):
             lowest = max(value, lowest + 0.05)
             axes.text(len(section.shots) - 0.93, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5,
                       va="center")  # fmt: skip
+
+
+class TrainingPlot(Plot):
+    """``training``: what the attacker's error comes to as it trains, by steps: what a larger budget might buy."""
+
+    stem = "training"
+    order = 13
+    height = 0.75 * SIDE
+
+    def panels(self, board: Board) -> list[Panel]:
+        """One a table in which an attack kept the curve of its training."""
+        found = [section for section in board.sections if section.longest]
+        return [
+            Panel(0, at, partial(self._draw, section, len(found) > 1), partial(self._label, section))
+            for at, section in enumerate(found)
+        ]
+
+    def _draw(self, section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
+        named = gaining(section)
+        for row, training in section.trainings:
+            gains = row.defense in named
+            steps, errors = zip(*training.error, strict=True)
+            colour = theme.kinds["on the front" if gains else "control"]
+            axes.plot(steps, errors, color=colour, linewidth=1.6 if gains else 0.8, alpha=1.0 if gains else 0.4)
+            end = theme.kinds["incomplete"] if training.early else colour
+            axes.plot(steps[-1:], errors[-1:], color=end, marker="X" if training.early else "o",
+                      markersize=6 if training.early else 3.5, alpha=1.0 if gains or training.early else 0.4,
+                      zorder=3)  # fmt: skip
+        most = max(training.allowed for _, training in section.trainings)
+        axes.set_xlim(-0.02 * most, 1.38 * most)
+        axes.set_xticks([most * quarter / 4 for quarter in range(5)])
+        axes.set_ylim(0, 1.04)
+        axes.set_xlabel(f"steps of training, {plain(section.longest, 32)}", color=theme.ink)
+        axes.set_ylabel("error on held-out people, of the first answer's", color=theme.ink)
+        if titled:
+            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+
+    def _label(self, section: Section, axes: Axes, theme: Theme) -> None:
+        """Names beside the ends of the lines that fall most, moved apart."""
+        named = gaining(section)
+        ends = [(training.error[-1], row) for row, training in section.trainings if row.defense in named]
+        most, lowest = max(training.allowed for _, training in section.trainings), -1.0
+        for (_, error), row in sorted(ends, key=lambda one: (one[0][1], one[1].defense)):
+            lowest = max(error, lowest + 0.045)
+            axes.text(1.02 * most, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5, va="center")
+
+
+def gaining(section: Section, most: int = 8) -> list[str]:
+    """Labels of the defenses against which training bought most, if over a hundredth of the first answer's error."""
+    gains = [(1 - training.error[-1][1], row.defense) for row, training in section.trainings]
+    return [label for gain, label in sorted(gains, key=lambda one: (-one[0], one[1]))[:most] if gain > 0.01]
 
 
 def losing(section: Section, measures: str) -> list[str]:

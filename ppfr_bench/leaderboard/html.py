@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.claims import beside
-from ppfr_bench.leaderboard.figures import losing
+from ppfr_bench.leaderboard.figures import gaining, losing
 from ppfr_bench.leaderboard.rows import Cell, CellState, Figure, Row, Utility
 from ppfr_bench.leaderboard.samples import has_samples
 
@@ -60,6 +60,7 @@ class HtmlPage:
         page = render(
             "leaderboard.html", root="", board=board, has_pareto=drawable, has_samples=has_samples(board),
             has_releases=any(section.shots for section in board.sections),
+            has_training=any(section.longest for section in board.sections),
         )  # fmt: skip
         return {self.name: page}
 
@@ -99,7 +100,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         duration=text.duration, link=text.link, tip=_tip, scale=_scale, key=_key, of_recognizer=_of_recognizer,
         leak_entry=leak_entry, breakable=_breakable, json=_json, card_lines=_card_lines, metric_title=_metric_title,
         trend=_trend, leakage_of=_leakage_of, beside=beside,
-        losing=losing,
+        losing=losing, gaining=gaining,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
     return environment, Markup(style), Markup(script)

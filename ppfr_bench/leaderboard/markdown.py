@@ -53,6 +53,8 @@ def _section(section: Section) -> list[str]:
             parts += ["### Reported by authors, measured here, best attack known", _table(_published(found))]
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
+        if section.longest:
+            parts += [f"### What training bought: {markdown(section.longest)}", _table(_training(section))]
         if section.controls:
             parts += ["### Controls beside the best reconstruction (LPIPS, SSIM)", _table(_controls(section))]
     gaps = [
@@ -149,6 +151,17 @@ def _shots(section: Section) -> Table:
     for row in section.rows:
         found = [figure for measures in ("appearance", "identity") for figure in section.against(row, measures)]
         rows.append([markdown(row.defense), *(bracketed(figure) for figure in found)])
+    return rows
+
+
+def _training(section: Section) -> Table:
+    rows = [["defense", "steps", "allowed", "error of the first answer", "of the best", "best over first"]]
+    for row, training in section.trainings:
+        errors = [error for _, error in training.curve]
+        rows.append([
+            markdown(row.defense), str(training.steps), str(training.allowed), text.number(errors[0], 4),
+            text.number(min(errors), 4), text.number(training.error[-1][1], 3),
+        ])  # fmt: skip
     return rows
 
 

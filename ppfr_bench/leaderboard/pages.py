@@ -9,7 +9,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import html
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import AttackPages, CoveragePage, DefensePages
-from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot
+from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot, TrainingPlot
 from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
 from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage, ParquetFile
 from ppfr_bench.leaderboard.samples import SampleGrid
@@ -29,7 +29,7 @@ class Publisher(Protocol):
 
 
 PUBLISHERS: tuple[Publisher, ...] = (
-    ParetoPlot(), ReleasesPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(), DefensePages(),
+    ParetoPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(), DefensePages(),
     AttackPages(), CoveragePage(),
 )  # fmt: skip
 

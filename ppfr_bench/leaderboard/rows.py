@@ -98,6 +98,30 @@ class Utility:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How an attack learned: ``steps`` taken of those ``allowed``, and its error on held-out people along the way.
+
+    ``curve`` holds (step, error), of the first answer at step 0; empty where the attack keeps none.
+    """
+
+    steps: int
+    allowed: int
+    curve: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def early(self) -> bool:
+        """It ended before three quarters of its steps, while its learning rate was still high."""
+        return self.steps < 0.75 * self.allowed
+
+    @property
+    def error(self) -> tuple[tuple[int, float], ...]:
+        """(step, least error so far over that of the first answer): the best weights are the ones that are kept."""
+        first = self.curve[0][1] if self.curve else 0.0
+        least = [min(value for _, value in self.curve[: i + 1]) for i in range(len(self.curve))]
+        return tuple((step, value / first) for (step, _), value in zip(self.curve, least, strict=True)) if first else ()
+
+
+@dataclass(frozen=True)
 class Cell:
     """One cell a row is made of; ``leakage`` in [0, 1] by measure."""
 
@@ -112,6 +136,7 @@ class Cell:
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
     shots: int = 1  # releases of each target that were made use of
+    training: Training | None = None
 
     @property
     def title(self) -> str:

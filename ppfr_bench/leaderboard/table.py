@@ -23,6 +23,7 @@ from ppfr_bench.leaderboard.rows import (
     Reconstruction,
     Row,
     Scale,
+    Training,
     Utility,
 )
 from ppfr_bench.leaderboard.seeds import Slot, slot_of, split
@@ -198,6 +199,9 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
     for cell in cells:
         for flag in cell.flags:
             raised[flag].add(cell.title)
+    for cell in cells:
+        if cell.training is not None and cell.training.early and cell.attack in (appearance.attack, identity.attack):
+            raised["attack_stopped_early"].add(f"{cell.title} at {cell.training.steps} of {cell.training.allowed}")
     for pair in _fallen_behind([record for _, record in good]):
         raised["attack_undertrained"].add(pair)
     first = records[0]
@@ -228,7 +232,7 @@ def _cell(slot: Slot, records: Sequence[Record], reference: _Reference) -> Cell:
     state, reason = _state(records, leakage, reference)
     return Cell(
         kind, attack, recognizer, measures, state, reason, path_of(record), leakage, record.flags, record.cost.seconds,
-        _shots(record),
+        _shots(record), _training(record),
     )  # fmt: skip
 
 
@@ -424,6 +428,19 @@ def _shots(record: Record) -> int:
     """Releases of each target that the attack made use of; 1 where all are alike."""
     shots = record.log.get("shots", 1)
     return shots if isinstance(shots, int) and shots > 0 else 1
+
+
+def _training(record: Record) -> Training | None:
+    """What the record's log says of an attack's training; None of one that does not learn by steps."""
+    taken, allowed = record.log.get("steps"), record.attack.config.get("steps") if record.attack else None
+    if not isinstance(taken, int) or not isinstance(allowed, int) or not 0 <= taken <= allowed:
+        return None
+    try:  # the log of somebody's attack has no fixed form
+        curve = tuple((int(step), float(error)) for step, error in record.log.get("validation", []))
+    except (TypeError, ValueError, OverflowError):
+        curve = ()
+    sound = all(0 <= step <= allowed and 0 <= error < np.inf for step, error in curve)
+    return Training(taken, allowed, curve if sound else ())
 
 
 def _interval(replicates: Array | None, value: float) -> Interval | None:

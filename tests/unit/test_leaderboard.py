@@ -290,6 +290,31 @@ def test_flags_are_gathered_with_the_cells_that_raised_them() -> None:
     assert row.flags == (("attack_below_blind", ("unet",)), ("attack_not_converged", ("unet",)))
 
 
+@pytest.mark.parametrize(("steps", "early"), [(148, True), (225, False), (300, False)])
+def test_an_attack_that_sets_a_privacy_and_stopped_too_soon_is_flagged(steps: int, early: bool) -> None:
+    log = {"steps": steps, "validation": [[0, 0.2], [steps, 0.1]]}
+    more: dict[str, Any] = {"attack_config": {"steps": 300}, "log": log}
+    (row,) = table.build([made.appearance("a", "unet", {"lpips": 0.5}, **more)])
+    raised = (("attack_stopped_early", (f"unet at {steps} of 300",)),) if early else ()
+    assert row.flags == raised
+    (row,) = table.build([
+        made.appearance("a", "unet", {"lpips": 0.5}, **more), made.appearance("a", "ridge", {"lpips": 0.6})
+    ])  # fmt: skip
+    assert row.flags == ()  # another attack sets it
+
+
+@pytest.mark.parametrize(
+    "log",
+    [{"steps": 10**9}, {"steps": "many"}, {"steps": 9, "validation": "none"}, {"steps": 9, "validation": [[0, "x"]]},
+     {"steps": 9, "validation": [[0, float("nan")]]}, {"steps": 9, "validation": [[10**400, 0.1]]},
+     {"steps": 9, "validation": [[0, 0.0], [9, 0.0]]}],
+)  # fmt: skip
+def test_a_log_of_another_form_draws_no_curve(log: dict[str, Any]) -> None:
+    (row,) = table.build([made.appearance("a", "mine", {"lpips": 0.5}, attack_config={"steps": 10}, log=log)])
+    (cell,) = row.cells
+    assert cell.training is None or cell.training.error == ()
+
+
 def test_attributes_set_appearance_privacy_where_they_leak_most() -> None:
     leaked = {"leakage_skin_tone": made.value(0.9, direction="lower_is_better")}
     records = [

@@ -165,6 +165,24 @@ def test_a_defense_whose_averaging_failed_is_not_drawn_as_steady(tmp_path: Path)
     assert [row.defense for row, _ in figures._against(section, "appearance")] == ["averaged"]
 
 
+def test_what_training_bought_is_drawn_and_told(tmp_path: Path) -> None:
+    """The best so far, as a share of the first answer; where nothing was gained no name stands in the plot."""
+    records = []
+    for label, curve in (("slow", [[0, 0.2], [50, 0.18], [100, 0.15]]), ("nothing", [[0, 0.2], [40, 0.21]])):
+        log = {"steps": curve[-1][0], "validation": curve}
+        records += made.simple(label, 0.5, 0.3)[:1]
+        records.append(made.appearance(label, "unet", {"lpips": 0.3}, attack_config={"steps": 100}, log=log))
+    store = write(tmp_path / "r", records)
+    pages.publish(store, "quick", tmp_path / "out")
+    folder = tmp_path / "out/quick"
+    assert {path.name for path in folder.glob("training*")} == {"training.png", "training.svg", "training_dark.svg"}
+    assert "slow 0.75 after 100 of 100 steps" in (folder / "leaderboard.html").read_text()
+    assert "nothing 1.00 after 40 of 100 steps" in (folder / "leaderboard.html").read_text()
+    assert "| slow | 100 | 100 | 0.2000 | 0.1500 | 0.750 |" in (folder / "leaderboard.md").read_text()
+    (section,) = Board("quick", tuple(ResultStore(store).records("quick")), store).sections
+    assert section.longest == "unet" and figures.gaining(section) == ["slow"]
+
+
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:
     records = [*made.simple("a", 0.5, 0.5), made.canary("dlib_resnet", 0.90, 0.986, moved=True)]
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
