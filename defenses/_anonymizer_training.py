@@ -30,13 +30,15 @@ _SCALES = (1, 2, 4)  # at which likeness is measured: means over so many pixels 
 class TrainingConfig(Config):
     """``privacy``: weight of the inverter's success at strength 0, 1/2 and 1 by powers of ``span``; 0 turns a part off.
 
-    ``people`` of two photographs a step, each released ``shots`` times; ``warm`` steps of the inverter alone before.
+    ``people`` of two photographs a step, each released ``shots`` times; ``drills`` steps of the attackers, on people of
+    their own, to one of the generator; ``warm`` steps of the inverter alone before.
     """
 
     steps: int = Field(400, ge=1)
     warm: int = Field(100, ge=0)
     people: int = Field(8, ge=2)
-    shots: int = Field(2, ge=1)
+    shots: int = Field(8, ge=1)
+    drills: int = Field(2, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     privacy: float = Field(1.0, ge=0)
     span: float = Field(10.0, ge=1)
@@ -90,10 +92,12 @@ class AnonymizerTraining:
         """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         mine = number - self.config.warm  # below 0: only the inverter
-        rows, strength = self._pick(draw), float(torch.rand(1, generator=draw))
-        with torch.set_grad_enabled(mine >= 0):
-            releases = self._release(rows, strength, draw)
-        learnt = self._teach_attackers(rows, [release.detach() for release in releases], mine >= 0)
+        strength = float(torch.rand(1, generator=draw))
+        for left in reversed(range(self.config.drills if mine >= 0 else 1)):
+            rows = self._pick(draw)
+            with torch.set_grad_enabled(mine >= 0 and not left):  # the generator answers to the last of them
+                releases = self._release(rows, strength, draw)
+            learnt = self._teach_attackers(rows, [release.detach() for release in releases], mine >= 0)
         if mine < 0:
             return learnt
         answer = self.inverter(_observed(releases)) + self.mean
@@ -106,7 +110,8 @@ class AnonymizerTraining:
         linked = (functional.normalize(self.linker(seen[0]), dim=1) * self.embedded[rows]).sum(1).mean()
         c = self.config
         weight = c.privacy * c.span ** (2 * strength - 1)
-        rough = sum(((maps - maps.roll(1, axis)) ** 2).mean() for maps in (self.generator.gates,) for axis in (2, 3))
+        maps = (self.generator.gates, self.generator.noise)
+        rough = sum(((one - one.roll(1, axis)) ** 2).mean() for one in maps for axis in (2, 3))
         loss = who + c.match * confused + weight * leaked + c.link * weight * linked + c.smoothness * rough
         self._move(0, loss, 0.5 * (1 + math.cos(math.pi * min(1.0, mine / c.steps))))
         values = {"who": who, "confused": confused, "leaked": leaked, "linked": linked}

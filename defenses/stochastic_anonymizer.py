@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).with_suffix(".safetensors")
 class StochasticAnonymizerConfig(Config):
     """``strength``: the dial, from nearly all local features (0) to the few that recognizers need most (1)."""
 
-    strength: float = Field(0.3, ge=0, le=1)
+    strength: float = Field(0.4, ge=0, le=1)
 
 
 class StochasticAnonymizer(Defense):
@@ -30,7 +30,7 @@ class StochasticAnonymizer(Defense):
     every image, and put upon low frequencies that are drawn, too, among those of a crowd of synthetic faces.
     """
 
-    version = 1
+    version = 2
     training = "ppfr_bench.defenses._anonymizer_training:AnonymizerTraining"
     card = DefenseCard(
         title="Stochastic local-feature anonymizer",
@@ -39,7 +39,7 @@ class StochasticAnonymizer(Defense):
         licence="MIT",
         randomness="per_call",
         training_data="2,000 images of 500 synthetic identities of the defender (DigiFace GAN); no real person",
-        weights_sha256="d24321c842e8a451aab1cb0038b2ad4d904e07f7a9ed4454d6a4c00c33b94c96",
+        weights_sha256="e46cd1375ce0408bd22e24f7fd7b8e4ec1cc28b052e583afb392aa4d10092943",
         deviations=(
             "No code of the paper is public: this is built from its abstract.",
             "The generator is a pyramid with trained maps, not a deep network.",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field
+from safetensors.torch import load_file
 
 from ppfr_bench.api import Config, Defense, DefenseCard, Randomness
 
@@ -14,16 +16,21 @@ parts = import_module("ppfr_bench.defenses._local_generator")
 shipped = import_module("ppfr_bench.defenses.stochastic_anonymizer")
 filters = import_module("ppfr_bench.defenses._filters")
 
+# ppfr-bench train stochastic_anonymizer --set privacy=0 --set link=0 --set warm=0 --set shots=2 --set drills=1
+WEIGHTS = Path(__file__).with_name("no_adversary.safetensors")
+
 
 class AnonymizerWithoutConfig(Config):
-    """``without``: what is taken out; *training*: gates, gains and noise as they were before it."""
+    """``without``: what is taken out; *training*: gates, gains and noise as they were before it; *adversary*: trained
+    for recognition alone.
+    """
 
-    strength: float = Field(0.3, ge=0, le=1)
-    without: Literal["local", "disruption", "injection", "training"] = "training"
+    strength: float = Field(0.4, ge=0, le=1)
+    without: Literal["local", "disruption", "injection", "training", "adversary"] = "training"
 
 
 class AnonymizerWithout(Defense):
-    """Local features off; the image's own low frequencies instead of a drawn carrier; all draws zero; or untrained."""
+    """Local features off; the image's own low frequencies; all draws zero; no training; or none against an adversary."""
 
     version = 1
     card = DefenseCard(
@@ -46,6 +53,9 @@ class AnonymizerWithout(Defense):
             network = parts.LocalGenerator().requires_grad_(False)
             for name in ("carrier_mean", "carrier_basis"):
                 setattr(network, name, getattr(trained, name))
+        if without == "adversary":
+            network = parts.LocalGenerator().requires_grad_(False)
+            network.load_state_dict(load_file(WEIGHTS))
         n, _, height, width = images.shape
         drawn = network.draw(n, height, width, generator)
         bands = parts.local_bands(images)
