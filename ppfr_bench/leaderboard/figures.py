@@ -1,4 +1,4 @@
-"""The plots of a suite, drawn the same to the last byte each time: the Pareto front, releases, and steps of training."""
+"""The plots of a suite, the same to the last byte each time: the Pareto front, releases, and steps of training."""
 
 from __future__ import annotations
 

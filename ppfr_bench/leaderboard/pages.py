@@ -29,8 +29,8 @@ class Publisher(Protocol):
 
 
 PUBLISHERS: tuple[Publisher, ...] = (
-    ParetoPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(), DefensePages(),
-    AttackPages(), CoveragePage(),
+    ParetoPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(),
+    DefensePages(), AttackPages(), CoveragePage(),
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from reproduction import records
 
 HERE = Path(__file__).parent
-PANELS = {"anonymizer/lfw": "LFW"}
+PANELS = {"anonymizer/lfw": "LFW", "anonymizer/synthetic": "synthetic"}
 CURVES = {
     "dial": "stochastic_anonymizer, its dial", "untrained": "the same before training",
     "contrast": "local_contrast, sigma 2 to 8", "stochastic": "stochastic_local, sigma 2 to 8",
@@ -48,6 +48,8 @@ def main() -> None:
         axes, found = figure.add_subplot(1, len(PANELS), i + 1), points(suite)
         for curve, label in CURVES.items():
             of = found[found["curve"] == curve]
+            if of.empty:  # on the synthetic set, the one before training
+                continue
             axes.plot(of["accuracy"], of["leakage"], marker="o", markersize=4, label=label, color=palette[curve])
             axes.vlines(of["accuracy"], of["low"], of["high"], color=palette[curve], alpha=0.5)
         axes.set_title(title, fontsize=10)

@@ -30,7 +30,7 @@ class AnonymizerWithoutConfig(Config):
 
 
 class AnonymizerWithout(Defense):
-    """Local features off; the image's own low frequencies; all draws zero; no training; or none against an adversary."""
+    """No local features; the image's own low frequencies; all draws zero; no training; or none against an adversary."""
 
     version = 1
     card = DefenseCard(
