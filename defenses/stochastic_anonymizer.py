@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).with_suffix(".safetensors")
 class StochasticAnonymizerConfig(Config):
     """``strength``: the dial, from nearly all local features (0) to the few that recognizers need most (1)."""
 
-    strength: float = Field(0.4, ge=0, le=1)
+    strength: float = Field(0.35, ge=0, le=1)
 
 
 class StochasticAnonymizer(Defense):

@@ -25,7 +25,7 @@ class AnonymizerWithoutConfig(Config):
     for recognition alone.
     """
 
-    strength: float = Field(0.4, ge=0, le=1)
+    strength: float = Field(0.35, ge=0, le=1)
     without: Literal["local", "disruption", "injection", "training", "adversary"] = "training"
 
 
