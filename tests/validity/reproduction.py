@@ -101,6 +101,13 @@ def privacy(suite: str, defense: str, measures: str) -> str:
     return said(found.value, found.interval, 1, 2)
 
 
+def speed(suite: str, defense: str) -> str:
+    """Images a second that the defense protects, where its records were made."""
+    found = rows(suite)[defense].images_per_second
+    assert found is not None
+    return f"{found:.0f}"
+
+
 def theirs(defense: str) -> str:
     """The accuracy that is published."""
     found = claims()[defense].accuracy
@@ -128,7 +135,7 @@ def of_seed(suite: str, defense: str, seed: int) -> str:
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, accuracy, unseen, retention, black_box, best, privacy, theirs, promise, leakage, of_seed,
+    metric, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
 )  # fmt: skip
 
 
