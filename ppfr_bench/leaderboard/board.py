@@ -68,7 +68,7 @@ class Section:
         """Privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
         return [row.privacy_against(shots, SETS[measures]) for shots in self.shots]
 
-    @property
+    @cached_property
     def longest(self) -> str:
         """The attack that trains longest of those that keep a curve; empty if none does."""
         found = {
@@ -77,7 +77,7 @@ class Section:
         }  # fmt: skip
         return min(found, key=lambda attack: (-found[attack], attack), default="")
 
-    @property
+    @cached_property
     def trainings(self) -> list[tuple[Row, Training]]:
         """How ``longest`` learned against each defense, controls left out: what they release needs no learning."""
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -76,7 +77,8 @@ class Plot(ABC):
                 if theme is LIGHT:
                     files[f"{self.stem}.png"] = _saved(figure, "png", {"Software": None})
                 files[f"{self.stem}{ending}.svg"] = _saved(figure, "svg", {"Date": None, "Creator": None})
-                figure.clear()
+                del figure
+                gc.collect()  # a figure refers to itself: it would stay while the next is drawn
             return files
 
 

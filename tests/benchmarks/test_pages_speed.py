@@ -30,7 +30,13 @@ def test_publishing_two_thousand_records(benchmark: Any, tmp_path: Path) -> None
         for j in range(ATTACKS):
             leaked = {"lpips": 0.3, "ssim": 0.2, "ms_ssim": 0.4}
             replicates = {name: made.around(value, 0.02, i) for name, value in leaked.items()}
-            store.write(made.appearance(f"defense_{i}", f"attack_{j}", dict(leaked), replicates=replicates))
+            log = {"steps": 100, "validation": [[step, 0.2 - 0.001 * step] for step in range(0, 101, 12)]}
+            store.write(
+                made.appearance(
+                    f"defense_{i}", f"attack_{j}", dict(leaked), replicates=replicates, attack_config={"steps": 100},
+                    log=log,
+                )
+            )  # fmt: skip
     command = [sys.executable, "-c", PUBLISH, str(store.root), str(tmp_path / "out")]
     done = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True, "check": True}, rounds=2)
     benchmark.extra_info["peak_memory_mib"] = float(done.stdout)
