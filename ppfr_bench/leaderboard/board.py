@@ -70,16 +70,17 @@ class Section:
 
     @cached_property
     def longest(self) -> str:
-        """The attack that trains longest of those that keep a curve; empty if none does."""
+        """The attack that trains longest of those that keep a curve on what is no control; empty if none does."""
         found = {
             cell.attack: cell.training.allowed
-            for row in self.rows for cell in row.cells if cell.training is not None and cell.training.error
+            for row in self.rows for cell in row.cells
+            if not row.control and cell.training is not None and cell.training.error
         }  # fmt: skip
         return min(found, key=lambda attack: (-found[attack], attack), default="")
 
     @cached_property
     def trainings(self) -> list[tuple[Row, Training]]:
-        """How ``longest`` learned against each defense, controls left out: what they release needs no learning."""
+        """How ``longest`` learned against each defense but the controls: what they release needs no learning."""
         return [
             (row, cell.training)
             for row in self.rows

@@ -183,6 +183,13 @@ def test_what_training_bought_is_drawn_and_told(tmp_path: Path) -> None:
     assert section.longest == "unet" and figures.gaining(section) == ["slow"]
 
 
+def test_training_against_controls_alone_is_not_drawn(tmp_path: Path) -> None:
+    log = {"steps": 100, "validation": [[0, 0.2], [100, 0.1]]}
+    record = made.appearance("a", "unet", {"lpips": 0.3}, attack_config={"steps": 100}, log=log, control=True)
+    pages.publish(write(tmp_path / "r", [record]), "quick", tmp_path / "out")
+    assert not list((tmp_path / "out/quick").glob("training*"))
+
+
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:
     records = [*made.simple("a", 0.5, 0.5), made.canary("dlib_resnet", 0.90, 0.986, moved=True)]
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
