@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, Literal
 
 import pooch
@@ -27,10 +28,13 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
+from ppfr_bench.places import folder_at, from_environment, home_folder, is_file, no_home, reason
+from ppfr_bench.text import printable
 
 pooch.get_logger().setLevel("WARNING")  # its line would break the progress bar; the meter says the same
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
+CHOOSE = "Choose a folder that you may write to:  PPFR_BENCH_CACHE=DIR"
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,56 @@ MANIFEST: dict[str, Asset] = {
             4884269,
             "MIT",
         ),
+        Asset(
+            "faceplugin_detector",
+            "npm",
+            "faceplugin-face-recognition-js",
+            "0.0.1",
+            "faceplugin-face-recognition-js-0.0.1.tgz",
+            "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+            "package/model/fr_detect.onnx",
+            "6c0256ccd3164f844736a401faf936ec2930764a87ae39442180887d0c5c8854",
+            1217758,
+            "MIT",
+        ),
     )
 }
 
 
 def cache_dir() -> Path:
-    """The folder of everything that can be fetched or computed again: PPFR_BENCH_CACHE, or the user's cache."""
-    return Path(os.environ.get("PPFR_BENCH_CACHE") or pooch.os_cache("ppfr-bench"))
+    """The folder of everything that can be fetched or computed again: PPFR_BENCH_CACHE, or the user's cache.
+
+    It may not be there yet, and need not be writable.
+
+    Raises:
+        UserError: there is no home folder to keep it in, a file is in its place, or it cannot be reached.
+    """
+    given = from_environment("PPFR_BENCH_CACHE")
+    return folder_at(given or _user_cache(), "the cache", CHOOSE)
+
+
+def make_cache_folder(*parts: str) -> Path:
+    """A folder below the cache, made if it is not there.
+
+    Raises:
+        UserError: as ``cache_dir``, or it cannot be made.
+    """
+    folder = cache_dir().joinpath(*parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {printable(folder)}: {reason(error)}", CHOOSE) from error
+    return folder
+
+
+def _user_cache() -> Path:
+    """As XDG has it on Linux, and as the system has it elsewhere."""
+    base, home = from_environment("XDG_CACHE_HOME"), home_folder()
+    if base is not None and base.is_absolute() and sys.platform == "linux":
+        return base / "ppfr-bench"
+    if home is None:
+        raise UserError(f"no home folder, and so no place for the cache: {no_home()}", CHOOSE)
+    return home / ".cache" / "ppfr-bench" if sys.platform == "linux" else Path(pooch.os_cache("ppfr-bench"))
 
 
 def asset_path(name: str) -> Path:
@@ -149,7 +196,7 @@ def asset_path(name: str) -> Path:
         UserError: unknown name, or the file here has another size than it should.
     """
     asset = _find(name)
-    if not asset.path.is_file():
+    if not is_file(asset.path):
         return fetch(name)
     if asset.path.stat().st_size != asset.size:
         raise UserError(
@@ -162,13 +209,20 @@ def asset_path(name: str) -> Path:
 def is_cached(name: str) -> bool:
     """Whether the file is here, in its full size."""
     path = _find(name).path
-    return path.is_file() and path.stat().st_size == MANIFEST[name].size
+    return is_file(path) and path.stat().st_size == MANIFEST[name].size
 
 
 def verify(name: str) -> bool:
-    """Whether the file is here with the right sha256."""
+    """Whether the file is here with the right sha256.
+
+    Raises:
+        UserError: unknown name, or a file that cannot be read.
+    """
     asset = _find(name)
-    return asset.path.is_file() and _sha256(asset.path) == asset.sha256
+    try:
+        return is_file(asset.path) and _sha256(asset.path) == asset.sha256
+    except OSError as error:
+        raise UserError(f"cannot read {printable(asset.path)}: {reason(error)}", CHOOSE) from error
 
 
 def fetch(name: str) -> Path:
@@ -179,6 +233,8 @@ def fetch(name: str) -> Path:
         UserError: unknown name, a wrong sha256 (the file is thrown away), no room on the disk or no right to write.
     """
     asset = _find(name)
+    if verify(name) and not is_file(asset.archive_path):  # as well where the cache can only be read
+        return asset.path
     try:
         asset.path.parent.mkdir(parents=True, exist_ok=True)
         asset.archive_path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,8 +248,7 @@ def fetch(name: str) -> Path:
                 asset.archive_path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot keep {name} under {cache_dir()}: {error.strerror or error}",
-            "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
+            f"cannot keep {name} under {printable(cache_dir())}: {reason(error)}", f"Free some space. {CHOOSE}"
         ) from error
     return asset.path
 
@@ -242,7 +297,7 @@ def _find(name: str) -> Asset:
 
 def _fetch_pypi(asset: Asset) -> None:
     """Look the archive up in the index (never run its build) and download it."""
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
     shown = _without_credentials(index)
     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
     try:
@@ -271,7 +326,12 @@ def _fetch_npm(asset: Asset) -> None:
     print(f"{asset.archive}: npm pack", file=sys.stderr)
     command = [npm, "pack", f"{asset.package}@{asset.version}", "--pack-destination", str(target), "--ignore-scripts"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=target)
+        with TemporaryDirectory(prefix=".npm-", dir=target) as folder:  # npm does not start without a home to write to
+            home = {} if home_folder() else {"HOME": folder}
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=900, cwd=target,
+                env=os.environ | {"npm_config_cache": folder} | home,
+            )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"npm did not deliver {asset.package} within 15 minutes", "Try again later.") from error
     if done.returncode:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppfr_bench.console import out
+from ppfr_bench.errors import UserError
 
 
 def overview() -> list[dict[str, Any]]:
@@ -23,11 +24,14 @@ def overview() -> list[dict[str, Any]]:
     for name in recognizer_names():
         kind = recognizer_class(name)
         lacking = [extra for module, extra in [kind.runtime] if not _is_there(module)] if kind.runtime else []
-        unfetched = [asset for asset in kind.card.assets if not is_cached(asset)]
+        try:
+            missing = [f"ppfr-bench assets fetch {asset}" for asset in kind.card.assets if not is_cached(asset)]
+        except UserError as error:  # no cache to look in
+            missing = [error.hint]
         rows.append({
             "name": name, "kind": "built in", "what": kind.card.title,
-            "surrogate": hasattr(kind, "differentiable"), "runs_here": not (lacking or unfetched),
-            "hint": _pip(lacking[0]) if lacking else f"ppfr-bench assets fetch {unfetched[0]}" if unfetched else "",
+            "surrogate": hasattr(kind, "differentiable"), "runs_here": not (lacking or missing),
+            "hint": _pip(lacking[0]) if lacking else missing[0] if missing else "",
         })  # fmt: skip
     for what, module in (("an ONNX file", "onnxruntime"), ("a TorchScript file", "torch")):
         there = _is_there(module)

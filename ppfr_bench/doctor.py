@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from ppfr_bench import __version__
-from ppfr_bench.assets import MANIFEST, cache_dir, is_cached
+from ppfr_bench.assets import CHOOSE, MANIFEST, cache_dir, is_cached
+from ppfr_bench.errors import UserError
+from ppfr_bench.places import from_environment, is_folder
+from ppfr_bench.text import printable
 
 State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
 OPTIONAL = {  # recognizers and formats that people bring: no shipped suite needs them
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
-    "video": ("av",),
+    "heic": ("pillow_heif",), "video": ("av",),
 }  # fmt: skip
 ROOM = 60  # GiB that the stages of `standard` over every defense have taken
 
@@ -78,11 +81,17 @@ def _is_installed(module: str) -> bool:
 
 
 def _cache() -> Iterator[Checked]:
-    folder = cache_dir()
-    standing = next(path for path in (folder, *folder.parents) if path.is_dir())
-    writable = os.access(standing, os.W_OK)
-    yield Checked("cache", "ok" if writable else "missing", str(folder) if writable else f"{folder} cannot be written",
-                  "" if writable else "Choose another folder:  PPFR_BENCH_CACHE=/path ppfr-bench ...")  # fmt: skip
+    try:
+        folder = cache_dir()
+    except UserError as error:
+        yield Checked("cache", "missing", error.message, error.hint)
+        for name in sorted(MANIFEST):
+            yield Checked(f"weights {name}", "missing", "no cache to look in", CHOOSE)
+        return
+    standing = next((path for path in (folder, *folder.parents) if is_folder(path)), Path())
+    writable, shown = os.access(standing, os.W_OK), printable(folder)
+    yield Checked("cache", "ok" if writable else "missing", shown if writable else f"{shown} cannot be written",
+                  "" if writable else CHOOSE)  # fmt: skip
     free = shutil.disk_usage(standing).free / 2**30
     yield Checked(
         "disk", "ok" if free >= ROOM else "note", f"{free:.0f} GiB free; all of standard takes {ROOM}, quick far less"
@@ -100,11 +109,15 @@ def _data() -> Iterator[Checked]:
         variable = f"PPFR_BENCH_{name.upper()}"
         if name in ("synthetic", "folder", "sequence"):
             continue
-        root = os.environ.get(variable, "")
-        if root and Path(root).is_dir():
-            yield Checked(f"data {name}", "ok", root)
+        try:
+            root = from_environment(variable)
+        except UserError as error:
+            yield Checked(f"data {name}", "note", error.message, error.hint)
+            continue
+        if root and is_folder(root):
+            yield Checked(f"data {name}", "ok", printable(root))
         else:
-            found = f"{variable} is {root}, which is no folder" if root else f"{variable} is not set"
+            found = f"{variable} is {printable(root)}, which is no folder" if root else f"{variable} is not set"
             yield Checked(f"data {name}", "note", found, f"export {variable}=/path/to/{name}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ppfr_bench.assets import cache_dir
+from ppfr_bench.assets import make_cache_folder
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.html import render
 from ppfr_bench.leaderboard.seeds import slot_of
@@ -25,9 +25,11 @@ from ppfr_bench.leaderboard.table import build
 from ppfr_bench.results import Record, ResultStore, digest, write_atomic
 from ppfr_bench.runner.execute import execute, missing
 from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.text import parse_json, printable, read_text
 
 SLOWER = 1.5  # times last night's ratio, and a benchmark is named
 BARE = "test_a_bare_loop"  # the benchmark that the others are divided by
+_ALWAYS = {"night", "suite", "rows", "findings"}  # keys of a line of the history
 _SHARED = ("assets", "datasets", "downloads")  # of the cache: fetched and made once, and checked by digest
 
 
@@ -91,6 +93,7 @@ def run_night(
     Raises:
         UserError: a history or a benchmark file that cannot be read.
     """
+    make_cache_folder()  # before workers start, which would each fail on it
     past = read_history(history)
     changed = missing(plan, store)
     before = {(_folder(plan, cell), _recognizer(cell)): _superseded(plan, store, cell) for cell in changed}
@@ -168,13 +171,13 @@ def read_ratios(path: Path) -> dict[str, float]:
     Raises:
         UserError: not what ``pytest --benchmark-json`` writes, or the bare loop is not in it.
     """
+    hint = f"pytest tests/benchmarks -m slow --benchmark-json={printable(path)}"
+    written = parse_json(read_text(path, hint), printable(path), hint)
     try:
-        found = {one["name"]: float(one["stats"]["min"]) for one in json.loads(path.read_text())["benchmarks"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} holds no benchmarks: {error}", f"pytest tests/benchmarks -m slow --benchmark-json={path}"
-        ) from error
-    if BARE not in found:
+        found = {one["name"]: float(one["stats"]["min"]) for one in written["benchmarks"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{printable(path)} holds no benchmarks: {error}", hint) from error
+    if not found.get(BARE, 0) > 0:
         raise UserError(f"{path} lacks {BARE}, which the others are divided by", "Run all of tests/benchmarks.")
     return {name: float(f"{seconds / found[BARE]:.4g}") for name, seconds in sorted(found.items()) if name != BARE}
 
@@ -185,14 +188,16 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line that is no night.
     """
-    if not path.is_file():
+    if not path.exists():
         return []
-    nights = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            nights.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}, line {number} is no night: {error}", "Restore it from git.") from error
+    nights, hint = [], "Restore it from git."
+    lines = read_text(path, hint).removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], 1):
+        where = f"{printable(path)}, line {number}"
+        night = parse_json(line, where, hint)
+        if not isinstance(night, dict) or not isinstance(night.get("rows"), dict) or not night.keys() >= _ALWAYS:
+            raise UserError(f"{where} is no night: {line:.60}", hint)
+        nights.append(night)
     return nights
 
 
@@ -228,12 +233,11 @@ def trend(nights: Sequence[dict[str, Any]]) -> bytes:
 @contextmanager
 def empty_cache() -> Iterator[Path]:
     """A cache with nothing computed in it, for as long as it is needed."""
-    known = cache_dir()
+    known = {shared: make_cache_folder(shared).absolute() for shared in _SHARED}
     with TemporaryDirectory(prefix="ppfr-bench-night-") as name:
         folder = Path(name)
-        for shared in _SHARED:
-            (known / shared).mkdir(parents=True, exist_ok=True)
-            (folder / shared).symlink_to(known / shared, target_is_directory=True)
+        for shared, place in known.items():
+            (folder / shared).symlink_to(place, target_is_directory=True)
         before = os.environ.get("PPFR_BENCH_CACHE")
         os.environ["PPFR_BENCH_CACHE"] = name  # read by the workers, which start later
         try:

@@ -14,9 +14,12 @@ from types import ModuleType
 from typing import Any, Literal
 
 from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.places import is_file, resolved, user_path
+from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
 
 Kind = Literal["defense", "attack"]
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
+_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # as the language reference has it
 _added: dict[tuple[Kind, str], EntryPoint] = {}
 
 
@@ -45,9 +48,9 @@ def load(kind: Kind, name: str) -> Any:
         loaded = plugin.load()
     except UserError:
         raise
-    except Exception as error:  # a contributor's file may raise anything; it fails alone
+    except (Exception, SystemExit) as error:  # a contributor's file may raise anything; it fails alone
         raise UserError(
-            f"{kind} '{name}' ({plugin.value}) cannot be imported: {type(error).__name__}: {error}",
+            f"{kind} '{name}' ({plugin.value}) cannot be imported: {_said(error)}",
             f"Its file must end in {kind.upper()} = <class>; see CONTRIBUTING.md.",
         ) from error
     _validate(kind, name, loaded)
@@ -78,23 +81,27 @@ def add_plugin(path: Path) -> tuple[Kind, str]:
     Raises:
         UserError: no such file, a stem that is no name, a name that is taken, or a file that does not load.
     """
-    path = Path(path).resolve()
-    if path.suffix != ".py" or not path.is_file():
-        raise UserError(f"expected a Python file, got {path}", "For example:  --plugin my_defense.py")
+    path = resolved(user_path(path, "the plug-in"), "the plug-in")
+    if path.suffix != ".py" or not is_file(path):
+        raise UserError(f"expected a Python file, got {printable(path)}", "For example:  --plugin my_defense.py")
     if not _STEM.fullmatch(path.stem):
-        raise UserError(f"expected a name of lower-case letters, digits and _, got {path.name}", "Rename the file.")
+        raise UserError(
+            f"expected a name of lower-case letters, digits and _, got {printable(path.name)}", "Rename the file."
+        )
     module_name = f"ppfr_bench.plugins.{path.stem}"
     module = _import_file(module_name, path)
-    kinds: list[Kind] = [kind for kind in ("defense", "attack") if hasattr(module, kind.upper())]
-    if len(kinds) != 1:
-        raise UserError(f"{path} must end in DEFENSE = <class> or ATTACK = <class>", "See CONTRIBUTING.md.")
-    kind = kinds[0]
-    if (kind, path.stem) not in _added:
-        if path.stem in names(kind):
-            raise UserError(f"{kind} '{path.stem}' exists already ({source(kind, path.stem)})", f"Rename {path.name}.")
-        _validate(kind, path.stem, getattr(module, kind.upper()))
-        group = f"ppfr_bench.{kind}s"
-        _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", group)
+    try:
+        kind = _kind_of(module, path)
+        if (kind, path.stem) not in _added:
+            if path.stem in names(kind):
+                taken = source(kind, path.stem)
+                raise UserError(f"{kind} '{path.stem}' exists already ({taken})", f"Rename {path.name}.")
+            _validate(kind, path.stem, getattr(module, kind.upper()))
+            group = f"ppfr_bench.{kind}s"
+            _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", group)
+    except BaseException:
+        sys.modules.pop(module_name, None)  # once it is mended, it is read anew
+        raise
     return kind, path.stem
 
 
@@ -144,21 +151,52 @@ def _find(kind: Kind, name: str) -> EntryPoint:
     return plugins[name]
 
 
+def _kind_of(module: ModuleType, path: Path) -> Kind:
+    kinds: list[Kind] = [kind for kind in ("defense", "attack") if hasattr(module, kind.upper())]
+    if len(kinds) != 1:
+        raise UserError(f"{printable(path)} must end in DEFENSE = <class> or ATTACK = <class>", "See CONTRIBUTING.md.")
+    return kinds[0]
+
+
 def _import_file(module_name: str, path: Path) -> ModuleType:
     if loaded := sys.modules.get(module_name):
         if loaded.__file__ != str(path):
             raise UserError(f"two plug-ins would be named '{path.stem}': {loaded.__file__} and {path}", "Rename one.")
         return loaded
+    _check_encoding(path)
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs, so that its classes can be pickled by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a contributor's file may raise anything
-        del sys.modules[module_name]
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}", "Run it with python.") from error
+    except (Exception, SystemExit) as error:  # a contributor's file may raise anything
+        sys.modules.pop(module_name, None)
+        raise UserError(
+            f"{printable(path)} cannot be imported: {_said(error)}", f"See where:  python {printable(path)}"
+        ) from error
     return module
+
+
+def _check_encoding(path: Path) -> None:
+    """Python's own words on text in another encoding name neither the encoding nor what to do.
+
+    Raises:
+        UserError: neither UTF-8 nor, by a comment in one of the first two lines, another encoding.
+    """
+    content = read_bytes(path, "Check its permissions.", "Python file", SMALL << 4)
+    named = [found[1].lower() for line in content.split(b"\n", 2)[:2] if (found := _CODING.match(line))]
+    if not named or named[0] in (b"utf-8", b"utf8", b"utf_8"):
+        decode_text(content, printable(path))
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line; of Python's grammar, with the line of the file."""
+    if isinstance(error, SyntaxError) and error.lineno and error.text:
+        return f"{type(error).__name__}: {error.msg}, line {error.lineno}:  {error.text.strip()[:120]}"
+    if isinstance(error, SystemExit):
+        return f"it ends the program, with exit code {error.code}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _validate(kind: Kind, name: str, plugin: Any) -> None:

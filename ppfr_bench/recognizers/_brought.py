@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any
 
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
+from ppfr_bench.places import from_environment, is_file, reason, user_path
 from ppfr_bench.results import digest
+from ppfr_bench.text import printable
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def bring(source: str) -> Brought:
     if source.endswith(".toml"):
         from ppfr_bench.recognizers._card import bring_card
 
-        return bring_card(Path(source))
+        return bring_card(user_path(source, "the recognizer card"))
     package, _, model = source.partition(":")
     if package not in ADAPTERS:
         raise UserError(f"no adapter for '{package}', as in '{source}'", did_you_mean(package, ADAPTERS))
@@ -102,6 +105,21 @@ def bring(source: str) -> Brought:
         )
     found: Brought = import_module(f"ppfr_bench.recognizers._{package}").bring(model)
     return found
+
+
+def folder_of(variable: str, name: str) -> Path:
+    """Where another package keeps its weights: what its variable says, else ``name`` in this project's cache.
+
+    The variable is set to it, as such packages know neither ``~`` in it nor an empty one.
+
+    Raises:
+        UserError: no home folder to put it in.
+    """
+    from ppfr_bench.assets import cache_dir
+
+    folder = from_environment(variable) or cache_dir() / name
+    os.environ[variable] = str(folder)
+    return folder
 
 
 def label_of(*parts: str) -> str:
@@ -116,7 +134,9 @@ def sha256_of(path: Path) -> str:
         UserError: it cannot be read.
     """
     try:
+        if path.exists() and not is_file(path):  # to read a pipe or a device may take for ever
+            raise UserError(f"{printable(path)} is no file, expected one with weights", "Check the path.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}", "Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {printable(path)}: {reason(error)}", "Check the path.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,8 +10,10 @@ from pydantic import Field, ValidationError
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.cards import Config
 from ppfr_bench.errors import UserError
+from ppfr_bench.places import resolved, user_path
 from ppfr_bench.recognizers._brought import Brought, sha256_of
 from ppfr_bench.results import LABEL
+from ppfr_bench.text import SMALL, parse_toml, printable, read_text
 
 HOWTO = "Keys are listed in docs/howto/bring_a_recognizer.md."
 Side = Annotated[int, Field(ge=8, le=1024)]
@@ -27,7 +28,7 @@ class FileCard(Config):
 
     label: str = Field(pattern=rf"^{LABEL.pattern}$", max_length=48)
     title: str
-    file: str  # beside the card, or an absolute path
+    file: str  # beside the card, or an absolute path, or one from ~/ on
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     format: Literal["onnx", "torchscript"]
     size: tuple[Side, Side]  # height and width
@@ -39,7 +40,7 @@ class FileCard(Config):
     metric: Literal["cosine", "euclidean"]
     licence: str
     training_data: str
-    output: str = ""  # of an ONNX graph with several
+    output: str = ""  # of several: its name, or its number from 0
     reference: str = ""
     code_url: str = ""
     expected_accuracy: dict[str, float] = Field(default_factory=dict)
@@ -64,11 +65,13 @@ def bring_card(path: Path) -> Brought:
         UserError: no such card, not TOML, an unknown or missing key, a wrong value, a file with another hash.
     """
     given = read_card(path)
-    file = (path.resolve().parent / given.file).resolve()
+    beside = resolved(path, "the recognizer card").parent
+    file = resolved(beside / user_path(given.file, f"file in {printable(path)}"), "the file of the card")
     found = sha256_of(file)
     if found != given.sha256:
         raise UserError(
-            f"{file} is not the file of {path}: its sha256 is {found}, the card says {given.sha256}",
+            f"{printable(file)} is not the file of {printable(path)}: its sha256 is {found}, the card says "
+            f"{given.sha256}",
             "If you meant to replace the file, write its sha256 into the card.",
         )
 
@@ -84,17 +87,13 @@ def read_card(path: Path) -> FileCard:
     """A card.
 
     Raises:
-        UserError: no such file, not TOML, an unknown or missing key, a wrong value.
+        UserError: no such file, not UTF-8, not TOML, an unknown or missing key, a wrong value.
     """
     from ppfr_bench.suites import explain
 
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"no recognizer card at {path}: {error.strerror or error}", HOWTO) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}", HOWTO) from error
+    shown = printable(path)
+    data = parse_toml(read_text(path, HOWTO, "recognizer card", SMALL), shown, HOWTO)
     try:
         return FileCard.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"recognizer card {path}: {explain(error, FileCard)}", HOWTO) from error
+        raise UserError(f"recognizer card {shown}: {explain(error, FileCard)}", HOWTO) from error

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from ppfr_bench.api import RecognizerCard, to_bytes
-from ppfr_bench.assets import asset_path, cache_dir
+from ppfr_bench.assets import asset_path
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
-from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
+from ppfr_bench.places import reason
+from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, folder_of, label_of, sha256_of
 from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+from ppfr_bench.text import printable
 
 
 class DeepFaceModel(BroughtRecognizer):
@@ -99,15 +101,21 @@ def bring(model: str) -> Brought:
 
 
 def _home() -> Path:
-    return Path(os.environ["DEEPFACE_HOME"])
+    return folder_of("DEEPFACE_HOME", "deepface")
 
 
 def _prepare() -> None:
     """Settings that deepface reads from the environment as it is imported; a user's own stand."""
-    os.environ.setdefault("DEEPFACE_HOME", str(cache_dir() / "deepface"))
+    folder = _home() / ".deepface" / "weights"
     os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "onnx")  # graphs, no pickles
     os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")
-    (_home() / ".deepface" / "weights").mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder of deepface's weights, {printable(folder)}: {reason(error)}",
+            "Choose one that you may write to:  DEEPFACE_HOME=DIR or PPFR_BENCH_CACHE=DIR",
+        ) from error
 
 
 def _provide_dlib() -> None:

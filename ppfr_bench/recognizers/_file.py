@@ -1,4 +1,4 @@
-"""Recognizers in a file: an ONNX graph, a TorchScript module; both may serve as a surrogate."""
+"""Recognizers in a file: what ONNX graphs and TorchScript modules share, and the latter. Both may be a surrogate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch.nn import functional
 
 from ppfr_bench.api import SIZE
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.places import reason
 from ppfr_bench.recognizers._brought import BroughtRecognizer
 from ppfr_bench.recognizers._card import FileCard
-from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+from ppfr_bench.recognizers._runtime import Array, check_images, unit_rows
+from ppfr_bench.text import printable
 
-_BATCH = 16  # images a call, where the graph takes any number
-_AGREE = 1e-3  # of unit embeddings, between ONNX Runtime and the network in torch
+_AGREE = 1e-3  # of unit embeddings, between the file as it is run and the network with gradients
 
 
 class Prepare(nn.Module):
@@ -47,17 +49,31 @@ class Prepare(nn.Module):
 
 
 class Surrogate(nn.Module):
-    """A file's network in torch, its weights frozen: float32 RGB (n, 3, 112, 112) in [0, 1] -> unit (n, d)."""
+    """A file's network in torch, its weights frozen: float32 RGB (n, 3, 112, 112) in [0, 1] -> unit (n, d).
 
-    def __init__(self, prepare: Prepare, network: nn.Module) -> None:
+    Args:
+        precision: of what the network is fed.
+        output: which of several it is asked for, as ``pick`` has it.
+        group: images a call, the last call filled up with zeros; 0 is all at once.
+    """
+
+    def __init__(self, prepare: Prepare, network: nn.Module, precision: torch.dtype, output: str, group: int) -> None:
         super().__init__()
         self.prepare, self.network = prepare, network.eval()
+        self.precision, self.output, self.group = precision, output, group
         for parameter in network.parameters():  # a ScriptModule has no requires_grad_ of its own
             parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
+        fed = self.prepare(images).to(self.precision)
+        rows = [self._rows(part) for part in fed.split(self.group or max(1, len(fed)))]
+        return functional.normalize(torch.cat(rows).float(), dim=1)
+
+    def _rows(self, fed: Tensor) -> Tensor:
+        filled = filled_up(fed, self.group)
+        answer: Tensor = pick(self.network(filled), self.output)
         # Some files end in a reshape to (1, -1) whatever the batch.
-        return functional.normalize(self.network(self.prepare(images)).reshape(len(images), -1), dim=1)
+        return answer.reshape(len(filled), -1)[: len(fed)]
 
 
 class FileRecognizer(BroughtRecognizer):
@@ -75,114 +91,69 @@ class FileRecognizer(BroughtRecognizer):
 
     @abstractmethod
     def _run(self, fed: Tensor) -> Array:
-        """What is fed, (n, ...) -> (n, d) as the file gives it."""
+        """What is fed, (n, ...) -> float32 (n, d) as the file gives it."""
 
-    def _probe(self, call: Any) -> Array:
-        """``call``'s answer to one image, (1, d).
+    def _probe(self, call: Callable[[Tensor], Any], fed: Tensor, hint: str) -> Any:
+        """The file's answer to a first input.
 
         Raises:
-            UserError: it fails, or the answer is no (1, d) of numbers.
+            UserError: it fails; ``hint`` says what to do.
         """
-        given = self._given
         try:
-            answer = np.asarray(call(self._prepare(_patterns()[:1])))
-        except Exception as error:  # the runtime's own words: whatever a file may be wrong about
-            shape = tuple(self._prepare(_patterns()[:1]).shape)
-            raise UserError(
-                f"{given.file} cannot be run on float32 {shape}: {' '.join(str(error).split())[-300:]}",
-                f"Compare size and layout in the card of '{given.label}' with what the file wants.",
-            ) from error
-        if answer.size != given.dimension or answer.shape[0] != 1 or answer.dtype.kind != "f":
-            raise UserError(
-                f"{given.file}: expected one embedding (1, {given.dimension}), got {answer.dtype} {answer.shape}",
-                f"Compare dimension{' and output' if given.format == 'onnx' else ''} in the card of '{given.label}'.",
-            )
-        return answer.reshape(1, -1).astype(np.float32)
-
-
-class OnnxFile(FileRecognizer):
-    """An ONNX graph on the CPU: sixteen images a call where it takes any number with the same bits, else one.
-
-    Raises:
-        Unavailable: the extra ``onnx`` is missing.
-        UserError: the file is no ONNX graph, keeps weights elsewhere, or does not do what its card says.
-    """
-
-    def __init__(self, given: FileCard, content: bytes) -> None:
-        super().__init__(given)
-        runtime, onnx = require("onnxruntime", "onnx"), require("onnx", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1  # the threads are over images, as for the built-in ones
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._graph = onnx.load_model_from_string(content)
-            refuse_external_data(self._graph, given.file)
-            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            return call(fed)
         except UserError:
             raise
-        except Exception as error:  # protobuf's and the runtime's own
-            words = " ".join(str(error).split())[-300:]
-            raise UserError(f"{given.file} is no ONNX graph that can be run: {words}", "Export it again.") from error
-        inputs, outputs = self._session.get_inputs(), [output.name for output in self._session.get_outputs()]
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            came = ", ".join(f"{one.name} {one.type}" for one in inputs)
-            raise UserError(f"{given.file}: expected one float32 input, got {came}", "Export it again.")
-        if given.output not in outputs and (given.output or len(outputs) > 1):
-            raise UserError(
-                f"{given.file}: no output {given.output!r}, it has {', '.join(outputs)}",
-                f"Name one in the card of '{given.label}':  output = \"{outputs[0]}\"",
-            )
-        self._input, self._output = inputs[0].name, given.output or outputs[0]
-        self._probe(self._call)
-        self._batch = self._batch_size(inputs[0].shape[0])
+        except Exception as error:  # the runtime's own words: whatever a file may be wrong about
+            text = str(error)
+            last = text[max(0, text.rfind("RuntimeError:")) :]  # behind the lines of a TorchScript module
+            words = " ".join(last.split())[-300:]
+            raise UserError(f"{self._given.file} cannot be run on {kind_of(fed)}: {words}", hint) from error
 
-    def differentiable(self) -> nn.Module:
-        """The same network in torch, for a white-box surrogate.
+    def _check_answer(self, answer: Any, count: int) -> None:
+        """Raises:
+        UserError: it is not ``count`` embeddings of the card's dimension.
+        """
+        given = self._given
+        right = isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and answer.ndim > 0
+        if not right or answer.size != count * given.dimension or answer.shape[0] not in (1, count, answer.size):
+            expected = f"one embedding (1, {given.dimension})"
+            raise UserError(
+                f"{given.file}: expected {expected if count == 1 else f'embeddings ({count}, {given.dimension})'}, "
+                f"got {kind_of(answer)}",
+                f"Compare dimension and output in the card of '{given.label}'.",
+            )
+
+    def _surrogate(self, load: Callable[[], nn.Module], precision: torch.dtype, output: str, group: int) -> nn.Module:
+        """The network with gradients, once seen to answer as the file does: in float32 and in batches, where it can.
+
+        Args:
+            load: a new copy of the network.
+            precision, group: of the file, as it is run.
 
         Raises:
-            Unavailable: onnx2torch is missing, cannot translate the graph, or gives other embeddings.
+            Unavailable: it does not run, or gives other embeddings.
         """
-        try:
-            network = Surrogate(self._prepare, require("onnx2torch", "onnx").convert(self._graph))
-            with torch.no_grad():
-                there, here = network(_patterns()), functional.normalize(self.embed(_patterns()), dim=1)
-        except Unavailable:
-            raise
-        except Exception as error:  # whatever an untranslatable graph raises
-            raise Unavailable(
-                f"onnx2torch cannot translate {self._given.file}: {type(error).__name__}: {error}",
-                "Take another surrogate, or export the network as TorchScript.",
-            ) from error
-        off = float((there - here).abs().max())
-        if not off <= _AGREE:
-            raise Unavailable(
-                f"{self._given.file} translated to torch gives other embeddings, by {off:.3g}",
-                "Take another surrogate, or export the network as TorchScript.",
-            )
-        return network
-
-    def _call(self, fed: Tensor) -> Array:
-        answer: Array = self._session.run([self._output], {self._input: fed.numpy()})[0]
-        return answer
-
-    def _run(self, fed: Tensor) -> Array:
-        parts = list(fed.split(self._batch))
-        workers = max(1, min(threads(), len(parts)))
-        answers = share_out([self._call] * workers, parts)
-        return np.concatenate([answer.reshape(len(part), -1) for answer, part in zip(answers, parts, strict=True)])
-
-    def _batch_size(self, declared: Any) -> int:
-        """Sixteen, if the graph takes any number of images and what it says of one does not depend on the others."""
-        if isinstance(declared, int):
-            return 1
-        fed = self._prepare(_patterns())
-        try:
-            together = self._call(fed)
-            alone = np.concatenate([self._call(fed[:1]), self._call(fed[1:])])
-        except Exception:  # a graph may declare any number and mean one
-            return 1
-        return _BATCH if together.shape == alone.shape and together.tobytes() == alone.tobytes() else 1
+        images = patterns()[[0, 1, 0]]
+        wanted = functional.normalize(self.embed(images), dim=1)
+        wrong = ""
+        for of in dict.fromkeys((torch.float32, precision)):
+            for size in dict.fromkeys((0, group)):
+                try:
+                    loaded = load() if of == precision else load().to(of)
+                    network = Surrogate(self._prepare, loaded, of, output, size)
+                    with torch.no_grad():  # in two sizes: one may be the size that it is made for
+                        answers = torch.cat([network(images), network(images[:2])])
+                    off = float((answers - torch.cat([wanted, wanted[:2]])).abs().max())
+                except Exception as error:  # the network may be made for one batch or one precision
+                    wrong = wrong or f"does not run there: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    continue
+                if off <= _AGREE:
+                    return network
+                wrong = f"gives other embeddings there, by {off:.3g}"
+        raise Unavailable(
+            f"{self._given.file} cannot be a surrogate: as a network in torch it {wrong}",
+            "Take another surrogate, or export the network as TorchScript in float32.",
+        )
 
 
 class TorchScriptFile(FileRecognizer):
@@ -196,24 +167,78 @@ class TorchScriptFile(FileRecognizer):
         super().__init__(given)
         self._content = content
         self._network = self._load()
-        with torch.no_grad():
-            self._probe(self._network)
+        first = self._prepare(patterns()[:1])
+        self._precision = self._fitting(first)
+        hint = (
+            f"Compare size and layout in the card of '{given.label}' with what the module wants. One that was traced "
+            "for a batch of another size is traced again, for one image."
+        )
+        answer = self._probe(self._asked, first.to(self._precision), hint)
+        self._output = self._chosen(answer)
+        self._check_answer(self._array(answer), 1)
 
     def differentiable(self) -> nn.Module:
-        """The same network, for a white-box surrogate: gradients reach the images, not the weights."""
-        return Surrogate(self._prepare, self._load())
+        """The same network, for a white-box surrogate: gradients reach the images, not the weights.
+
+        Raises:
+            Unavailable: in batches it gives other embeddings.
+        """
+        return self._surrogate(self._load, self._precision, self._output, 1)
 
     def _run(self, fed: Tensor) -> Array:
+        parts = fed.to(self._precision).split(1)
+        return np.concatenate([self._array(self._asked(part)).reshape(1, -1) for part in parts])
+
+    def _asked(self, fed: Tensor) -> Any:
         with torch.no_grad():
-            answers = [self._network(fed[index : index + 1]).reshape(1, -1) for index in range(len(fed))]
-        return torch.cat(answers).float().numpy()
+            return self._network(fed)
+
+    def _array(self, answer: Any) -> Any:
+        found = pick(answer, self._output)
+        if not isinstance(found, Tensor):
+            return found
+        return (found.float() if found.is_floating_point() else found).numpy()
+
+    def _fitting(self, fed: Tensor) -> torch.dtype:
+        """float32, if the module takes it; else the type of its weights."""
+        weights = next((one.dtype for one in self._network.parameters() if one.is_floating_point()), torch.float32)
+        if weights == torch.float32:
+            return weights
+        try:
+            self._asked(fed)
+        except Exception:  # torch's own: it mixes no two types
+            return weights
+        return torch.float32
+
+    def _chosen(self, answer: Any) -> str:
+        """Which output is the embedding.
+
+        Raises:
+            UserError: there are several and the card names none of them; all are listed.
+        """
+        given, found = self._given, parts_of(answer)
+        asked = given.output
+        if found is None or (len(found) == 1 and not asked):
+            if asked:
+                raise UserError(f"{given.file} has one output, which is not {asked!r}", "Leave output out of the card.")
+            return next(iter(found)) if found else ""
+        if asked in found:
+            return asked
+        listed = ", ".join(f"{key}: {kind_of(value)}" for key, value in found.items())
+        what = "dictionary" if isinstance(answer, Mapping) else type(answer).__name__
+        fits = [key for key, value in found.items() if isinstance(value, Tensor) and value.numel() == given.dimension]
+        raise UserError(
+            f"{given.file} gives a {what} of {len(found)} outputs{f', none of them {asked!r}' * bool(asked)}: {listed}",
+            f"Name one in the card of '{given.label}', or export the module with that output alone:  "
+            f'output = "{(fits or [*found, "0"])[0]}"',
+        )
 
     def _load(self) -> nn.Module:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch calls TorchScript deprecated since 2.14
                 network: nn.Module = torch.jit.load(io.BytesIO(self._content), map_location="cpu")
-        except RuntimeError as error:
+        except Exception as error:  # torch's own, for a file of another kind
             words = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self._given.file} is no TorchScript: {words}", "Write it with torch.jit.save."
@@ -228,31 +253,54 @@ def load_file(given: FileCard, path: Path) -> FileRecognizer:
         UserError: the file has changed since, or does not do what its card says.
         Unavailable: its runtime is missing.
     """
+    from ppfr_bench.recognizers._onnx import OnnxFile
+
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}", "Check the path.") from error
+        raise UserError(f"cannot read {printable(path)}: {reason(error)}", "Check the path.") from error
     if hashlib.sha256(content).hexdigest() != given.sha256:
-        raise UserError(f"{path} has changed since its hash was checked", "Run it again.")
+        raise UserError(f"{printable(path)} has changed since its hash was checked", "Run it again.")
     return (OnnxFile if given.format == "onnx" else TorchScriptFile)(given, content)
 
 
-def refuse_external_data(graph: Any, file: str) -> None:
-    """Weights in another file would not be covered by the hash.
-
-    Raises:
-        UserError: a tensor of the graph lies elsewhere.
-    """
-    helper = require("onnx.external_data_helper", "onnx")
-    for tensor in graph.graph.initializer:
-        if helper.uses_external_data(tensor):
-            raise UserError(
-                f"{file} keeps weights in another file, which its hash does not cover ({tensor.name})",
-                "Write it as one file:  onnx.save_model(onnx.load(FILE), NEW, save_as_external_data=False)",
-            )
+def filled_up(fed: Tensor, count: int) -> Tensor:
+    """``fed`` with images of zeros behind it, up to ``count``."""
+    more = count - len(fed)
+    return torch.cat([fed, fed.new_zeros(more, *fed.shape[1:])]) if more > 0 else fed
 
 
-def _patterns() -> Tensor:
+def parts_of(answer: Any) -> dict[str, Any] | None:
+    """The outputs of a network by name or number, ``1.0`` for the first of the second; None of one that is no group."""
+    if isinstance(answer, Mapping):
+        members = {str(key): value for key, value in answer.items()}
+    elif isinstance(answer, tuple) and hasattr(answer, "_fields"):
+        members = dict(zip(answer._fields, answer, strict=True))
+    elif isinstance(answer, list | tuple):
+        members = {str(place): value for place, value in enumerate(answer)}
+    else:
+        return None
+    found: dict[str, Any] = {}
+    for key, value in members.items():
+        inner = parts_of(value)
+        found |= {key: value} if inner is None else {f"{key}.{name}": one for name, one in inner.items()}
+    return found
+
+
+def pick(answer: Any, output: str) -> Any:
+    """One of several outputs, by its key in ``parts_of``; the answer itself where it is the only one."""
+    found = parts_of(answer)
+    return answer if found is None else found[output]
+
+
+def kind_of(value: Any) -> str:
+    """``float32 (1, 512)``, for a message."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def patterns() -> Tensor:
     """Two different images, float32 (2, 3, 112, 112) in [0, 1], the same everywhere."""
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     rows = [(x * 5 + y * 3) % 256, (x * y // 7) % 256, (x * 2 + y * 7) % 256]

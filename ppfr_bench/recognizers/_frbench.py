@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppfr_bench.api import RecognizerCard
-from ppfr_bench.assets import cache_dir
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
+from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, folder_of, label_of, sha256_of
 from ppfr_bench.recognizers._runtime import check_images, require
+from ppfr_bench.text import printable
 
 
 class Pipeline(nn.Module):
@@ -59,7 +59,7 @@ def bring(model: str) -> Brought:
         UserError: the manifest has no such model, or the name is no such key.
         Unavailable: the manifest or the weights cannot be had on this machine.
     """
-    os.environ.setdefault("FRBENCH_CACHE", str(cache_dir() / "frbench"))
+    cache = folder_of("FRBENCH_CACHE", "frbench")
     os.environ.setdefault("FRBENCH_UPDATE_CHECK", "0")
     package = require("frbench", "frbench")
     parts = model.rsplit("_", 2)
@@ -75,8 +75,7 @@ def bring(model: str) -> Brought:
     except Exception as error:  # the network's, torch's or the package's own
         raise Unavailable(
             f"frbench cannot load {model}: {type(error).__name__}: {error}",
-            f"Fetch it where its release can be reached:  FRBENCH_CACHE={os.environ['FRBENCH_CACHE']} "
-            f"frbench-download {model}",
+            f"Fetch it where its release can be reached:  FRBENCH_CACHE={printable(cache)} frbench-download {model}",
         ) from error
     backbone, loss, dataset = parts
     card = RecognizerCard(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ from torch import Tensor
 
 from ppfr_bench.api import RecognizerCard, to_bytes
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.places import from_environment, home_folder, is_file, is_folder, user_path
 from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
-from ppfr_bench.recognizers._file import refuse_external_data
+from ppfr_bench.recognizers._onnx import refuse_external_data
 from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+from ppfr_bench.text import printable
 
 
 class InsightFaceModel(BroughtRecognizer):
@@ -44,12 +45,17 @@ def bring(model: str) -> Brought:
 
     Raises:
         Unavailable: no such pack here.
-        UserError: no recognition model in it.
+        UserError: no recognition model in it, or one that does not take one image.
     """
     file, found = _find(model)
-    dimension = found.output_shape[-1]
-    if not isinstance(dimension, int):
+    try:
         dimension = int(np.asarray(found.get_feat(np.zeros((112, 112, 3), np.uint8))).size)
+    except Exception as error:  # the runtime's or the package's own: a batch of two, say, or another type
+        words = " ".join(str(error).split())[-300:]
+        raise UserError(
+            f"insightface cannot run {printable(file)} on one image: {words}",
+            "A card says how a file is fed, in batches of its own size too: docs/howto/bring_a_recognizer.md",
+        ) from error
     card = RecognizerCard(
         title=f"insightface {file.stem}", reference="Guo, Deng et al.: InsightFace, insightface.ai",
         licence="of the pack: most of insightface's are for non-commercial research only",
@@ -64,13 +70,16 @@ def bring(model: str) -> Brought:
 
 
 def _find(model: str) -> tuple[Path, Any]:
-    path = Path(model).expanduser()
-    home = Path(os.environ.get("INSIGHTFACE_HOME") or Path("~/.insightface").expanduser())
-    pack = next((place for place in (path, home / "models" / model) if place.is_dir()), None)
+    path, home = user_path(model, "the insightface model"), from_environment("INSIGHTFACE_HOME")
+    if home is None and (account := home_folder()):
+        home = account / ".insightface"
+    places = [path] if home is None else [path, home / "models" / model]
+    pack = next((place for place in places if is_folder(place)), None)
     if pack is None:
-        if not path.is_file():
+        if not is_file(path):
+            looked = " and ".join(printable(place) for place in places)
             raise Unavailable(
-                f"no insightface pack or file {model}: looked at {path} and {home / 'models' / model}",
+                f"no insightface pack or file {printable(model)}: looked at {looked}",
                 f"Let insightface fetch it:  python -c \"import insightface; insightface.app.FaceAnalysis('{model}')\"",
             )
         return path, _recognition(path)

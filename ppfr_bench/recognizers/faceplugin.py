@@ -78,7 +78,8 @@ class Faceplugin(Recognizer):
         Raises:
             Unavailable: onnx2torch is missing.
         """
-        return Surrogate(require("onnx2torch", "onnx").convert(self._path))
+        graph = require("onnx", "onnx").load(self._path)  # from its path, it would write beside the file
+        return Surrogate(require("onnx2torch", "onnx").convert(graph))
 
     def _one(self, pixels: Array) -> Array:
         scaled = (pixels[:, ::-1] * np.float32(255) - np.float32(127)) / np.float32(128)

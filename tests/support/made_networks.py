@@ -30,23 +30,37 @@ def by_hand(fed: Array, dimension: int, seed: int = 0) -> Array:
 def write_onnx(
     path: Path, *, dimension: int = 16, seed: int = 0, side: int = 112, layout: str = "nchw", batch: int | str = "n",
     flat: tuple[int, ...] | None = None, outputs: int = 1, operation: str = "", external: bool = False,
+    inner: tuple[int, ...] | None = None, precision: str = "float32", shape: list[Any] | None = None,
 ) -> Path:  # fmt: skip
-    """An ONNX graph; ``flat`` is the shape of a last reshape, ``operation`` one more node before it."""
+    """An ONNX graph.
+
+    ``inner`` and ``flat`` are the shapes of a reshape before and after the matrix, ``operation`` is one more node
+    between them; ``precision`` is that of input, weights and answer, of whole numbers that of the input alone;
+    ``shape`` is declared for the input in place of the true one.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    shape: list[Any] = [batch, 3, side, side] if layout == "nchw" else [batch, side, side, 3]
+    shape = shape or ([batch, 3, side, side] if layout == "nchw" else [batch, side, side, 3])
+    of, whole = np.dtype(precision), np.dtype(precision).kind in "iu"
     nodes, last = [], "image"
+    if whole:
+        nodes.append(helper.make_node("Cast", [last], ["real"], to=TensorProto.FLOAT))
+        last = "real"
     if layout == "nhwc":
         nodes.append(helper.make_node("Transpose", [last], ["turned"], perm=[0, 3, 1, 2]))
         last = "turned"
     window = [side // CELLS] * 2
     nodes += [
         helper.make_node("AveragePool", [last], ["cells"], kernel_shape=window, strides=window),
-        helper.make_node("Flatten", ["cells"], ["row"]),
+        helper.make_node("Reshape", ["cells", "inner"], ["row"]) if inner
+        else helper.make_node("Flatten", ["cells"], ["row"]),
         helper.make_node("MatMul", ["row", "weights"], ["embedding"]),
-    ]
-    weights, last = [numpy_helper.from_array(matrix(dimension, seed), "weights")], "embedding"
+    ]  # fmt: skip
+    weights = [numpy_helper.from_array(matrix(dimension, seed).astype(np.float32 if whole else of), "weights")]
+    last = "embedding"
+    if inner:
+        weights.append(numpy_helper.from_array(np.array(inner, np.int64), "inner"))
     if operation:
         nodes.append(helper.make_node(operation, [last], ["more"]))
         last = "more"
@@ -56,9 +70,10 @@ def write_onnx(
         last = "flattened"
     names = [last, "row", "cells", *(f"{last}{i}" for i in range(2, outputs))][:outputs]
     nodes += [helper.make_node("Identity", [last], [name]) for name in names[3:]]
+    answer = TensorProto.FLOAT if whole else helper.np_dtype_to_tensor_dtype(of)
     graph = helper.make_graph(
-        nodes, "made", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names], weights,
+        nodes, "made", [helper.make_tensor_value_info("image", helper.np_dtype_to_tensor_dtype(of), shape)],
+        [helper.make_tensor_value_info(name, answer, None) for name in names], weights,
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path.parent.mkdir(parents=True, exist_ok=True)

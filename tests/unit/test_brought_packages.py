@@ -99,6 +99,14 @@ def test_insightface_refuses_what_is_no_recognizer(tmp_path: Path) -> None:
             del os.environ["INSIGHTFACE_HOME"]
 
 
+@pytest.mark.parametrize("made", [{"batch": 2}, {"precision": "float16"}])
+def test_insightface_says_what_it_cannot_run_and_that_a_card_can(tmp_path: Path, made: dict[str, Any]) -> None:
+    needs("insightface")
+    with pytest.raises(UserError, match=r"insightface cannot run .*on one image") as caught:
+        recognizer_component(f"insightface:{write_onnx(tmp_path / 'w600k_r50.onnx', **made)}")
+    assert "card" in caught.value.hint
+
+
 # deepface
 
 
