@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ppfr_bench import options, registry
 from ppfr_bench.console import err, tell
 from ppfr_bench.errors import UserError
 from ppfr_bench.options import Json
+from ppfr_bench.text import printable
 
 data_app = typer.Typer(no_args_is_help=True, help="Data sets made ready, and images for tools elsewhere.")
+_UNCHECKED = "No second detector looked for faces left clear"
 FORMATS_HELP = "lfw, cfp, celeba, folder, insightface-bin or insightface-rec."
 
 
@@ -26,6 +29,10 @@ def data_prepare(
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt, if it is not beside SRC.")] = None,
     identities: Annotated[Path | None, typer.Option(help="CelebA's identities, if not beside SRC.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="CelebA's landmarks, if not beside SRC.")] = None,
+    level: Annotated[
+        int | None,
+        typer.Option("--person-level", min=1, help="Of a folder: which folder below SRC names the person, from 1."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor, without.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -33,13 +40,13 @@ def data_prepare(
     from ppfr_bench.parallel import default_workers
     from ppfr_bench.prepare import Options, prepare
 
-    chosen = Options(aligned, workers or default_workers(), pairs, identities, landmarks)
+    chosen = Options(aligned, workers or default_workers(), pairs, identities, landmarks, level)
     report = prepare(format_name, source, target, chosen)
     if as_json:
         print(json.dumps(report))
         return
     lines = [f"{report['kept']} of {report['images']} images of {report['people']} people kept: {target}/images"]
-    lines += [f"  {count} dropped: {why}" for why, count in report["reasons"].items()]
+    lines += [f"  {count} not taken: {why}" for why, count in report["reasons"].items()]
     if report["placed_without_a_face"]:
         lines.append(f"  {len(report['placed_without_a_face'])} placed where faces mostly are, as none was found")
     for file, count in report["pairs"].items():
@@ -80,9 +87,11 @@ def protect(
     defense: str,
     source: Annotated[
         Path,
-        typer.Argument(metavar="IN", help="A folder of aligned 112x112 faces, a video, or - for one image on stdin."),
+        typer.Argument(metavar="IN", help="A folder of aligned 112x112 faces, a photograph, a video, or - for stdin."),
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="A folder, a video (.mp4, .mkv), or - for stdout.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A folder, a .png of a photograph, a .mp4 or .mkv, or - for stdout.")
+    ],
     seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. sigma=6; repeatable.")] = None,
     plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file; repeatable.")] = None,
@@ -96,41 +105,73 @@ def protect(
     built = registry.build("defense", defense, options.params(settings))
     if str(source) == "-" or str(target) == "-":
         _protect_stream(built, source, target, seed, smallest, as_json)
+    elif source.is_file() and _is_photograph(source, target):
+        from ppfr_bench.protect_picture import protect_photograph
+
+        done = protect_photograph(built, source, target, seed, smallest)
+        tell(
+            f"{done.faces} faces protected by {defense}: {printable(target)}", as_json, faces=done.faces,
+            image=printable(target), left_clear=len(done.left_clear), not_checked=done.not_checked,
+        )  # fmt: skip
+        _warn(done.not_checked and f"{_UNCHECKED}: {done.not_checked}", [done.warning] if done.warning else [])
     elif source.is_file():
         from ppfr_bench.parallel import default_workers
         from ppfr_bench.protect_video import protect_video
 
-        facts: dict[str, Any] = vars(
-            protect_video(built, source, target, seed, smallest=smallest, workers=workers or default_workers())
-        )
-        tell(
-            "{frames} frames, {tracks} tracks: {protected} faces protected by {defense}, {hidden} blacked out in "
-            "{frames_hidden} frames where a track's face was not found. Without sound: {target}\n"
-            "A face that was found in no frame is not protected: look through it.".format(
-                defense=defense, target=target, **facts
-            ),
-            as_json, video=str(target), **facts,
-        )  # fmt: skip
+        report = protect_video(built, source, target, seed, smallest=smallest, workers=workers or default_workers())
+        tell(report.done(defense, printable(target)), as_json, video=printable(target), **vars(report))
+        _warn(report.unchecked(), report.warnings())
     else:
+        from ppfr_bench.files import summary
         from ppfr_bench.protect import protect_folder
 
-        count = protect_folder(built, source, target, seed)
-        tell(f"{count} images protected by {defense}: {target}", as_json, images=count, folder=str(target))
+        found = protect_folder(built, source, target, seed)
+        replaced = f", {found.replaced} of them in place of a file that was there" if found.replaced else ""
+        line = f"{found.images} images protected by {defense}: {printable(target)}{replaced}"
+        tell(
+            "\n".join([line, *summary(found.left_out)]), as_json, images=found.images, folder=printable(target),
+            replaced=found.replaced,
+            not_taken={printable(name): why for name, why in found.left_out.items()},
+        )  # fmt: skip
+
+
+def _is_photograph(source: Path, target: Path) -> bool:
+    """Whether a file is an image by its first bytes; a GIF is a video if a video is asked for."""
+    from ppfr_bench.images import looks_like_image
+
+    with source.open("rb") as file:
+        head = file.read(64)
+    return looks_like_image(head) and not (head.startswith(b"GIF8") and target.suffix.lower() != ".png")
 
 
 def _protect_stream(built: Any, source: Path, target: Path, seed: int | None, smallest: float, as_json: bool) -> None:
     import sys
 
-    from ppfr_bench.protect_picture import protect_bytes
+    from ppfr_bench.protect_picture import protect_image
 
     if not str(source) == str(target) == "-":
         raise UserError(
-            "one image goes from stdin to stdout:  IN and OUT are both -", "protect DEFENSE - - <in >out.png"
+            "one image goes from stdin to stdout:  IN and OUT are both -",
+            "Type:  ppfr-bench protect DEFENSE - - <IN >OUT.png    or:  ppfr-bench protect DEFENSE IN.jpg OUT.png",
         )
-    content, faces = protect_bytes(built, sys.stdin.buffer.read(), seed, smallest)
-    sys.stdout.buffer.write(content)
+    if sys.stdin is None or sys.stdout is None:
+        raise UserError("stdin or stdout is closed", "Type:  ppfr-bench protect DEFENSE - - <IN >OUT.png")
+    done = protect_image(built, sys.stdin.buffer.read(), seed, smallest)
+    sys.stdout.buffer.write(done.content)
     sys.stdout.buffer.flush()
     if as_json:  # stdout holds the image
-        print(json.dumps({"faces": faces}), file=sys.stderr)
+        facts = {"faces": done.faces, "left_clear": len(done.left_clear), "not_checked": done.not_checked}
+        print(json.dumps(facts), file=sys.stderr)
     else:
-        err.print(f"{faces} faces protected", highlight=False)
+        err.print(f"{done.faces} faces protected", highlight=False)
+    _warn(done.not_checked and f"{_UNCHECKED}: {done.not_checked}", [done.warning] if done.warning else [])
+
+
+def _warn(unchecked: str, warnings: list[str]) -> None:
+    """What a look at the result could not tell, and what is wrong with it: then the command ends with 1."""
+    if unchecked:
+        err.print(unchecked, highlight=False, markup=False, soft_wrap=True)
+    for warning in warnings:
+        err.print(f"[red]wrong:[/red] {escape(warning)}", highlight=False, soft_wrap=True)
+    if warnings:
+        raise typer.Exit(1)

@@ -16,7 +16,7 @@ import torch
 
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_bytes, to_float
 
-__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
+__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags", "unfit", "wrong_shape"]
 
 _RANGE_SLACK = 1e-4  # float rounding; gone once the image is 8 bits
 _STRAY_SHARE = 1e-3  # of bytes that may move by one level with the batch size: sums in another order, then rounded
@@ -262,6 +262,19 @@ def wrong_shape(defense: Defense, released: object, images: torch.Tensor) -> str
         return f"{expected}, got {type(released).__name__}"
     fits = released.ndim == 4 and len(released) == len(images) if represents else released.shape == images.shape
     return "" if fits else f"{expected}, got {tuple(released.shape)}"
+
+
+def unfit(defense: Defense, released: object, images: torch.Tensor) -> str:
+    """Why what a defense returned for ``images`` may not be released: shape, NaN, range; empty if nothing is wrong."""
+    if wrong := wrong_shape(defense, released, images):
+        return wrong
+    assert isinstance(released, torch.Tensor), "or its shape were wrong"
+    if not torch.isfinite(released).all():
+        return "released NaN or infinite values"
+    low, high = (float(end) for end in (released.min(), released.max()))
+    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
+        return f"expected values in [0, 1], got [{low:.3g}, {high:.3g}]"
+    return ""
 
 
 def _check_batches(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -19,7 +20,10 @@ from ppfr_bench.api import SIZE, ByteArray, FaceDataset
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.datasets.faces import read_image
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.files import HIDDEN, Listing, list_images
+from ppfr_bench.places import folder_at
 from ppfr_bench.results import digest, write_atomic
+from ppfr_bench.text import printable, read_text
 
 _BATCH = 64
 
@@ -36,9 +40,17 @@ def export(dataset: FaceDataset, folder: Path, report: Callable[[int, int], None
 
     Returns:
         The number of different images.
+
+    Raises:
+        UserError: the folder holds the export of other data, which would be mixed with these.
     """
-    clear = folder / "clear"
-    clear.mkdir(parents=True, exist_ok=True)
+    if (folder / "manifest.json").is_file() and (other := _manifest(folder).get("revision")) != dataset.revision:
+        raise UserError(f"{folder} holds the export of other data ({other})", "Choose a new folder.")
+    clear = folder_at(folder, "the export", "Choose a new folder.") / "clear"
+    try:
+        clear.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {printable(clear)}: {error.strerror or error}", "Choose another.") from error
     names: set[str] = set()
     splits = (dataset.evaluation, dataset.attacker)
     total, seen = sum(map(len, splits)), 0
@@ -65,18 +77,22 @@ def take_back(folder: Path) -> str:
     Raises:
         UserError: no export here, an image missing, one too many, or one that is no RGB image of 112x112.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        names = [str(name) for name in manifest["images"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} holds no export", f"First:  ppfr-bench data export quick {folder}") from error
+    manifest = _manifest(folder)
+    names = manifest["images"]
     protected = folder / "protected"
-    there = {path.stem: path for path in sorted(protected.glob("*")) if not path.name.startswith(".")}
+    there: dict[str, Path] = {}
+    listing = list_images(protected) if protected.is_dir() else Listing()
+    for name, path in [
+        *listing.files.items(),
+        *((n, protected / n) for n, w in listing.left_out.items() if w != HIDDEN),
+    ]:
+        if there.setdefault(stem := PurePosixPath(name).with_suffix("").as_posix(), path) != path:
+            raise UserError(f"{protected} holds two images of the name {stem}", "Keep the protected one.")
     missing, strange = sorted(set(names) - set(there)), sorted(set(there) - set(names))
     for what, which in (("without a protected version", missing), ("that nobody asked for", strange)):
         if which:
             raise UserError(
-                f"{protected}: {len(which)} of {len(names)} images {what}, among them {which[0]}",
+                f"{protected}: {len(which)} of {len(names)} images {what}, among them {printable(which[0])}",
                 "One image for each in clear/, of the same name; no face is to be left out.",
             )
     images = np.empty((len(names), 3, SIZE, SIZE), np.uint8)
@@ -94,6 +110,15 @@ def take_back(folder: Path) -> str:
             write_atomic(path.with_suffix(".json"), json.dumps(sorted(names)).encode())
             temporary.replace(path)
     return key
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What ``export`` has written beside the images; it is written last, so the images are whole."""
+    try:
+        found: dict[str, Any] = json.loads(read_text(folder / "manifest.json"))
+        return found | {"images": [*map(str, found["images"])]}
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} holds no export", f"First:  ppfr-bench data export quick {folder}") from error
 
 
 class Store:

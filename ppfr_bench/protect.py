@@ -1,60 +1,141 @@
-"""Protect a folder of images with one defense."""
+"""Protect a folder of images with one defense, and what the other ways to protect share with it."""
 
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
-from PIL import Image
 
 from ppfr_bench.api import ByteArray, Defense, to_bytes, to_float
+from ppfr_bench.conformance import leaked_images, unfit
+from ppfr_bench.console import err
 from ppfr_bench.datasets import load_dataset
 from ppfr_bench.datasets.faces import FileFaces
 from ppfr_bench.errors import UserError
+from ppfr_bench.files import folded, list_images
+from ppfr_bench.images import UnreadableImage, encode_png, read
+from ppfr_bench.results import write_atomic
+from ppfr_bench.text import printable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 BATCH = 64
+_SMALL = 8  # images of a batch are named one by one up to this many
 
 
-def protect_folder(defense: Defense, source: Path, target: Path, seed: int | None = None) -> int:
+@dataclass(frozen=True)
+class FolderReport:
+    """``images`` protected, of which ``replaced`` took the place of a file that was there.
+
+    ``left_out``: every other file of the folder, and why it was not taken.
+    """
+
+    images: int
+    replaced: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def protect_folder(defense: Defense, source: Path, target: Path, seed: int | None = None) -> FolderReport:
     """Protect every image below ``source`` (aligned, 112x112) into ``target`` as PNG, without any metadata.
 
     Without a seed the randomness is fresh, as in use; with one, the same call gives the same bytes. A defense that
     learns does so first, under the same randomness and from the synthetic defender's people (made once, in minutes):
-    never from the faces it is to protect.
-
-    Returns:
-        The number of images.
+    never from the faces it is to protect. What an earlier call has written to ``target`` is replaced.
 
     Raises:
-        UserError: no folder, no image in it, an image of another size or none at all (named), or two images whose
-            protected files would have one name. Nothing is written for an image that the defense fails on.
+        UserError: no folder, no image in it, an image that ``ppfr_bench.images`` refuses or of another size (named),
+            two images whose protected files would have one name, a ``target`` that is ``source`` or lies in it or holds
+            the clear images, or a release that ``release`` refuses. What was written before is said; nothing is written
+            of the batch that failed.
         Unavailable: a defense that learns, and no data set to learn from.
     """
     check_releases_images(defense)
     if not source.is_dir():
-        raise UserError(f"expected a folder of images, got {source}", "Give the folder, not a file in it.")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(f"no image in {source}", f"Looked for {', '.join(sorted(SUFFIXES))}, in subfolders too.")
-    targets = [target / path.relative_to(source).with_suffix(".png") for path in paths]
-    if len(set(targets)) < len(targets):
-        twice = next(t for t in targets if targets.count(t) > 1)
-        raise UserError(f"two images would both become {twice}", "Rename one of them.")
-    faces = FileFaces(paths, [0] * len(paths), [str(path.relative_to(source)) for path in paths])
+        raise UserError(f"expected a folder of images, got {printable(source)}", "Give the folder, not a file in it.")
+    listing = list_images(source)
+    names = list(listing.files)
+    if not names:
+        raise UserError(
+            f"no image in {printable(source)}",
+            f"It holds {len(listing.left_out)} other files." * bool(listing.left_out),
+        )
+    targets = _targets(source, target, names)
+    replaced = _check_replaced(list(listing.files.values()), targets)
+    faces = FileFaces(list(listing.files.values()), [0] * len(names), [*map(printable, names)])
     generator = start(seed)
     learn(defense, generator)
     done = 0
-    for batch in faces.batches(BATCH):
-        for image in release(defense, batch, generator):
-            path = targets[done]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.tmp")
-            Image.fromarray(image.transpose(1, 2, 0)).save(temporary, "PNG")
-            temporary.replace(path)
-            done += 1
-    return done
+    try:
+        for batch in faces.batches(BATCH):
+            released = release(defense, batch, generator, faces.names[done : done + len(batch)])
+            for image in released:
+                write_atomic(targets[done], encode_png(image.transpose(1, 2, 0)))
+                done += 1
+    except UserError as error:
+        raise UserError(f"{error.message}. {_written(done, len(names), target)}", error.hint) from error
+    except KeyboardInterrupt:
+        err.print(_written(done, len(names), target), highlight=False, markup=False)
+        raise
+    return FolderReport(done, replaced, listing.left_out)
+
+
+def _written(done: int, total: int, target: Path) -> str:
+    return (
+        f"{done} of {total} images are written to {printable(target)}, the rest is not"
+        if done
+        else (f"Nothing is written to {printable(target)}")
+    )
+
+
+def _targets(source: Path, target: Path, names: Sequence[str]) -> list[Path]:
+    """Where each image goes.
+
+    Raises:
+        UserError: to a place where something would be lost.
+    """
+    inside = source.resolve()
+    if target.resolve().is_relative_to(inside):
+        where = "is" if target.resolve() == inside else "lies inside"
+        raise UserError(
+            f"OUT {where} IN ({printable(source)}): the clear images would be overwritten, or mixed with the protected "
+            "ones",
+            "Choose a folder outside it.",
+        )
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{printable(target)} is a file, expected a folder", "Choose another name for OUT.")
+    targets = [target / PurePosixPath(name).with_suffix(".png") for name in names]
+    first: dict[str, str] = {}
+    for name, path in zip(names, targets, strict=True):
+        if (other := first.setdefault(folded(str(path)), name)) != name:
+            raise UserError(
+                f"two images would both become {printable(path)}: {printable(other)} and {printable(name)}",
+                "Rename one of them.",
+            )
+    for parent in {path.parent for path in targets}:
+        if parent.resolve().is_relative_to(inside):
+            raise UserError(
+                f"{printable(parent)}, where a protected image would go, lies in IN", "Choose another folder for OUT."
+            )
+    return targets
+
+
+def _check_replaced(sources: Sequence[Path], targets: Sequence[Path]) -> int:
+    """How many files would be replaced.
+
+    Raises:
+        UserError: one of them shows what the clear image shows: it is a copy of it, perhaps the last.
+    """
+    there = [(clear, path) for clear, path in zip(sources, targets, strict=True) if path.exists()]
+    for clear, path in there:
+        try:
+            same = np.array_equal(read(clear).pixels, read(path).pixels)
+        except UnreadableImage:
+            same = False
+        if same:
+            raise UserError(f"{printable(path)} holds the clear image", "Choose a new folder for OUT.")
+    return len(there)
 
 
 def check_releases_images(defense: Defense) -> None:
@@ -74,16 +155,33 @@ def learn(defense: Defense, generator: torch.Generator) -> None:
         defense.fit(load_dataset("synthetic", {}).defender, generator)
 
 
-def release(defense: Defense, images: ByteArray, generator: torch.Generator) -> ByteArray:
-    """uint8 (n, 3, 112, 112) -> what the defense releases of them, of the same shape.
+def release(defense: Defense, images: ByteArray, generator: torch.Generator, names: Sequence[str] = ()) -> ByteArray:
+    """uint8 (n, 3, 112, 112) -> what the defense releases of them, of the same shape, or nothing at all.
+
+    Args:
+        names: of the images, for messages.
 
     Raises:
-        UserError: the defense returned another shape.
+        UserError: the defense fails, returns something of another shape or range or NaN, or lets an image out clear, as
+            a whole or beyond what its card says that it leaves.
     """
-    with torch.no_grad():
-        released = to_bytes(defense.protect(to_float(images), generator))
-    if released.shape != images.shape:
-        raise UserError(f"{type(defense).card.title}: expected {images.shape}, got {released.shape}", "")
+    title, batch = type(defense).card.title, to_float(images)
+    try:
+        with torch.no_grad():
+            out = defense.protect(batch.clone(), generator)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the code of a plug-in raises
+        raise UserError(f"{title} fails: {type(error).__name__}: {error}", "Nothing of it is released.") from error
+    if wrong := unfit(defense, out, batch):
+        raise UserError(f"{title}: {wrong}", "Nothing of it is released.")
+    released = to_bytes(out)
+    labels = list(names) or [f"image {i}" for i in range(len(images))]
+    if leaked := leaked_images(images, released, labels, type(defense).card.clear_share):
+        some = ", ".join(leaked[:_SMALL]) + (f" and {len(leaked) - _SMALL} more" if len(leaked) > _SMALL else "")
+        raise UserError(
+            f"{title} lets clear images out: {some}", "Nothing of them is released. Choose a defense that changes them."
+        )
     return released
 
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
 
 from ppfr_bench.api import Config, DatasetCard
-from ppfr_bench.datasets._files import Photos, inside, root_of, to_pairs
+from ppfr_bench.datasets._files import Missing, Photos, Rows, photos_of, root_of, to_pairs
 from ppfr_bench.datasets.pairs import gallery_and_targets
 from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
+from ppfr_bench.text import read_text
 
 FOLDS = 10
 FIRST_MEASURED_FOLD = 5  # from 0: folds 6-10
 
 
 class CfpConfig(Config):
-    """``protocol``: FF or FP, 7,000 pairs each."""
+    """``protocol``: FF or FP, 7,000 pairs each.
+
+    ``missing``: ``skip`` leaves out the pairs of photographs that are not there: less than the protocol is measured.
+    """
 
     root: str | None = None
     protocol: Literal["FF", "FP"] = "FF"
     gallery: int = Field(1000, ge=2)
     targets: int = Field(1000, ge=1)
+    missing: Missing = "refuse"
 
 
 class Cfp(OnSyntheticDefender):
@@ -46,9 +51,13 @@ class Cfp(OnSyntheticDefender):
     def __init__(self, config: CfpConfig) -> None:
         self.name, self.config = "cfp", config
         root = root_of(config.root, "PPFR_BENCH_CFP", "CFP (Split/, Pair_list_*.txt and images/)")
-        rows = read_split(root, config.protocol)
-        for name in sorted({name for row in rows for name in row[:2]}):
-            inside(root, name, "the CFP split")
+
+        def text_of(name: str) -> str:
+            if not (root / name).is_file():
+                raise UserError(f"no {name} in {root}", "Expected the official CFP lists and split.")
+            return read_text(root / name)
+
+        rows = photos_of(root, read_split(text_of, config.protocol), "the CFP split", config.missing)
         photos = Photos(root, {name: name.split("/")[1] for row in rows for name in row[:2]})
         measured = [row for row in rows if row[3] >= FIRST_MEASURED_FOLD]
         tested = {name.split("/")[1] for row in measured for name in row[:2]}
@@ -61,43 +70,53 @@ class Cfp(OnSyntheticDefender):
         self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
         self.canary = photos.faces(), to_pairs(rows, photos.faces())
         split = hashlib.sha256(repr(rows).encode()).hexdigest()
-        text = f"{self.version} {config.model_dump_json(exclude={'root'})} {photos.digest()} {split}"
+        default = {"missing"} if config.missing == "refuse" else set()  # revisions from before it stay
+        text = f"{self.version} {config.model_dump_json(exclude={'root'} | default)} {photos.digest()} {split}"
         self.revision = f"cfp-{config.protocol.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def read_split(root: Path, protocol: str) -> list[tuple[str, str, bool, int]]:
+def list_names() -> list[str]:
+    """The lists of both protocols, as they are published."""
+    splits = [f"Split/{protocol}/{fold + 1:02d}/{label}.txt"
+              for protocol in ("FF", "FP") for fold in range(FOLDS) for label in ("same", "diff")]  # fmt: skip
+    return [f"Pair_list_{kind}.txt" for kind in "FP"] + splits
+
+
+def read_split(text_of: Callable[[str], str], protocol: str) -> Rows:
     """(left, right, same, fold) of a protocol, FF or FP, the photos as ``images/001/frontal_01.jpg``.
 
+    Args:
+        text_of: the text of a list by its name; raises UserError for one that is not there.
+
     Raises:
-        UserError: a list or a split that is not there, or a line that is no pair.
+        UserError: as ``text_of``, or a line that is no pair.
     """
-    lists = {kind: _read_list(root, kind) for kind in ("F", "P")}
+    lists = {kind: _read_list(text_of(f"Pair_list_{kind}.txt"), f"Pair_list_{kind}.txt") for kind in ("F", "P")}
     left, right = lists[protocol[0]], lists[protocol[1]]
     rows = []
     for fold in range(FOLDS):
         for label in ("same", "diff"):
-            path = root / "Split" / protocol / f"{fold + 1:02d}" / f"{label}.txt"
-            if not path.is_file():
-                raise UserError(f"no {path.relative_to(root)} in {root}", "Expected the official CFP split.")
-            for number, line in enumerate(path.read_text(encoding="utf-8").split(), start=1):
+            name = f"Split/{protocol}/{fold + 1:02d}/{label}.txt"
+            for number, line in enumerate(text_of(name).split(), start=1):
                 a, comma, b = line.partition(",")
                 if not comma or a not in left or b not in right:
-                    raise UserError(f"{path}, line {number}: expected two rows of the pair lists, got {line!r}", "")
+                    raise UserError(f"{name}, line {number}: expected two rows of the pair lists, got {line!r:.80}", "")
                 rows.append((left[a], right[b], label == "same", fold))
     return rows
 
 
-def _read_list(root: Path, kind: str) -> dict[str, str]:
+def _read_list(text: str, name: str) -> dict[str, str]:
     """Row -> ``images/001/frontal_01.jpg``."""
-    path = root / f"Pair_list_{kind}.txt"
-    if not path.is_file():
-        raise UserError(f"no {path.name} in {root}", "Expected the official CFP lists.")
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(text.splitlines(), start=1):
         row, _, image = line.strip().partition(" ")
         parts = image.strip().split("/")
+        if not line.strip():
+            continue
         if len(parts) < 3:
-            raise UserError(f"{path}: expected 'ROW PATH', got {line!r}", "Use the official list.")
+            raise UserError(f"{name}, line {number}: expected 'ROW PATH', got {line!r:.80}", "Use the official list.")
+        if row in found:
+            raise UserError(f"{name}, line {number}: row {row} is there twice", "Use the official list.")
         person, view, photo = parts[-3:]
         found[row] = f"images/{person}/{view}_{photo}"
     return found

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ppfr_bench.api import SIZE, ByteArray, Faces, IntArray
 from ppfr_bench.errors import UserError
-
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # no other decoder ever runs on a user's file
+from ppfr_bench.images import UnreadableImage, read
 
 
 class ArrayFaces(Faces):
@@ -27,7 +25,7 @@ class ArrayFaces(Faces):
 
 
 class FileFaces(Faces):
-    """Faces in image files, 112x112 and RGB, decoded when asked for."""
+    """Faces in image files, 112x112, decoded when asked for."""
 
     def __init__(self, paths: Sequence[Path], identities: Sequence[int] | IntArray, names: Sequence[str]) -> None:
         self.paths = paths
@@ -58,21 +56,13 @@ def subset(faces: Faces, indices: Sequence[int] | IntArray) -> Faces:
 
 
 def read_image(path: Path, name: str) -> ByteArray:
-    """One aligned face, uint8 (3, 112, 112).
+    """One aligned face, uint8 (3, 112, 112): see ``ppfr_bench.images`` for what is read, and how.
 
     Raises:
-        UserError: no such file, not an image, a broken one, or one of another size or mode.
+        UserError: no such file, not an image, a broken one, one of another size, or one that ``images`` refuses.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            size, mode = image.size, image.mode
-            if size == (SIZE, SIZE) and mode == "RGB":
-                return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: no such image", f"Looked for {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name} is not an image that can be read: {error}", "Remove or replace the file.") from error
-    raise UserError(
-        f"{name}: expected an aligned RGB image of {SIZE}x{SIZE} pixels, got {mode} of {size[0]}x{size[1]}",
-        "Align and convert it first: five points onto the ArcFace template.",
-    )
+        pixels = read(path, (SIZE, SIZE)).pixels
+    except UnreadableImage as error:
+        raise UserError(f"{name}: {error.message}", error.hint) from error
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -13,6 +13,8 @@ from ppfr_bench.datasets._files import Photos, find_photos, inside, root_of, to_
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs, measured_people
 from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
+from ppfr_bench.files import summary
+from ppfr_bench.text import read_text
 
 
 class FolderConfig(Config):
@@ -47,7 +49,8 @@ class Folder(OnSyntheticDefender):
     def __init__(self, config: FolderConfig) -> None:
         self.name, self.config = "folder", config
         root = root_of(config.root, "PPFR_BENCH_FOLDER", "a folder of identities (ROOT/PERSON/photo.jpg)")
-        photos = Photos(root, find_photos(root, "*/*"))
+        found = find_photos(root)
+        photos, self.notes = Photos(root, found.people), summary(found.left_out)
         rows = _read_pairs(root, config.pairs, set(photos.names)) if config.pairs else []
         people = photos.identities
         everyone = np.unique(people)
@@ -120,10 +123,7 @@ def _later(rows: list[tuple[str, str, bool, int]], folds: int) -> list[tuple[str
 
 
 def _read_pairs(root: Path, file: str, photos: set[str]) -> list[tuple[str, str, bool, int]]:
-    try:
-        text = inside(root, file, "the suite").read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not text in UTF-8: {error}", "Lines are left,right,same[,fold].") from error
+    text = read_text(inside(root, file, "the suite"), "Lines are left,right,same[,fold].")
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = [word.strip() for word in line.replace("\t", ",").split(",")]

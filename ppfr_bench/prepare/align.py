@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ppfr_bench.api import SIZE, ByteArray
 from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.detection import Points, crop, main_face
+from ppfr_bench.images import UnreadableImage, decode, encode_png
 
-_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}  # no other decoder ever runs
+KEPT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}  # byte for byte, if they were aligned before
 _QUALITY = 98  # without chroma subsampling: about 12 kB a crop, and no loss that a recognizer notices
 SMALLEST = 16.0  # pixels between the eyes, of 35 on the template: below, most of a crop is invented
 
@@ -45,30 +45,22 @@ class Outcome:
 
 
 def work(task: Task) -> Outcome:
-    """The crop of one image.
+    """The crop of one image. One that was aligned before is kept byte for byte, or as PNG if it had to be converted.
 
     Raises:
         Unavailable: dlib or its landmarks are missing.
     """
     try:
-        with warnings.catch_warnings():
-            # Of an image of up to twice its limit Pillow only warns: that is refused, too.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(task.content), formats=list(_FORMATS)) as opened:
-                kind, size, mode = str(opened.format), opened.size, opened.mode
-                if task.aligned:
-                    opened.load()
-                    if size != (SIZE, SIZE) or mode != "RGB":
-                        return Outcome(task.name, reason=f"not an RGB image of {SIZE}x{SIZE} pixels")
-                    return Outcome(task.name, task.content, _FORMATS[kind])
-                image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return Outcome(task.name, reason="not an image that can be read")
-    except Image.DecompressionBombWarning:
-        return Outcome(task.name, reason="more than 89 million pixels")
-    if min(image.shape[:2]) < 2:
-        return Outcome(task.name, reason="not an image that can be read")
-    return _align(task, image)
+        found = decode(task.content, (SIZE, SIZE) if task.aligned else None)
+    except UnreadableImage as error:
+        return Outcome(task.name, reason=error.message)
+    if task.aligned:
+        if found.plain:
+            return Outcome(task.name, task.content, KEPT[found.kind])
+        return Outcome(task.name, encode_png(found.pixels), ".png")
+    if min(found.pixels.shape[:2]) < 2:
+        return Outcome(task.name, reason="smaller than 2x2 pixels")
+    return _align(task, found.pixels)
 
 
 def _align(task: Task, image: ByteArray) -> Outcome:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ppfr_bench.datasets._files import Rows
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.prepare.formats import Format, Item, Rows, write_pairs
+from ppfr_bench.prepare.formats import Advice, Format, Item, write_pairs
+from ppfr_bench.text import printable
 
 FOLDS = 10
 _NUMPY = frozenset({
@@ -36,7 +38,7 @@ class BinFormat(Format):
     aligned = True
 
     def __init__(self, path: Path) -> None:
-        self.label = path.name
+        self.label = printable(path.name)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -70,9 +72,8 @@ class BinFormat(Format):
     def finish(self, folder: Path, files: Mapping[str, str]) -> dict[str, dict[str, int]]:
         return {"pairs.csv": write_pairs(folder, "pairs.csv", self.rows, files)}
 
-    def advice(self, folder: Path) -> str:
-        root = (folder / "images").as_posix()
-        return f'[dataset] name = "folder", params = {{ root = "{root}", pairs = "pairs.csv", attacker_folds = 5 }}'
+    def advice(self, folder: Path, pairs: Mapping[str, Mapping[str, int]]) -> Advice:
+        return Advice("folder", folder / "images", {"pairs": "pairs.csv", "attacker_folds": 5})
 
 
 class RecFormat(Format):
@@ -86,7 +87,7 @@ class RecFormat(Format):
     aligned = True
 
     def __init__(self, path: Path) -> None:
-        self.label = path.name
+        self.label = printable(path.name)
         self._rec = path if path.suffix == ".rec" else path / "train.rec"
         index = self._rec.with_suffix(".idx")
         for file in (self._rec, index):

@@ -10,20 +10,24 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ppfr_bench.errors import UserError
+from ppfr_bench.files import HIDDEN, is_hidden, list_folder
+from ppfr_bench.text import decode_text, printable
 
 LARGEST = 64 << 20  # bytes of one image or list; anything larger is neither
 
 
 class Source(ABC):
-    """The regular files of a folder or an archive, by their POSIX names inside it; hidden ones are left out.
+    """The regular files of a folder or an archive, by their POSIX names inside it.
 
     Attributes:
         label: the name of the folder or the archive, for reports.
         sizes: bytes of each file.
+        left_out: hidden files and, in a folder, links: name -> why they are not among the files.
     """
 
     label: str
     sizes: dict[str, int]
+    left_out: dict[str, str]
 
     @abstractmethod
     def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -41,11 +45,7 @@ class Source(ABC):
         """
         if self.sizes[name] > LARGEST:
             raise UserError(f"{self.label}: {name} is too large for a list", "Use the official one.")
-        content = dict(self.read([name]))[name]
-        try:
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.label}: {name} is not text in UTF-8: {error}", "Use the official one.") from error
+        return decode_text(dict(self.read([name]))[name], f"{name} in {self.label}")
 
     def find(self, ending: str) -> str | None:
         """The file whose name is ``ending`` or ends in ``/ending``: the one nearest to the top, or None."""
@@ -73,35 +73,41 @@ def open_source(path: Path) -> Source:
 
 class _Folder(Source):
     def __init__(self, root: Path) -> None:
-        self.label, self.root = root.resolve().name, root
-        self.sizes = {}
-        inside = root.resolve()
-        for path in sorted(root.rglob("*")):
-            name = path.relative_to(root).as_posix()
-            if _hidden(name) or path.is_dir():
-                continue
-            if not path.resolve().is_relative_to(inside) or not path.is_file():
-                raise UserError(f"{root}: {name} is a link that leads out of it, or no file", "Remove it.")
-            self.sizes[name] = path.stat().st_size
+        self.label, self.root = printable(root.resolve().name), root
+        listing = list_folder(root)
+        self.left_out = listing.left_out
+        self.sizes = {name: path.stat().st_size for name, path in listing.files.items()}
 
     def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
         for name in wanted:
             try:
                 yield name, (self.root / name).read_bytes()
             except OSError as error:
-                raise UserError(f"cannot read {self.root / name}: {error.strerror or error}", "") from error
+                raise UserError(f"cannot read {printable(self.root / name)}: {error.strerror or error}", "") from error
 
 
-class _Tar(Source):
+class _Archive(Source):
+    path: Path
+
+    def _add(self, name: str, size: int) -> None:
+        if name in self.sizes or name in self.left_out:
+            raise UserError(f"{self.path} holds {name} twice", "Do not trust this archive.")
+        if is_hidden(name):
+            self.left_out[name] = HIDDEN
+        else:
+            self.sizes[name] = size
+
+
+class _Tar(_Archive):
     def __init__(self, path: Path) -> None:
-        self.label, self.path = path.name, path
-        self.sizes = {}
+        self.label, self.path = printable(path.name), path
+        self.sizes, self.left_out = {}, {}
         for member in self._members():
             name = _checked(member.name, path)
             if not (member.isreg() or member.isdir()):
                 raise UserError(f"{path}: {member.name} is a link or a device", "Do not trust this archive.")
             if member.isreg():
-                _add(self.sizes, name, member.size, path)
+                self._add(name, member.size)
 
     def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
         left = set(wanted)
@@ -130,10 +136,10 @@ class _Tar(Source):
             raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
 
 
-class _Zip(Source):
+class _Zip(_Archive):
     def __init__(self, path: Path) -> None:
-        self.label, self.path = path.name, path
-        self.sizes, self._infos = {}, dict[str, zipfile.ZipInfo]()
+        self.label, self.path = printable(path.name), path
+        self.sizes, self.left_out, self._infos = {}, {}, dict[str, zipfile.ZipInfo]()
         with self._open() as archive:
             for info in archive.infolist():
                 name = _checked(info.filename, path)
@@ -141,7 +147,7 @@ class _Zip(Source):
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise UserError(f"{path}: {info.filename} is a link or a device", "Do not trust this archive.")
                 if not info.is_dir():
-                    _add(self.sizes, name, info.file_size, path)
+                    self._add(name, info.file_size)
                     self._infos[name] = info
 
     def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -163,20 +169,9 @@ class _Zip(Source):
             raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
 
 
-def _add(sizes: dict[str, int], name: str, size: int, path: Path) -> None:
-    if name in sizes:
-        raise UserError(f"{path} holds {name} twice", "Do not trust this archive.")
-    if not _hidden(name):
-        sizes[name] = size
-
-
 def _checked(name: str, path: Path) -> str:
     """The name as it is read, without ``./``."""
     pure, windows = PurePosixPath(name), PureWindowsPath(name)
     if "\0" in name or "\\" in name or pure.is_absolute() or windows.drive or ".." in pure.parts:
         raise UserError(f"{path}: {name!r} leads out of it", "Do not trust this archive.")
     return pure.as_posix()
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)

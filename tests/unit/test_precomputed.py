@@ -102,3 +102,24 @@ def test_without_images_it_says_what_to_type(folder: Path) -> None:
     with pytest.raises(UserError, match="--precomputed FOLDER"):
         built("").protect(to_float(FACES.load([0])), torch.Generator())
     assert check_plugin("defense", "precomputed") == []
+
+
+def test_two_images_of_one_name_and_another_export_are_refused(folder: Path) -> None:
+    some = sorted((folder / "protected").iterdir())[0]
+    Image.open(some).save(some.with_suffix(".bmp"))
+    with pytest.raises(UserError, match=f"two images of the name {some.stem}"):
+        precomputed.take_back(folder)
+    some.with_suffix(".bmp").unlink()
+    other = SimpleNamespace(**vars(DATASET) | {"revision": "r2"})
+    with pytest.raises(UserError, match=r"holds the export of other data \(r1\)"):
+        precomputed.export(other, folder)
+    precomputed.export(DATASET, folder)
+
+
+def test_any_lossless_format_comes_back_and_hidden_files_do_not(folder: Path) -> None:
+    key = precomputed.take_back(folder)
+    for path, suffix in zip(sorted((folder / "protected").iterdir()), (".bmp", ".tif", ".ppm"), strict=False):
+        Image.open(path).save(path.with_suffix(suffix))
+        path.unlink()
+    (folder / "protected" / ".DS_Store").write_bytes(b"macOS")
+    assert precomputed.take_back(folder) == key

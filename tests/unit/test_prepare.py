@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import struct
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, main_face
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.prepare import Options, prepare
+from ppfr_bench.runner.plan import open_dataset
+from ppfr_bench.suites import load_suite
 from ppfr_bench.testing import example_faces
 
 FACES = example_faces().load(range(16))
@@ -148,33 +151,121 @@ def test_a_zip_is_not_trusted_either(tmp_path: Path) -> None:
         prepare("folder", broken, tmp_path / "out", ALIGNED)
 
 
-def test_a_link_out_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_links_are_named_and_not_followed(tmp_path: Path) -> None:
     root = write(tmp_path / "in", PEOPLE)
-    (root / "vgg" / "train" / "n000000" / "secret.png").symlink_to(
-        write(tmp_path / "else", {"s.png": noise(1)}) / "s.png"
-    )
-    with pytest.raises(UserError, match="link that leads out"):
-        prepare("folder", root, tmp_path / "out", ALIGNED)
+    person = root / "vgg" / "train" / "n000000"
+    secret = write(tmp_path / "else", {"s.png": noise(1)})
+    (person / "out.png").symlink_to(secret / "s.png")
+    (person / "within.png").symlink_to(root / "vgg" / "train" / "n000001" / "0000_01.png")
+    (root / "vgg" / "train" / "n000099").symlink_to(secret)
+    (root / "vgg" / "train" / "broken").symlink_to(tmp_path / "nowhere")
+    report = prepare("folder", root, tmp_path / "out", ALIGNED)
+    links = ("broken", "n000000/out.png", "n000000/within.png", "n000099")
+    assert report["dropped"] == [
+        {"what": f"vgg/train/{name}", "why": "a link, which is not followed"} for name in links
+    ]
+    assert (report["kept"], report["people"]) == (24, 8)
 
 
-def test_what_is_dropped_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_every_file_is_in_the_report(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.random.default_rng(5).integers(0, 256, (112, 112), dtype=np.uint8))
     files = {
         "a/1.png": noise(1), "a/1.jpg": noise(2), "a/small.png": encoded(Image.new("RGB", (64, 64))),
-        "a/grey.png": encoded(Image.new("L", (112, 112))), "a/text.png": b"no image", "top.png": noise(3),
-        "a/cut.png": noise(4)[:3000], "b/con:.png": noise(5), ".hidden/1.png": noise(6),
+        "a/grey.png": encoded(grey), "a/text.png": b"no image", "top.png": noise(3),
+        "a/cut.png": noise(4)[:3000], "b/con:.png": noise(5), ".hidden/1.png": noise(6), "a/._1.png": b"macOS",
+        "a/none": noise(7), "a/photo.heic": b"\0\0\0\x18ftypheic", "a/list.txt": b"text", "a/x.dat": b"text",
+        "a/grey.tif": encoded(Image.fromarray(np.asarray(grey)[::-1]), "TIFF"),
+        "a/grey2.pgm": encoded(Image.fromarray(np.asarray(grey)[:, ::-1]), "PPM"),
+        "a/c.jfif": encoded(Image.open(io.BytesIO(noise(8))), "JPEG"),
     }  # fmt: skip
     report = prepare("folder", write(tmp_path / "in", files), tmp_path / "out", ALIGNED)
     reasons = {row["what"]: row["why"] for row in report["dropped"]}
-    assert report["kept"] == 1 and reasons == {
-        "a/1.png": "another image has the same person and name",
-        "a/small.png": "not an RGB image of 112x112 pixels",
-        "a/grey.png": "not an RGB image of 112x112 pixels",
-        "a/text.png": "not an image that can be read",
-        "a/cut.png": "not an image that can be read",
-        "top.png": "in no person's folder",
-        "b/con:.png": "a name that not every file system can take",
+    unread = "not an image that can be read"
+    assert reasons.pop("a/cut.png").startswith(unread) and reasons.pop("a/photo.heic").startswith((unread, "HEIC"))
+    assert reasons == {
+        ".hidden": "hidden", "a/._1.png": "hidden",
+        "a/1.png": "another image has the same person and name: a/1.jpg",
+        "a/grey.tif": "another image has the same person and name: a/grey.png",
+        "a/small.png": "expected an aligned image of 112x112 pixels, got 64x64",
+        "a/text.png": unread, "a/x.dat": unread, "a/list.txt": "not an image",
+        "top.png": "in no person's folder", "b/con:.png": "a name that not every file system can take",
+    }  # fmt: skip
+    assert {name for name in tree(tmp_path / "out") if name.startswith("images/")} == {
+        f"images/a/{name}" for name in ("1.png", "grey.png", "none.png", "c.jpg", "grey2.png")
     }
+    assert (tmp_path / "out" / "images" / "a" / "none.png").read_bytes() == noise(7), "kept byte for byte"
+    shown = np.asarray(Image.open(tmp_path / "out" / "images" / "a" / "grey2.png"))
+    assert np.array_equal(shown, np.repeat(np.asarray(grey)[:, ::-1, None], 3, axis=2))
     assert json.loads((tmp_path / "out" / "report.json").read_text())["dropped"] == report["dropped"]
+    lost = {name for name in files if not any(part.startswith(".") for part in name.split("/"))} - {*reasons}
+    assert len(lost) == report["kept"] + 2, "a file is neither taken nor named"
+
+
+def test_nothing_kept_is_an_error(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {f"p{i}/1.png": b"no image" for i in range(3)})
+    with pytest.raises(UserError, match=r"not one of 3 images was kept: 3 not taken: not an image that can be read"):
+        prepare("folder", source, tmp_path / "out", ALIGNED)
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["dropped"]) == 3
+    with pytest.raises(UserError, match="no image found"):
+        prepare("folder", write(tmp_path / "lists", {"a/b.txt": b"x"}), tmp_path / "out2", ALIGNED)
+
+
+SESSIONS = {f"person_{p}/{session}/{i}.png": noise(100 * p + 10 * session + i)
+            for p in range(4) for session in range(2) for i in range(2)}  # fmt: skip
+
+
+def test_the_folder_that_names_the_person_is_asked_for(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", SESSIONS)
+    with pytest.raises(UserError, match="2 folders deep, as in person_0/0: which folder names the person") as refused:
+        prepare("folder", source, tmp_path / "out", ALIGNED)
+    assert "--person-level 1 (as in person_0: 4 people)" in refused.value.hint
+    assert "--person-level 2 (as in person_0/0: 8 people)" in refused.value.hint
+    people = {}
+    for level in (1, 2):
+        report = prepare("folder", source, tmp_path / f"{level}", Options(aligned=True, level=level))
+        assert report["kept"] == 16
+        people[level] = {name.split("/")[1] for name in tree(tmp_path / f"{level}") if name.startswith("images/")}
+    assert people[1] == {f"person_{p}" for p in range(4)}
+    assert people[2] == {f"person_{p}__{session}" for p in range(4) for session in range(2)}
+    with pytest.raises(UserError, match="no image found"):
+        prepare("folder", source, tmp_path / "3", Options(aligned=True, level=3))
+
+
+def test_one_number_in_two_folders_is_two_people(tmp_path: Path) -> None:
+    files = {f"{split}/{p:03d}/{i}.png": noise(100 * k + 10 * p + i)
+             for k, split in enumerate(("train", "test")) for p in range(3) for i in range(2)}  # fmt: skip
+    source = write(tmp_path / "in", files)
+    with pytest.raises(UserError, match="which folder names the person"):
+        prepare("folder", source, tmp_path / "out", ALIGNED)
+    report = prepare("folder", source, tmp_path / "out", Options(aligned=True, level=2))
+    assert (report["kept"], report["people"]) == (12, 6)
+    mixed = write(tmp_path / "mixed", {"ann/1.png": noise(1), "bob/2020/1.png": noise(2)})
+    with pytest.raises(UserError, match="2 folders deep, as in bob/2020"):
+        prepare("folder", mixed, tmp_path / "out2", ALIGNED)
+
+
+@pytest.mark.parametrize(
+    "pair", [("Ann", "ann"), ("Jos\u00e9", "Jose\u0301"), ("a__b/c", "a/b__c")], ids=["capitals", "accent", "joined"]
+)
+def test_two_people_never_share_a_folder(pair: tuple[str, str], tmp_path: Path) -> None:
+    files = {f"{name}/{i}.png": noise(10 * k + i) for k, name in enumerate(pair) for i in range(2)}
+    files |= {f"x/y/{i}.png": noise(30 + i) for i in range(2)} if "/" in pair[0] else {}
+    with pytest.raises(UserError, match="would share one folder"):
+        source = write(tmp_path / "in", files)
+        prepare("folder", source, tmp_path / "out", Options(aligned=True, level=2 if "/" in pair[0] else None))
+
+
+def test_names_that_are_not_utf8_are_spelt_out(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for k, person in enumerate((b"Jos\xe9", b"Ann", b"Bob")):
+        folder = os.fsencode(source) + b"/" + person
+        Path(os.fsdecode(folder)).mkdir(parents=True)
+        for i in range(2):
+            Path(os.fsdecode(folder + b"/\xff%d.png" % i)).write_bytes(noise(10 * k + i))
+    report = prepare("folder", source, tmp_path / "out", ALIGNED)
+    assert (report["kept"], report["people"]) == (6, 3)
+    assert (tmp_path / "out" / "images" / "Jos%E9" / "%FF0.png").read_bytes() == noise(0)
+    assert prepare("folder", source, tmp_path / "out", ALIGNED)["content"] == report["content"]
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7, 23])
@@ -297,7 +388,7 @@ def test_lfw_is_whole_where_a_face_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--pairs FILE"):
         prepare("lfw", archive, tmp_path / "out")
     report = prepare("lfw", archive, tmp_path / "out", Options(pairs=pairs))
-    assert report["kept"] == report["images"] == 30 and report["reasons"] == {}
+    assert report["kept"] == report["images"] == 30 and report["reasons"] == {"not in pairs.txt": 1}
     assert report["placed_without_a_face"] == ["lfw/Bob 3/Bob 3_0001.jpg"]
     assert report["pairs"] == {"pairs.csv": {"kept": 20, "lost": 0}}
     assert len(load_dataset("lfw", {"root": str(tmp_path / "out")}).canary[1]) == 20
@@ -306,6 +397,126 @@ def test_lfw_is_whole_where_a_face_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "out" / "images" / "Bob 3" / "Bob 3_0001.jpg").unlink()
     prepare("lfw", archive, tmp_path / "out", Options(pairs=pairs))
     assert tree(tmp_path / "out") == before
+
+
+def lfw_crops(root: Path, kind: str = "PNG", suffix: str = ".png") -> Path:
+    """Twenty people in ten folds, aligned, with pairs.txt; every photograph is noise of its own."""
+    lines, files = ["10\t1"], {}
+    for fold in range(10):
+        a, b = f"Ann_{fold}", f"Bob_{fold}"
+        for k, (person, i) in enumerate(((a, 1), (a, 2), (b, 1))):
+            image = Image.open(io.BytesIO(noise(10 * fold + k)))
+            files[f"{person}/{person}_{i:04d}{suffix}"] = encoded(image, kind)
+        lines += [f"{a}\t1\t2", f"{a}\t1\t{b}\t1"]
+    return write(root, files | {"pairs.txt": "\n".join(lines).encode()})
+
+
+def opened(next_command: str) -> Any:
+    """The data set of a printed command, opened as ``run`` does."""
+    words = shlex.split(next_command)
+    assert words[:2] == ["ppfr-bench", "run"]
+    pairs = list(zip(words[3::2], words[4::2], strict=True))
+    settings = [value for name, value in pairs if name == "--set"]
+    options = {name: value for name, value in pairs if name != "--set"}
+    settings.append(f"dataset.root={options['--dataset-root']}")
+    suite = load_suite(words[2], tuple(settings), options.get("--dataset"))
+    return open_dataset(suite.dataset)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", ".png"), ("BMP", ".bmp"), ("WEBP", ".webp"), ("JPEG", ".jpeg"),
+                                              ("TIFF", ".tif")])  # fmt: skip
+def test_what_prepare_prints_runs_on_what_it_wrote(kind: str, suffix: str, tmp_path: Path) -> None:
+    report = prepare("lfw", lfw_crops(tmp_path / "in", kind, suffix), tmp_path / "out", ALIGNED)
+    assert report["kept"] == 30 and len(opened(report["next"]).canary[1]) == 20
+    files = {name: content for name, content in tree(tmp_path / "in").items() if name != "pairs.txt"}
+    report = prepare("folder", write(tmp_path / "people", files), tmp_path / "a folder", ALIGNED)
+    assert report["kept"] == 30 and "'" in report["next"], "a name with a space is quoted"
+    assert len(opened(report["next"]).pairs) > 0
+
+
+def test_a_missing_photograph_costs_its_pairs_and_no_more(tmp_path: Path) -> None:
+    source = lfw_crops(tmp_path / "in")
+    (source / "Ann_7" / "Ann_7_0002.png").unlink()
+    report = prepare("lfw", source, tmp_path / "out", ALIGNED)
+    assert {"what": "Ann_7/Ann_7_0002.jpg", "why": "named by pairs.txt, and not in the source"} in report["dropped"]
+    assert report["pairs"] == {"pairs.csv": {"kept": 19, "lost": 1}}
+    assert "dataset.missing=skip" in report["next"] and len(opened(report["next"]).canary[1]) == 19
+    with pytest.raises(UserError, match=r"line 16 names images/Ann_7/Ann_7_0002.jpg.*no such file") as refused:
+        load_dataset("lfw", {"root": str(tmp_path / "out")})
+    assert "--set dataset.missing=skip" in refused.value.hint
+
+
+def test_two_files_of_one_photograph_are_not_taken_one_for_the_other(tmp_path: Path) -> None:
+    prepare("lfw", lfw_crops(tmp_path / "in"), tmp_path / "out", ALIGNED)
+    write(tmp_path / "out", {"images/Ann_0/Ann_0_0001.jpg": noise(77)})
+    with pytest.raises(UserError, match=r"holds Ann_0_0001.jpg and Ann_0_0001.png"):
+        load_dataset("lfw", {"root": str(tmp_path / "out")})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            "Ann_0 1 2 3 4",
+            "line 2: expected a pair of 3 or 4 words with tabs .a name with spaces needs them., got spaces",
+        ),
+        ("Ann_0\tone\t2", "line 2: expected a photo's number, got 'one'"),
+        ("Ann_0\t1\t1", "line 2: Ann_0 1 is paired with itself"),
+        ("Ann_0\t1\tAnn_0\t2", "line 2: a pair of two people names Ann_0 twice"),
+        ("", "expected 20 pairs, as line 1 says, got 19"),
+    ],
+)
+def test_faults_of_the_pairs_are_found_first_and_a_corrected_list_aligns_nothing_again(
+    wrong: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = lfw_crops(tmp_path / "in")
+    right = (source / "pairs.txt").read_text()
+    lines = right.splitlines()
+    (source / "pairs.txt").write_text("\n".join([lines[0], *([wrong] if wrong else []), *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=says):
+        prepare("lfw", source, tmp_path / "out", ALIGNED)
+    assert not (tmp_path / "out").exists(), "something was aligned before the list was read"
+    other = right.replace("Ann_0\t1\t2", "Ann_0\t2\t1").replace("Ann_9\t1\tBob_9\t1", "Ann_9\t2\tBob_9\t1")
+    (source / "pairs.txt").write_text(other.replace("Ann_3\t1\t2", "Ann_3\t1\t3"))
+    prepare("lfw", source, tmp_path / "out", ALIGNED)
+    done: list[str] = []
+    work = module.work
+    monkeypatch.setattr(module, "work", lambda task: done.append(task.name) or work(task))
+    (source / "pairs.txt").write_text("\ufeff" + right.replace("\n", "\r\n"), encoding="utf-8")
+    prepare("lfw", source, tmp_path / "out", ALIGNED)
+    assert done == ["Ann_3/Ann_3_0002.png"], "what was aligned already is aligned again"
+    prepare("lfw", source, tmp_path / "whole", ALIGNED)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    spaced = right.replace("\t", " ")
+    (source / "pairs.txt").write_text(spaced)
+    prepare("lfw", source, tmp_path / "spaces", ALIGNED)
+    pairs = [load_dataset("lfw", {"root": str(tmp_path / to)}).pairs for to in ("spaces", "whole")]
+    assert np.array_equal(pairs[0].left, pairs[1].left) and np.array_equal(pairs[0].same, pairs[1].same)
+
+
+def test_a_photograph_that_the_list_drops_goes_from_the_folder(tmp_path: Path) -> None:
+    source = lfw_crops(tmp_path / "in")
+    right = (source / "pairs.txt").read_text()
+    prepare("lfw", source, tmp_path / "out", ALIGNED)
+    lines = right.splitlines()
+    (source / "pairs.txt").write_text("\n".join(["9\t1", *lines[1:-2]]))
+    prepare("lfw", source, tmp_path / "out", ALIGNED)
+    assert not (tmp_path / "out" / "images" / "Ann_9").exists()
+    prepare("lfw", source, tmp_path / "whole", ALIGNED)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_celeba_does_not_mix_its_two_sets_of_images(tmp_path: Path) -> None:
+    files = {f"{folder}/{i:06d}.jpg": noise(10 * k + i)
+             for k, folder in enumerate(("img_align_celeba", "img_celeba")) for i in range(3)}  # fmt: skip
+    source = write(tmp_path / "in", files | {"identity_CelebA.txt": b"000000.jpg 1\n000001.jpg 1\n000002.jpg 2\n"})
+    with pytest.raises(UserError, match=r"images in the wild .* and others"):
+        prepare("celeba", source, tmp_path / "out", ALIGNED)
+    for path in (source / "img_celeba").iterdir():
+        path.unlink()
+    for path in (source / "img_align_celeba").iterdir():
+        path.rename(path.with_suffix(".png"))
+    assert prepare("celeba", source, tmp_path / "out", ALIGNED)["people"] == 2, "CelebA's PNG files are listed as .jpg"
 
 
 def test_celeba_uses_its_landmarks(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -101,6 +104,108 @@ def test_a_data_set_of_hugging_face_itself(tmp_path: Path, monkeypatch: pytest.M
         from_sequence(data.rename_columns({"label": "identity"}))
     with pytest.raises(UserError, match="expected a sequence with a length"):
         from_sequence(data.to_iterable_dataset())
+
+
+SHUFFLED = np.random.default_rng(1).permutation(24)
+
+
+def shuffled() -> pd.DataFrame:
+    """A table whose index says where a row was before it was shuffled."""
+    frame = pd.DataFrame({"image": list(IMAGES), "label": [f"p{person}" for person in PEOPLE]})
+    return frame.iloc[SHUFFLED]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda frame: (list(frame["image"]), frame["label"]),
+        lambda frame: (frame["image"], frame["label"]),
+        lambda frame: (frame["image"], frame["label"].astype("category")),
+        lambda frame: (frame["image"], pd.Index(frame["label"])),
+        lambda frame: (frame["image"], frame["label"].to_numpy()),
+        lambda frame: (frame["image"], pa.array(frame["label"])),
+        lambda frame: (frame["image"], pa.chunked_array([frame["label"][:5], frame["label"][5:]])),
+        lambda frame: (frame["image"], deque(frame["label"])),
+        lambda frame: (frame["image"], (name for name in frame["label"])),
+        lambda frame: (frame[["image"]], frame["label"]),
+        lambda frame: (frame,),
+        lambda frame: (pd.Series(list(zip(frame["image"], frame["label"], strict=True)), index=frame.index),),
+        lambda frame: ({**frame}["image"], frame["label"].set_axis(["x"] * 24)),
+    ],
+)
+def test_labels_belong_to_images_by_position(given: Any) -> None:
+    expected = from_sequence(IMAGES[SHUFFLED], [f"p{PEOPLE[i]}" for i in SHUFFLED], folds=2)
+    assert from_sequence(*given(shuffled()), folds=2).revision == expected.revision
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (None, r"item 5: no identity \(None\)"),
+        (float("nan"), r"item 5: no identity \(nan\)"),
+        (np.float32("nan"), r"item 5: no identity \(nan\)"),
+        (pd.NA, "item 5: no identity"),
+        (pd.NaT, "item 5: no identity"),
+        (np.datetime64("NaT"), "item 5: no identity"),
+        ("", "item 5: no identity"),
+        ("  ", "item 5: no identity"),
+        ([1, 2], "item 5: expected an identity, got list"),
+        (np.array([1, 2]), "item 5: expected one identity, got several"),
+        (torch.tensor([1, 2]), "item 5: expected one identity, got several"),
+        (object(), "item 5: an object of object does not say who it is"),
+        ("P0", "items 0 and 5: the identities 'p0' and 'P0' are not the same, and look alike"),
+        (" p0", "items 0 and 5: .* look alike"),
+        (b"p0", None),
+    ],
+)
+def test_a_label_that_is_missing_or_ambiguous(label: Any, says: str | None) -> None:
+    people: list[Any] = [f"p{person}" for person in PEOPLE]
+    people[5] = label
+    if says is None:
+        assert len({*from_sequence(IMAGES, people, folds=2).evaluation.identities.tolist()}) >= 4
+        return
+    with pytest.raises(UserError, match=says):
+        from_sequence(IMAGES, people, folds=2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, "1"), (1, True), ("Jos\u00e9", "Jose\u0301"), ("Ann", "ANN"), (1, 1.0000000001), ("1", "1.0"), (0, "0 ")],
+)
+def test_nobody_is_made_two_people_or_one_of_two(one: Any, other: Any) -> None:
+    people: list[Any] = [person + 10 for person in PEOPLE] if isinstance(one, int) else [f"p{p}" for p in PEOPLE]
+    people[0], people[1] = one, other
+    if (one, other) in ((1, 1.0000000001), ("1", "1.0")):  # names that differ in sight
+        assert len(from_sequence(IMAGES, people, folds=2).canary[0].identities)
+        return
+    with pytest.raises(UserError, match=r"items 0 and 1: .* look alike"):
+        from_sequence(IMAGES, people, folds=2)
+
+
+def test_numbers_are_one_person_however_they_came() -> None:
+    kinds = [int, float, np.int8, np.uint64, np.float32, lambda x: torch.tensor(x), lambda x: pa.scalar(x)]
+    expected = from_sequence(IMAGES, PEOPLE, folds=2).revision
+    for kind in kinds:
+        assert from_sequence(IMAGES, [kind(person) for person in PEOPLE], folds=2).revision == expected
+    assert from_sequence(IMAGES, pd.Series([*PEOPLE, None])[:24], folds=2).revision == expected, "floats by a gap"
+
+
+@pytest.mark.parametrize(
+    ("images", "people", "says"),
+    [
+        ({"train": IMAGES}, None, "expected a sequence of images, got dict"),
+        ({1, 2}, PEOPLE, "expected a sequence of images, got set"),
+        (IMAGES, dict(enumerate(PEOPLE)), "expected a sequence of identities, got dict"),
+        (IMAGES, {*PEOPLE}, "expected a sequence of identities, got set"),
+        (IMAGES, "abcdefghijklmnopqrstuvwx", "expected a sequence of identities, got str"),
+        (IMAGES, np.zeros((24, 2)), r"got an array of shape \(24, 2\)"),
+        (IMAGES, pd.DataFrame({"a": PEOPLE}), r"got an array of shape \(24, 1\)"),
+        (IMAGES, 24, "expected a sequence of identities, got int"),
+    ],
+)
+def test_a_collection_without_an_order_is_refused(images: Any, people: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        from_sequence(images, people, folds=2)
 
 
 def test_it_opens_again_by_name_and_parameters() -> None:
