@@ -2,79 +2,32 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from torchvision.ops import box_iou
 
 from ppfr_bench.api import ByteArray, Defense, per_image_generators
 from ppfr_bench.console import Steps
 from ppfr_bench.datasets.detection import Face, crop, find_faces
-from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.datasets.second_detector import find_again, why_not_checked
+from ppfr_bench.errors import UserError
 from ppfr_bench.parallel import ordered
 from ppfr_bench.protect import check_releases_images, for_one_person, learn, release, start
-from ppfr_bench.protect_picture import blend
+from ppfr_bench.protect_picture import ReleasedPicture, blend
+from ppfr_bench.text import printable
+from ppfr_bench.tracks import Box, Track, follow
+from ppfr_bench.video import Frame, Video
+from ppfr_bench.video_report import ClearFaces, Report
 
-Box = tuple[float, float, float, float]
+Cast = Sequence[tuple[Track, Defense, Any]]
 
-OVERLAP = 0.3  # intersection over union beyond which two boxes of neighbouring frames are one face
 _HOLD = 1.0  # seconds that a face's place stays hidden before it was first found, and after it was last found
-_GROWTH = 0.4, 0.05, 1.0  # of the box's side: the hidden margin at once, more a frame, and at most
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-
-
-class Track:
-    """One face through a video; ``faces``: frame -> where it was found, frames ascending."""
-
-    def __init__(self, frame: int, face: Face) -> None:
-        self.faces = {frame: face}
-        self._at = [frame]
-
-    @property
-    def last(self) -> int:
-        """The last frame in which it was found."""
-        return self._at[-1]
-
-    def add(self, frame: int, face: Face) -> None:
-        """Found again, in a later frame."""
-        self.faces[frame] = face
-        self._at.append(frame)
-
-    def hidden(self, frame: int, hold: int) -> Box | None:
-        """The region to black out in a frame where the face was not found, None where nothing is known of it there.
-
-        It spans the places before and after, with a margin that grows with the frames between.
-        """
-        place = bisect_left(self._at, frame)
-        if place < len(self._at) and self._at[place] == frame:
-            return None
-        near = self._at[max(0, place - 1) : place + 1]
-        if len(near) == 1 and abs(near[0] - frame) > hold:
-            return None
-        boxes = [self.faces[at].box for at in near]
-        left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-        right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
-        at_once, more, most = _GROWTH
-        margin = min(most, at_once + more * min(abs(at - frame) for at in near)) * max(right - left, bottom - top)
-        return left - margin, top - margin, right + margin, bottom + margin
-
-
-@dataclass(frozen=True)
-class Report:
-    """Frames of the video, tracks, faces protected, regions blacked out, and the frames with at least one of them."""
-
-    frames: int
-    tracks: int
-    protected: int
-    hidden: int
-    frames_hidden: int
 
 
 def protect_video(
@@ -88,10 +41,17 @@ def protect_video(
 ) -> Report:
     """Write ``source`` to ``target`` with every face that is found protected: H.264, no sound, no metadata.
 
-    A face that dlib's detector finds is followed by the overlap of its boxes: a track. Every track has a generator of
-    its own, and a key of its own if the defense's is a user's. Each face is aligned, protected and blended back. In a
-    frame of a track where the face is not found, and for a second before its first and after its last one, its last
-    known place is black, and counted. Faces that are found in no frame are not protected.
+    The video is taken as a player shows it: see ``ppfr_bench.video``. A face that dlib's detector finds is followed by
+    the overlap of its boxes: a track. Every track has a generator of its own, and a key of its own if the defense's is
+    a user's. Each face is aligned, protected and blended back. In a gap of one or two frames it is held: its landmarks
+    lie between those before and after, over black. In a frame of a longer gap, and for a second before a track's first
+    face and after its last one, its last known place is black, and counted.
+
+    Faces that dlib finds in no frame are not protected. A second detector, which knows nothing of the first, looks for
+    them in every frame: see ``ppfr_bench.datasets.second_detector``. It looks at the clear frames, and what it finds is
+    compared with what was protected or blacked out there: a face of which less than 60% was is left clear. On the
+    released frames it would find as many of those that are wholly clear (100 of 100), but miss what is clear in part:
+    of 100 faces with black over two fifths it finds 100 in the clear frame, and 51 in the released one.
 
     A defense whose randomness is fresh each time draws anew in every frame, as its contract says: what can be averaged
     away over the frames is its weakness.
@@ -101,150 +61,206 @@ def protect_video(
         workers: processes that look for faces.
 
     Raises:
-        UserError: no video, a container that is not written (.mp4, .m4v, .mov, .mkv are), no face in any frame, or a
-            defense that releases no images. No file is left then.
+        UserError: no video, or one that ``ppfr_bench.video`` refuses; a container that is not written (.mp4, .m4v,
+            .mov, .mkv are), no face in any frame, a target that is the source or cannot be written, a defense that
+            releases no images, or a release that ``release`` refuses. Nothing is written then.
         Unavailable: PyAV or dlib is missing, or what a defense that learns needs.
     """
-    check_releases_images(defense)
-    if target.suffix.lower() not in _CONTAINERS:
-        raise UserError(f"{target}: expected a name that ends in {', '.join(_CONTAINERS)}", "For example:  out.mp4")
-    if target.exists() and target.resolve() == source.resolve():
-        raise UserError(f"{target} is the source", "Choose another name.")
-    av = _av()
-    with Steps(0, "looking for faces", "frames") as steps:
-        found = []
-        for faces in ordered(partial(_look, smallest), (image for image, _ in _frames(av, source)), workers):
-            found.append(faces)
-            steps.advance()
-    tracks = follow(found, hold := max(1, round(_HOLD * _rate(av, source))))
-    if not tracks:
-        raise UserError(
-            f"no face was found in {len(found)} frames of {source}", "Look for smaller ones:  --smallest 24"
-        )
-    generator = start(seed)
-    learn(defense, generator)
-    own = per_image_generators(generator, len(tracks))
-    cast = [(track, for_one_person(defense, one), one) for track, one in zip(tracks, own, strict=True)]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        report = _rewrite(av, source, temporary, _CONTAINERS[target.suffix.lower()], cast, hold, len(found))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return report
+    with _nothing_written():
+        check_releases_images(defense)
+        _check_target(source, target)
+        video = Video(source)
+        not_checked = why_not_checked()
+        found, others = _look_through(video, smallest, not not_checked, workers)
+        tracks = follow(found, hold := max(1, round(_HOLD * video.rate)))
+        if not tracks:
+            raise UserError(
+                f"no face was found in {len(found)} frames of {printable(source)}",
+                "Look for smaller ones:  --smallest 24",
+            )
+        reading = video.reading
+        generator = start(seed)
+        learn(defense, generator)
+        own = per_image_generators(generator, len(tracks))
+        cast = [(track, for_one_person(defense, one), one) for track, one in zip(tracks, own, strict=True)]
+        report = Report.of(reading, len(tracks), video.left_out, not_checked)
+        clear = ClearFaces(smallest, printable(target))
+        with _written_whole(target) as temporary:
+            _rewrite(video, temporary, _CONTAINERS[target.suffix.lower()], cast, hold, others, report, clear)
+        clear.tell(report)
+        return report
 
 
-def follow(frames: Sequence[Sequence[Face]], patience: int) -> list[Track]:
-    """Faces of every frame -> tracks: the boxes that overlap most first; a lost face waits ``patience`` frames."""
-    tracks: list[Track] = []
-    for number, faces in enumerate(frames):
-        alive = [track for track in tracks if number - track.last - 1 <= patience]
-        known, seen = (
-            torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
-            for boxes in ([track.faces[track.last].box for track in alive], [face.box for face in faces])
-        )
-        shared = box_iou(known, seen)
-        taken_tracks, taken_faces = set[int](), set[int]()
-        for place in shared.flatten().argsort(descending=True, stable=True).tolist():
-            t, f = divmod(place, len(faces))
-            if shared[t, f] >= OVERLAP and t not in taken_tracks and f not in taken_faces:
-                alive[t].add(number, faces[f])
-                taken_tracks.add(t)
-                taken_faces.add(f)
-        tracks += [Track(number, face) for f, face in enumerate(faces) if f not in taken_faces]
-    return tracks
+def protect_frame(image: ByteArray, number: int, cast: Cast, hold: int) -> ReleasedPicture:
+    """A frame uint8 (h, w, 3), counted from 0, as it is released.
 
-
-def protect_frame(
-    image: ByteArray, number: int, cast: Sequence[tuple[Track, Defense, torch.Generator]], hold: int
-) -> tuple[ByteArray, int, int]:
-    """A frame uint8 (h, w, 3) as it is released, and how many of its faces were protected, and how many hidden."""
-    out, protected, hidden = image.copy(), 0, 0
+    Raises:
+        UserError: as ``release``.
+    """
+    done = ReleasedPicture(image.copy())
     for track, _, _ in cast:
-        if (region := track.hidden(number, hold)) is not None:
-            left, top, right, bottom = (max(0, round(side)) for side in region)
-            out[top:bottom, left:right] = 0
-            hidden += 1
+        if (held := track.held(number)) is not None:
+            done.beneath.append(held[1])
+        elif (region := track.hidden(number, hold)) is not None:
+            done.black.append(region)
+    for region in (*done.black, *done.beneath):
+        left, top, right, bottom = (max(0, round(side)) for side in region)
+        done.image[top:bottom, left:right] = 0
     for track, defense, generator in cast:  # over what is black: a crop is taken from the frame itself
-        if (face := track.faces.get(number)) is not None:
-            blend(out, release(defense, crop(image, face.points)[None], generator)[0], face.points)
-            protected += 1
-    return out, protected, hidden
+        face, faces = track.faces.get(number), done.protected
+        if face is None and (held := track.held(number)) is not None:
+            face, faces = held[0], done.held
+        if face is not None:
+            taken = crop(image, face.points)[None]
+            blend(done.image, release(defense, taken, generator, [f"a face of frame {number + 1}"])[0], face.points)
+            faces.append(face)
+    return done
 
 
-def _look(smallest: float, image: ByteArray) -> list[Face]:
-    return find_faces(image, smallest)
+def _look_through(video: Video, smallest: float, check: bool, workers: int) -> tuple[list[list[Face]], list[list[Box]]]:
+    """What the two detectors find in every frame."""
+    found, others = [], []
+    with Steps(0, "looking for faces", "frames") as steps:
+        for faces, boxes in ordered(partial(_look, smallest, check), (f.image for f in video.frames()), workers):
+            found.append(faces)
+            others.append(boxes)
+            steps.advance()
+    return found, others
 
 
-def _av() -> ModuleType:
-    try:
-        import av
-    except ImportError as error:
-        raise Unavailable("protecting a video needs PyAV", "pip install 'ppfr-bench[video]'") from error
-    loaded: ModuleType = av
-    return loaded
-
-
-def _frames(av: Any, source: Path) -> Iterator[tuple[ByteArray, Any]]:
-    """Every frame as it is to be seen, uint8 (h, w, 3), and PyAV's own."""
-    try:
-        with av.open(str(source)) as container:
-            if not container.streams.video:
-                raise UserError(f"{source} holds no video", "Give a video, or a folder of aligned faces.")
-            for frame in container.decode(container.streams.video[0]):
-                image = frame.to_ndarray(format="rgb24")
-                yield np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90))), frame
-    except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{source} is not a video that can be read: {error}", "Nothing was written.") from error
-
-
-def _rate(av: Any, source: Path) -> float:
-    with av.open(str(source)) as container:
-        return float(container.streams.video[0].average_rate or 25)
+def _look(smallest: float, check: bool, image: ByteArray) -> tuple[list[Face], list[Box]]:
+    faces = find_faces(image, smallest)
+    return faces, find_again(image, ReleasedPicture(image, faces).covers) if check else []
 
 
 def _rewrite(
-    av: Any,
-    source: Path,
+    video: Video,
     target: Path,
     container: str,
-    cast: Sequence[tuple[Track, Defense, torch.Generator]],
+    cast: Cast,
     hold: int,
-    expected: int,
-) -> Report:
-    protected = hidden = frames_hidden = number = 0
-    first = last = None
-    with av.open(str(target), "w", format=container) as out, Steps(expected, "protecting", "frames") as steps:
-        stream = None
-        for number, (image, frame) in enumerate(_frames(av, source), start=1):
-            image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 wants even sides
-            if stream is None:
-                stream = _stream(av, out, image, frame)
-            released, faces, black = protect_frame(image, number - 1, cast, hold)
-            protected, hidden, frames_hidden = protected + faces, hidden + black, frames_hidden + (black > 0)
-            made = av.VideoFrame.from_ndarray(released, format="rgb24")
-            if frame.pts is None:
-                raise UserError(f"{source}: frame {number} has no time", "Convert it first.")
-            first = frame.pts if first is None else first
-            made.pts, made.time_base = frame.pts - first, frame.time_base
-            if last is not None and made.pts <= last:
-                raise UserError(
-                    f"{source}: the time of frame {number} does not follow the one before", "Convert it first."
-                )
-            last = made.pts
-            out.mux(stream.encode(made))
+    others: Sequence[Sequence[Box]],
+    report: Report,
+    clear: ClearFaces,
+) -> None:
+    """Write every frame as it is released, and count what was done."""
+    with _Writer(target, container) as writer, Steps(report.frames, "protecting", "frames") as steps:
+        for number, frame in enumerate(video.frames()):
+            if number == report.frames:
+                break
+            done = protect_frame(frame.image, number, cast, hold)
+            time = writer.write(frame, done.image)
+            report.count(len(done.protected), len(done.held), len(done.black))
+            clear.add(number, time, [box for box in others[number] if not done.covers(box)])
             steps.advance()
-        if number != expected or stream is None:
-            raise UserError(f"{source}: {expected} frames at first, {number} now", "Is it still being written?")
-        out.mux(stream.encode(None))
-    return Report(number, len(cast), protected, hidden, frames_hidden)
+    if writer.frames != report.frames or video.reading.frames != report.frames:
+        raise UserError(
+            f"{printable(video.path)}: {report.frames} frames at first, another number now",
+            "Is it still being written?",
+        )
 
 
-def _stream(av: Any, out: Any, image: ByteArray, frame: Any) -> Any:
-    best = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    stream = out.add_stream(best, rate=None, options={"crf": "18"} if best == "libx264" else {"qscale": "3"})
-    stream.width, stream.height, stream.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
-    stream.codec_context.time_base = frame.time_base
-    stream.time_base = frame.time_base
-    return stream
+class _Writer:
+    """H.264 without anything else in the file; the first frame is at time 0."""
+
+    def __init__(self, target: Path, container: str) -> None:
+        import av
+
+        self._av: Any = av
+        self._target, self._container, self.frames = target, container, 0
+        self._stream: Any = None
+        self._first = self._last = 0
+
+    def __enter__(self) -> _Writer:
+        with self._explained():
+            self._out = self._av.open(str(self._target), "w", format=self._container)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._explained() if kind is None else suppress(Exception):
+            if self._stream is not None and kind is None:
+                self._out.mux(self._stream.encode(None))
+            self._out.close()
+
+    def write(self, frame: Frame, image: ByteArray) -> float:
+        """One frame more; gives its time in seconds.
+
+        Raises:
+            UserError: a time that does not follow the one before, or the file cannot be written.
+        """
+        image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 wants even sides
+        if not image.size:
+            raise UserError(f"expected frames of at least 2x2, got {frame.image.shape[1]}x{frame.image.shape[0]}")
+        made = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        self._first = frame.pts if not self.frames else self._first
+        made.pts, made.time_base = frame.pts - self._first, frame.time_base
+        if self.frames and made.pts <= self._last:
+            raise UserError(
+                f"the time of frame {self.frames + 1} does not follow the one before",
+                "Give it even times first:  ffmpeg -i IN -r 25 new.mp4",
+            )
+        self._last, self.frames = made.pts, self.frames + 1
+        with self._explained():
+            self._stream = self._stream or self._add(image, frame)
+            self._out.mux(self._stream.encode(made))
+        return float(made.pts * frame.time_base)
+
+    def _add(self, image: ByteArray, frame: Frame) -> Any:
+        best = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
+        stream = self._out.add_stream(best, rate=None, options={"crf": "18"} if best == "libx264" else {"qscale": "3"})
+        stream.width, stream.height, stream.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
+        stream.codec_context.time_base = frame.time_base
+        stream.time_base = frame.time_base
+        return stream
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError, ValueError) as error:
+            raise UserError(f"the video cannot be written: {error}", "Is there room on the disk?") from error
+
+
+def _check_target(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise UserError(f"expected a video, got {printable(source)}", "Give a file.")
+    if target.suffix.lower() not in _CONTAINERS:
+        raise UserError(
+            f"{printable(target)}: expected a name that ends in {', '.join(_CONTAINERS)}", "For example:  out.mp4"
+        )
+    if target.exists() and target.samefile(source):
+        raise UserError(f"{printable(target)} is the source, {printable(source)}", "Choose another name.")
+    if target.is_dir():
+        raise UserError(f"{printable(target)} is a folder, expected a file", "Choose another name.")
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "cannot be written to" if folder.is_dir() else "is a file, expected a folder"
+        raise UserError(f"{printable(target)} cannot be made: {printable(folder)} {what}", "Choose another place.")
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """A temporary name beside ``target``, which becomes ``target`` if all goes well; else no file or folder is left."""
+    made = [parent for parent in target.absolute().parents if not parent.exists()]
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(target)
+        except OSError as error:
+            raise UserError(f"cannot write {printable(target)}: {error.strerror or error}") from error
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{error.message}. Nothing was written", error.hint) from error
