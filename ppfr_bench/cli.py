@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ppfr_bench import __version__, options, registry
+from ppfr_bench import __version__, cli_process, options, registry
 from ppfr_bench.cli_assets import assets_app
 from ppfr_bench.cli_data import data_app, protect
 from ppfr_bench.cli_recognizers import check_recognizer, list_recognizers
@@ -23,7 +22,8 @@ from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.options import Json
 
 app = typer.Typer(
-    name="ppfr-bench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    name="ppfr-bench", cls=cli_process.Commands,
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
     help="The benchmark that tells whether a privacy-preserving face recognition method is private.",
 )  # fmt: skip
 app.add_typer(assets_app, name="assets")
@@ -35,6 +35,10 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of the records.
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="path=value, e.g. attack.unet.steps=300; repeatable.")
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", help="One entry a value, e.g. defense.pixelate.block=4,8,14; repeatable."),
 ]
 
 
@@ -124,6 +128,10 @@ def run(
         list[Path] | None, typer.Option(help="A folder of images protected elsewhere; repeatable.")
     ] = None,
     settings: Settings = None,
+    sweep: Sweeps = None,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave training copies of measured photographs out.")
+    ] = False,
     results: Results = Path("results"),
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     device: Annotated[str, typer.Option(help="cpu; a GPU comes with a later version.")] = "cpu",
@@ -145,22 +153,25 @@ def run(
     plugins = tuple(path.resolve() for path in plugin or ())
     added = [registry.add_plugin(path) for path in plugins]
     overrides = tuple(settings or ()) + (() if seed is None else (f"seed={seed}",))
-    loaded = load_suite(suite, overrides, dataset)
+    overrides += ("drop_duplicates=true",) if drop_duplicates else ()
+    loaded = load_suite(suite, overrides, dataset, tuple(sweep or ()))
     if dataset_root is not None:
         params = loaded.dataset.params | {"root": str(dataset_root)}
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"params": params})})
-    for kind, chosen in (("defense", defense), ("attack", attack)):
-        chosen = chosen or [name for k, name in added if k == kind == "defense"]
-        elsewhere = options.precomputed(precomputed or []) if kind == "defense" else ()
-        if chosen or elsewhere:
-            entries = options.choose(kind, chosen, getattr(loaded, kind)) + elsewhere
-            loaded = loaded.model_copy(update={kind: entries})
+    defenses = defense or [name for kind, name in added if kind == "defense"]
+    elsewhere = options.precomputed(precomputed or [])
+    loaded = options.narrowed(loaded, defenses, attack or [], sweep or [], elsewhere)
     if recognizer:
         for name in recognizer:
             recognizer_component(name)  # before the data are opened, which takes longer
         loaded = loaded.model_copy(update={"recognizers": tuple(recognizer)})
     opened = open_dataset(loaded.dataset)
     plan = make_plan(loaded, opened, plugins)
+    options.tell_left_out(plan, opened)
+    running = {component.name for component in (*plan.defenses, *plan.attacks.values())}
+    for name in sorted({name for _, name in added} - running):
+        err.print(f"the plug-in {name} is not among what --defense or --attack chooses: it does not run",
+                  highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     store = ResultStore(results)
     pending = missing(plan, store, rerun.value if rerun else None)
     if dry_run:
@@ -172,10 +183,11 @@ def run(
         Lab(plan, opened).audit()
     with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, workers=workers, rerun=rerun.value if rerun else None, report=progress)
-    if pending:
+    if pending or outcome.moves:
         store.write_index()
     summary = {
         "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),
+        "set_aside": outcome.moves.aside.total(), "brought_back": outcome.moves.back,
         "seconds": round(time.monotonic() - start, 1), "results": str(results / plan.suite),
     }  # fmt: skip
     if as_json:
@@ -211,6 +223,8 @@ def leaderboard(
         print(json.dumps(published, indent=1))
     else:
         out.print(f"Pages: {out_dir}/index.html", highlight=False)
+        if count := len(store.paths_aside()):
+            err.print(f"{count} records are set aside in {results}/SUITE/set-aside, and on no page.", highlight=False)
 
 
 @app.command()
@@ -240,7 +254,9 @@ def nightly(
     except ValueError as error:
         raise UserError(f"--night {night}: expected YYYY-MM-DD", "For example:  --night 2026-11-23") from error
     loaded = load_suite(suite)
-    plan = make_plan(loaded, open_dataset(loaded.dataset))
+    opened = open_dataset(loaded.dataset)
+    plan = make_plan(loaded, opened)
+    options.tell_left_out(plan, opened)
     options.check_writable(results)
     history = out_dir / "nights.jsonl"
     result = nights.run_night(plan, ResultStore(results), history, tonight, share, benchmarks, workers)
@@ -255,6 +271,7 @@ def nightly(
 @app.command()
 def show(
     what: Annotated[str, typer.Argument(help="A record (path or first digits of its key), or a defense.")],
+    suite: Annotated[str, typer.Option(help="Only of this suite.")] = "",
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
@@ -263,8 +280,11 @@ def show(
     from ppfr_bench.results import ResultStore
 
     store = ResultStore(results)
-    records = [store.read(Path(what))] if what.endswith(".json") else list(store.records())
-    chosen = records if what.endswith(".json") else [r for r in records if len(what) >= 6 and r.key.startswith(what)]
+    records = [store.read(Path(what))] if what.endswith(".json") else list(store.records(suite or None))
+    chosen = records
+    if not what.endswith(".json"):
+        chosen = [record for record in records if len(what) >= 6 and record.key.startswith(what)]
+        chosen += [store.read(path) for path in store.paths_aside() if len(what) >= 6 and path.stem.startswith(what)]
     if chosen:
         if as_json:
             print(json.dumps([record.model_dump(mode="json") for record in chosen], indent=1))
@@ -426,25 +446,9 @@ def score(
 
 
 def main() -> None:
-    """Run the command line; a UserError is one message and exit code 2, anything else too unless --debug asks."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
+    """Run the command line: a UserError is one message and exit code 2, a bug is code 1 unless --debug asks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        app()
-    except UserError as error:
-        if debug:
-            raise
-        err.print("[red]error:[/red]", escape(str(error)), highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except Exception as error:
-        if debug:
-            raise
-        message = escape(f"{type(error).__name__}: {error}")
-        err.print("[red]internal error:[/red]", message, highlight=False, soft_wrap=True)
-        err.print("This is a bug. The same command with --debug shows where.", highlight=False)
-        sys.exit(1)
+    cli_process.run(app)
 
 
 if __name__ == "__main__":

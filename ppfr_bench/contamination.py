@@ -19,19 +19,29 @@ photograph that was aligned anew or mirrored it mostly misses. Two photos of one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ppfr_bench.api import ByteArray, FaceDataset, Faces
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.datasets.faces import subset
 from ppfr_bench.errors import UserError
+from ppfr_bench.results import digest
+from ppfr_bench.runner.cache import Stage, StageCache, StageWriter
 
-__all__ = ["DISTANCE", "check_disjoint", "fingerprints", "near_duplicates"]
+__all__ = [
+    "DISTANCE", "WithoutCopies", "check_disjoint", "fingerprints", "kept_fingerprints", "near_duplicates",
+]  # fmt: skip
 
 Fingerprints = npt.NDArray[np.uint64]
+Training = Literal["defender", "attacker"]
+Split = Literal["defender", "attacker", "evaluation"]
 DISTANCE = 16  # of 256 bits
+VERSION = 1  # of the fingerprints and of what is left out by them; part of the revision of data without copies
 _ROWS, _COLUMNS = 16, 17
 _BITS = 256
 _LUMA = (299, 587, 114)  # ITU-R BT.601, in thousandths: whole numbers, so that every sum is exact
@@ -95,10 +105,87 @@ def _signs(prints: Fingerprints) -> npt.NDArray[np.float32]:
     return bits.astype(np.float32) * 2 - 1
 
 
+def kept_fingerprints(dataset: FaceDataset, split: Split) -> Fingerprints:
+    """The fingerprints of a split, (n, 4); computed once a data revision, and kept in the cache of stages."""
+    if isinstance(dataset, WithoutCopies):
+        prints = kept_fingerprints(dataset.whole, split)
+        return prints if split == "evaluation" else np.delete(prints, dataset.copies(split), axis=0)
+
+    def compute(writer: StageWriter) -> None:
+        writer.save("prints", _decoded(dataset, split))
+
+    return np.asarray(_stage("fingerprints", {"dataset": dataset.revision, "split": split}, compute)["prints"])
+
+
+def _stage(kind: str, spec: dict[str, Any], compute: Callable[[StageWriter], None]) -> Stage:
+    return StageCache(cache_dir() / "stages").get(kind, spec | {"version": VERSION}, compute)
+
+
+def _decoded(dataset: FaceDataset, split: Split) -> Fingerprints:
+    faces: Faces = getattr(dataset, split)
+    return fingerprints(faces.batches(_DECODED))
+
+
+class WithoutCopies(FaceDataset):
+    """A data set without the training images that show a measured photograph over again; the rest as in ``whole``.
+
+    ``revision`` is another than that of the whole, whether or not there is a copy: it is known before any image is
+    read. A split is looked through when it is first asked for.
+    """
+
+    def __init__(self, whole: FaceDataset) -> None:
+        self.whole = whole
+        self.revision = f"{whole.name}-{digest(['without copies', VERSION, DISTANCE, whole.revision])[:16]}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "whole":  # asked for while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.whole, name)
+
+    @cached_property
+    def attacker(self) -> Faces:  # type: ignore[override]  # mypy holds a property for read-only
+        return self._less("attacker")
+
+    @cached_property
+    def defender(self) -> Faces:  # type: ignore[override]
+        return self._less("defender")
+
+    def copies(self, split: Training) -> npt.NDArray[np.int64]:
+        """Rows of a split of the whole that are measured photographs, ascending; looked for once a data revision."""
+
+        def compute(writer: StageWriter) -> None:
+            training, measured = (kept_fingerprints(self.whole, one) for one in (split, "evaluation"))
+            pairs = near_duplicates(training, measured)
+            writer.save("rows", np.unique([row for row, _ in pairs]).astype(np.int64))
+
+        spec = {"dataset": self.whole.revision, "split": split, "distance": DISTANCE}
+        return np.asarray(_stage("copies", spec, compute)["rows"])
+
+    def dropped(self, split: Training) -> list[str]:
+        """Names of the images that are left out of a split."""
+        names = getattr(self.whole, split).names
+        return [names[int(row)] for row in self.copies(split)]
+
+    def _less(self, split: Training) -> Faces:
+        """Raises:
+        UserError: fewer than two people are left.
+        """
+        faces: Faces = getattr(self.whole, split)
+        left = subset(faces, np.delete(np.arange(len(faces)), self.copies(split)))
+        if (people := len(np.unique(left.identities))) < 2:
+            raise UserError(
+                f"without {len(faces) - len(left)} copies of measured photographs the {split} is left with {people} "
+                f"people, expected two or more: {', '.join(self.dropped(split)[:3])}.",
+                "Give the data set people who are not measured.",
+            )
+        return left
+
+
 def check_disjoint(
     dataset: FaceDataset,
-    splits: Sequence[Literal["defender", "attacker"]] = ("defender", "attacker"),
+    splits: Sequence[Training] = ("defender", "attacker"),
     distance: int = DISTANCE,
+    prints_of: Callable[[FaceDataset, Split], Fingerprints] = _decoded,
 ) -> None:
     """Nobody of the evaluation split is in a training split: no number, no folder, no image name, no photograph.
 
@@ -108,6 +195,7 @@ def check_disjoint(
     Args:
         splits: the training splits to look at; one that is not named is not loaded.
         distance: of 256 bits, up to which two photographs are taken for one.
+        prints_of: what gives the fingerprints of a split, such as ``kept_fingerprints``.
 
     Raises:
         UserError: somebody is in both, or a photograph is; the images are named.
@@ -122,12 +210,14 @@ def check_disjoint(
                 f"{_listed(people)}.",
                 "Give every person to one split, and one number and folder.",
             )
-        prints = fingerprints(evaluation.batches(_DECODED)) if prints is None else prints
-        found = near_duplicates(fingerprints(training.batches(_DECODED)), prints, distance)
+        prints = prints_of(dataset, "evaluation") if prints is None else prints
+        found = near_duplicates(prints_of(dataset, split), prints, distance)
         if pairs := [(training.names[i], evaluation.names[j]) for i, j in found]:
             raise UserError(
                 f"{len(pairs)} photographs are both measured and in the {split}'s training images: {_listed(pairs)}.",
-                "Remove them from one split; if two are not one photograph after all, from the training images.",
+                "Type the same again with --drop-duplicates, which leaves the copies out of the training images; write "
+                'drop_duplicates = true into the suite, or settings={"drop_duplicates": True} in Python. Or remove '
+                "them from one split yourself.",
             )
 
 

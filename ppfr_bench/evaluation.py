@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -29,15 +30,17 @@ from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.markdown import ParquetFile
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import bracketed
-from ppfr_bench.options import choose
+from ppfr_bench.options import check_settings_used, choose, tell_left_out
+from ppfr_bench.places import user_path
 from ppfr_bench.results import LABEL, Record, ResultStore, canonical_json, frame
 from ppfr_bench.runner.execute import execute, missing
 from ppfr_bench.runner.lab import Lab
 from ppfr_bench.runner.plan import make_plan, open_dataset
-from ppfr_bench.suites import Entry, Suite, load_suite
+from ppfr_bench.suites import DatasetEntry, Entry, Suite, load_suite
 
 __all__ = ["Evaluation", "evaluate", "load_results"]
 
+log = logging.getLogger(__name__)
 CONTROLS = ("identity", "blackout")
 SHOWN = [
     "defense", "score", "score_low", "score_high", "retention", "appearance_privacy", "appearance_privacy_set_by",
@@ -156,7 +159,9 @@ def evaluate(
         clear_share: of a callable: share of the textured pixels that it leaves untouched by design, 0 to 1.
         data: another data set, by name or as an object.
         attacks, recognizers: only these; all of the suite, if none is given.
-        settings: as ``--set``: ``{"dataset.root": "/data/lfw", "protocol.shots": 4}``.
+        settings: as ``--set``: ``{"dataset.root": "/data/lfw", "protocol.shots": 4, "drop_duplicates": True}``. A
+            parameter of the defense, ``{"defense.pixelate.block": 8}``, gives it a label of its own
+            (``pixelate_block_8``), so that several settings stand side by side in one folder.
         results: the folder of the records; ``evaluations`` in the user's cache, if none is given.
         workers: worker processes.
         seed: instead of the suite's.
@@ -167,18 +172,26 @@ def evaluate(
         The numbers. A cell that failed is in them, with its reason.
 
     Raises:
-        UserError: an unknown name, a wrong parameter, a callable that breaks the contract, data that are not there.
+        UserError: an unknown name, a wrong parameter, a setting of something that is not measured, a callable that
+            breaks the contract, data that are not there.
     """
     overrides = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
-    loaded = load_suite(str(suite), (*overrides, *([] if seed is None else [f"seed={seed}"])))
-    loaded, luggage, dataset = _with_data(loaded, data)
+    if file := _file_of(defense):
+        registry.add_plugin(file)  # a setting may be of it
+    other = data if isinstance(data, str) and data != load_suite(str(suite)).dataset.name else None
+    loaded = load_suite(str(suite), (*overrides, *([] if seed is None else [f"seed={seed}"])), other)
+    loaded, luggage, given = _with_data(loaded, data)
+    if given is not None and (unused := [key for key in settings or {} if key.startswith("dataset.")]):
+        raise UserError(f"the setting {unused[0]} has no effect: data is open already", "Give it where data is made.")
     entry, guest, files = _entry(defense, name, version, randomness, clear_share, loaded)
     entries = [one for one in loaded.defense if one.name in CONTROLS and one.label == one.name]
     entries += [Entry(name=one) for one in CONTROLS if one not in [e.name for e in entries]]
     entries = [one for one in entries if one.label != entry.label]
     update: dict[str, Any] = {"defense": (*entries, entry)}
+    check_settings_used("defense", loaded.defense, (entry,))
     if attacks:
         update["attack"] = choose("attack", list(attacks), loaded.attack)
+        check_settings_used("attack", loaded.attack, update["attack"])
     if recognizers:
         update["recognizers"] = tuple(recognizers)
     loaded = loaded.model_copy(update=update)
@@ -188,16 +201,19 @@ def evaluate(
             "Declare what it is: randomness='per_call' if every call draws anew, clear_share=0.3 if a part is left "
             "clear by design; draw from the generator it is given, and from nothing else.",
         )
-    dataset = dataset or open_dataset(loaded.dataset)
+    dataset = open_dataset(loaded.dataset, given)
     plan = make_plan(loaded, dataset, files)
     plan = replace(plan, guests=(guest,) if guest else (), luggage=luggage)
-    store = ResultStore(Path(results) if results is not None else cache_dir() / "evaluations")
+    store = ResultStore(user_path(results, "results") if results is not None else cache_dir() / "evaluations")
     if missing(plan, store, rerun):
         Lab(plan, dataset).audit()
     pending = len(missing(plan, store, rerun))
     shown = Progress(pending, f"{entry.label} in {plan.suite}") if progress and pending else nullcontext(_quiet)
+    if progress:
+        tell_left_out(plan, dataset)
+    told = {} if progress else {"tell": log.info}
     with main_left_alone(), shown as report:
-        execute(plan, store, workers=workers, rerun=rerun, report=report)
+        execute(plan, store, workers=workers, rerun=rerun, report=report, **told)
     records = [store.find(plan.folder(cell), cell.key) for cell in plan.cells]
     note = f"Measured anew in every process: {guest.unseen}." if guest and guest.unseen else ""
     return Evaluation(entry.label, plan.suite, store.root, tuple(r for r in records if r is not None), note)
@@ -213,7 +229,7 @@ def load_results(path: str | Path = "results", suite: str | None = None) -> pd.D
     Raises:
         UserError: no records there, or a file that is none.
     """
-    return _tidy(tuple(ResultStore(Path(path)).records(suite)))
+    return _tidy(tuple(ResultStore(user_path(path, "the results")).records(suite)))
 
 
 def _tidy(records: Sequence[Record]) -> pd.DataFrame:
@@ -234,15 +250,14 @@ def _entry(
     """The defense as an entry of a suite, the guest that it is unless a plug-in, and the files to load."""
     if name and not LABEL.fullmatch(name):
         raise UserError(f"expected a name of lower-case letters, digits and _, got {name!r}", "For example: my_defense")
-    if isinstance(defense, Path) or (isinstance(defense, str) and defense.endswith(".py")):
-        path = Path(defense).resolve()
-        kind, plugin = registry.add_plugin(path)
-        if kind != "defense":
-            raise UserError(f"expected a defense, {path.name} is an {kind}", "Give it to  ppfr-bench run --plugin")
-        return Entry(name=plugin, label=name), None, (path,)
-    if isinstance(defense, str):
-        found = choose("defense", [defense], suite.defense)[0]
-        return (found.model_copy(update={"label": name}) if name else found), None, ()
+    if isinstance(defense, Path | str):
+        file, known = _file_of(defense), str(defense)
+        if file:
+            kind, known = registry.add_plugin(file)
+            if kind != "defense":
+                raise UserError(f"expected a defense, {file.name} is an {kind}", "Give it to  ppfr-bench run --plugin")
+        found = choose("defense", [known], suite.defense)[0]
+        return (found.model_copy(update={"label": name}) if name else found), None, (file,) if file else ()
     params: dict[str, Any] = {}
     if isinstance(defense, Defense):
         params = _params(defense)
@@ -252,13 +267,19 @@ def _entry(
             raise UserError(
                 f"expected a Defense, got the class {defense.__name__}", "Give an object that can be called."
             )
-        if known := registered(defense):
-            return Entry(name=known, label=name, params=params), None, ()
+        if registry_name := registered(defense):
+            return Entry(name=registry_name, label=name, params=params), None, ()
     elif not callable(defense):
         raise UserError(f"expected a callable, a Defense or a name, got {type(defense).__name__}", "See the docstring.")
     guest = guest_of(defense, name or name_of(defense), version, randomness, clear_share)
     guest.adopt()
     return Entry(name=guest.name, params=params), guest, ()
+
+
+def _file_of(defense: Any) -> Path | None:
+    """The file of a plug-in that is given by it."""
+    given = isinstance(defense, Path) or (isinstance(defense, str) and defense.endswith(".py"))
+    return Path(defense).resolve() if given else None
 
 
 def _params(defense: Defense) -> dict[str, Any]:
@@ -278,20 +299,22 @@ def _params(defense: Defense) -> dict[str, Any]:
 
 
 def _with_data(suite: Suite, data: str | FaceDataset | None) -> tuple[Suite, Luggage | None, FaceDataset | None]:
-    if data is None:
+    if data is None or isinstance(data, str):  # the suite was loaded with it
         return suite, None, None
-    if isinstance(data, str):
-        params = suite.dataset.params if data == suite.dataset.name else {}
-        return suite.model_copy(update={"dataset": Entry(name=data, params=params)}), None, None
     if not isinstance(data, FaceDataset):
         raise UserError(f"expected the name of a data set or a FaceDataset, got {type(data).__name__}", "")
     if not LABEL.fullmatch(data.name):
         raise UserError(f"expected a data set named by lower-case letters, digits and _, got {data.name!r}", "")
     config = getattr(data, "config", None)
     if data.name in dataset_names() and type(data) is dataset_class(data.name) and config is not None:
-        entry = Entry(name=data.name, params=config.model_dump(mode="json"))
-        return suite.model_copy(update={"dataset": entry}), None, data
-    return suite.model_copy(update={"dataset": Entry(name=data.name)}), Luggage.pack(data), data
+        return _on(suite, data.name, config.model_dump(mode="json")), None, data
+    return _on(suite, data.name, {}), Luggage.pack(data), data
+
+
+def _on(suite: Suite, name: str, params: dict[str, Any]) -> Suite:
+    """The suite on another data set."""
+    entry = DatasetEntry(name=name, params=params, drop_duplicates=suite.drop_duplicates)
+    return suite.model_copy(update={"dataset": entry})
 
 
 def _words(row: Row) -> str:

@@ -1,7 +1,8 @@
 """The record of a cell: its frozen schema, the store of one JSON a cell, and the derived index.
 
 A record is written to a temporary name and renamed, so a file that exists is whole. Its path is a function of its
-content: ``<root>/<suite>/<dataset>/<defense>/<canary | utility | attack>/<key>.json``.
+content: ``<root>/<suite>/<dataset>/<defense>/<canary | utility | attack>/<key>.json``. A record that another has taken
+the place of is not deleted but lies under the same path below ``<root>/<suite>/set-aside/<why>/``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from pydantic.dataclasses import dataclass
 
 from ppfr_bench.cards import Config, Guarantee, Knowledge, Measures
 from ppfr_bench.errors import UserError
+from ppfr_bench.text import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
 LABEL = re.compile(r"[a-z0-9_]+")
+ASIDE = "set-aside"  # a hyphen: no data set is labelled so
+_REVISION = re.compile(rb'^ "dataset_revision": (".*"),$', re.MULTILINE)
 Status = Literal["ok", "failed", "skipped"]
 CellKind = Literal["canary", "utility", "attack"]
 
@@ -182,6 +186,26 @@ def write_atomic(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _move(path: Path, target: Path) -> bool:
+    """Move a record, its picture first, so that a record that exists has its picture; False if it is gone.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    picture, beside = path.with_suffix(".jpg"), target.with_suffix(".jpg")
+    if picture.is_file():
+        write_atomic(beside, picture.read_bytes())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        picture.unlink(missing_ok=True)
+    except FileNotFoundError:  # another run has moved it
+        return False
+    except OSError as error:
+        raise UserError(f"cannot move {path} to {target}: {error.strerror or error}", "Free some space.") from error
+    return True
+
+
 @cache
 def _float(digits: str) -> float:
     """One object for one number: replicates have five digits, and there are hundreds of thousands of them."""
@@ -208,10 +232,53 @@ class ResultStore:
         write_atomic(path, (text + "\n").encode())
         return path
 
-    def find(self, folder: Path, key: str) -> Record | None:
-        """The record of a key, or None if there is none."""
+    def aside(self, suite: str) -> Path:
+        """Where records of a suite lie that others have taken the place of; no board reads them."""
+        return self.root / suite / ASIDE
+
+    def is_aside(self, path: Path) -> bool:
+        """Whether a record was set aside."""
+        return ASIDE in path.relative_to(self.root).parts
+
+    def locate(self, folder: Path, key: str) -> Path | None:
+        """Where the record of a key lies, in its place or set aside; None if there is none."""
         path = self.root / folder / f"{key}.json"
-        return self.read(path) if path.is_file() else None
+        if path.is_file():
+            return path
+        suite, *rest = folder.parts
+        return min(self.aside(suite).glob(f"*/{'/'.join(rest)}/{key}.json"), default=None)
+
+    def find(self, folder: Path, key: str) -> Record | None:
+        """The record of a key, in its place or set aside; None if there is none."""
+        path = self.locate(folder, key)
+        return self.read(path) if path is not None else None
+
+    def set_aside(self, path: Path, shelf: str) -> None:
+        """Move a record and its picture to ``<suite>/set-aside/<shelf>``, under the same path."""
+        suite, *rest = path.relative_to(self.root).parts
+        _move(path, self.aside(suite).joinpath(shelf, *rest))
+
+    def bring_back(self, path: Path) -> bool:
+        """Move a record that was set aside, and its picture, to its place; False if there is one already."""
+        suite, _, _, *rest = path.relative_to(self.root).parts
+        target = self.root.joinpath(suite, *rest)
+        return not target.is_file() and _move(path, target)
+
+    def paths_aside(self, suite: str = "*") -> list[Path]:
+        """Where the records lie that were set aside, of one suite or of all, sorted."""
+        return sorted(self.root.glob(f"{suite}/{ASIDE}/**/*.json"))
+
+    def revision_of(self, path: Path) -> str:
+        """The data revision of a record, by a look at its text: a table may hold thousands.
+
+        Raises:
+            UserError: the file is not a record of this schema.
+        """
+        try:
+            found = _REVISION.search(path.read_bytes())
+            return str(json.loads(found[1])) if found else self.read(path).dataset_revision
+        except (OSError, ValueError):
+            return self.read(path).dataset_revision
 
     def read(self, path: Path) -> Record:
         """One record.
@@ -220,8 +287,8 @@ class ResultStore:
             UserError: the file is not a record of this schema.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"), parse_float=_float)
-        except (OSError, ValueError) as error:
+            data = json.loads(read_text(path, "Is it the right file?", "record"), parse_float=_float)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is not a record: {error}", f"Delete it and run again:  rm '{path}'") from error
         found = data.get("schema_version") if isinstance(data, dict) else None
         if found != SCHEMA_VERSION:
@@ -239,7 +306,7 @@ class ResultStore:
             ) from error
 
     def records(self, suite: str | None = None) -> Iterator[Record]:
-        """All records, of one suite or of all, sorted by path.
+        """All records in their places, of one suite or of all, sorted by path; none that was set aside.
 
         Raises:
             UserError: there is no such folder, or a file in it is not a record or lies in the wrong place.
@@ -248,6 +315,8 @@ class ResultStore:
         if not base.is_dir():
             raise UserError(f"no results at {base}", f"Run the suite first:  ppfr-bench run {suite or 'quick'}")
         for path in sorted(base.rglob("*.json")):
+            if self.is_aside(path):
+                continue
             record = self.read(path)
             if self.path(record) != path:
                 raise UserError(f"{path} belongs at {self.path(record)}", "Records are never moved by hand: run again.")

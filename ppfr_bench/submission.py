@@ -51,7 +51,7 @@ def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
     records = [_whole(plan, store, cell, name) for cell in plan.cells if cell.defense.name == name]
     files = {f"defenses/{name}.py": source.read_bytes()}
     for record in records:
-        path = store.path(record)
+        path = store.locate(record.folder, record.key) or store.path(record)  # it may have been set aside
         files[f"results/{record.folder.as_posix()}/{path.name}"] = path.read_bytes()
         if record.samples:
             picture = path.parent / record.samples

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ppfr_bench.leaderboard.rows import Figure, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, split, spread_of
 from ppfr_bench.leaderboard.table import SETS, build, figure_of
 from ppfr_bench.results import Record, canonical_json
+from ppfr_bench.variants import described
 
 CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
+NO_DIALS = ("images", "fingerprint")  # parameters that are digests: of images made elsewhere, of a callable's code
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,34 @@ class Canary:
     expected: float | None
     moved: bool
     others: tuple[tuple[str, Figure], ...]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """One plug-in at several values of one parameter, its others alike; ``rows`` in the order of the values.
+
+    ``others``: the parameters in which this dial differs from another of the same plug-in and parameter.
+    """
+
+    name: str
+    key: str
+    rows: tuple[Row, ...]
+    others: str = ""
+
+    @property
+    def title(self) -> str:
+        """``pixelate: block``."""
+        return f"{self.name}: {self.key}" + (f" ({self.others})" if self.others else "")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the values are numbers, so that there is something between two of them."""
+        return all(_is_number(row.config[self.key]) for row in self.rows)
+
+    def value(self, row: Row) -> str:
+        """``0.35``, ``8``, ``image``."""
+        value = row.config[self.key]
+        return f"{value:g}" if _is_number(value) else value if isinstance(value, str) else canonical_json(value)
 
 
 @dataclass(frozen=True)
@@ -67,6 +99,15 @@ class Section:
     def against(self, row: Row, measures: str) -> list[Figure]:
         """Privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
         return [row.privacy_against(shots, SETS[measures]) for shots in self.shots]
+
+    @cached_property
+    def dials(self) -> list[Dial]:
+        """Each parameter of which the rows hold two or more settings that gave both retention and a privacy."""
+        by_name: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if row.retention.value is not None and row.appearance.figure.value is not None:
+                by_name[row.name].append(row)
+        return [dial for name in sorted(by_name) for dial in _dials(name, by_name[name])]
 
     @cached_property
     def longest(self) -> str:
@@ -144,6 +185,41 @@ class Board:
             counts[key] = counts.get(key, 0) + 1
             fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}
         return [(fields[key], counts[key]) for key in sorted(counts)]
+
+
+def _dials(name: str, rows: Sequence[Row]) -> list[Dial]:
+    found = []
+    for key in sorted({key for row in rows for key in row.config} - set(NO_DIALS)):
+        groups: dict[str, dict[str, Row]] = defaultdict(dict)
+        for row in rows:
+            if key in row.config:
+                rest = {other: value for other, value in row.config.items() if other != key}
+                groups[canonical_json(rest)].setdefault(canonical_json(row.config[key]), row)
+        several = [[*group.values()] for _, group in sorted(groups.items()) if len(group) > 1]
+        for group in several:
+            ordered = tuple(sorted(group, key=lambda row: _in_order(row.config[key])))
+            found.append(Dial(name, key, ordered, _apart(group, several, key)))
+    return found
+
+
+def _apart(group: Sequence[Row], groups: Sequence[Sequence[Row]], key: str) -> str:
+    """What is special about the other parameters of a group among those of the same plug-in; nothing if it is alone."""
+    config = group[0].config
+    differing = {
+        name: value
+        for name, value in config.items()
+        if name != key and any(other[0].config.get(name) != value for other in groups)
+    }
+    return described(differing)
+
+
+def _in_order(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, then all else by its text."""
+    return (0, float(value), "") if _is_number(value) else (1, 0.0, canonical_json(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _of_track(records: Iterable[Record], track: str) -> list[Record]:

@@ -11,6 +11,7 @@ from ppfr_bench.leaderboard.html import render
 from ppfr_bench.leaderboard.rows import Cell, CellState, Row
 from ppfr_bench.leaderboard.samples import defense_grid
 from ppfr_bench.results import Component, Record
+from ppfr_bench.variants import again
 
 STATES: tuple[CellState, ...] = ("ok", "failed", "skipped", "unmeasured", "incomparable", "missing")
 
@@ -70,13 +71,14 @@ class AttackPages:
 
     def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 HTML by path, one a label."""
-        found = {attack for section in board.sections for attack, _ in section.attacks}
+        labels = sorted({attack for section in board.sections for attack, _ in section.attacks})
+        found = {label: _settings(board.records, label) for label in labels}
         return {
             f"attacks/{label}.html": render(
-                "attack.html", root="../", board=board, label=label, settings=_settings(board.records, label),
-                tables=list(_against(board, label)),
+                "attack.html", root="../", board=board, label=label, settings=settings,
+                tables=list(_against(board, label)), again=_again(label, settings),
             )
-            for label in sorted(found)
+            for label, settings in found.items()
         }  # fmt: skip
 
 
@@ -88,6 +90,12 @@ def _settings(records: tuple[Record, ...], label: str) -> list[tuple[Component, 
         if record.attack is not None and record.attack.label == label
     }
     return [found[key] for key in sorted(found)]
+
+
+def _again(label: str, settings: list[tuple[Component, str]]) -> str:
+    """The options of ``ppfr-bench run`` that choose the attack."""
+    component, _ = settings[0]
+    return again("attack", label, component.name, component.config)
 
 
 def _against(board: Board, label: str) -> Iterator[Against]:

@@ -1,4 +1,4 @@
-"""The plots of a suite, the same to the last byte each time: the Pareto front, releases, and steps of training."""
+"""The plots of a suite, the same to the last byte each time: the Pareto front, settings, releases, and training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.board import Board, Dial, Section
+from ppfr_bench.leaderboard.rows import Figure as Number
+from ppfr_bench.leaderboard.rows import Interval, Row
 from ppfr_bench.leaderboard.text import plain
 
 if TYPE_CHECKING:
@@ -31,17 +32,21 @@ class Theme(NamedTuple):
     faint: str
     grid: str
     kinds: dict[str, str]
+    curves: tuple[str, ...]
 
 
 LIGHT = Theme(
     "#ffffff", "#1c2230", "#5c6577", "#e4e7ee",
     {"on the front": "#0b62c4", "ranked": "#6f8fb8", "incomplete": "#b4690e", "control": "#6b7280"},
+    ("#0b62c4", "#b4690e", "#1b7f4b", "#a3348c", "#8a6d00", "#6b7280"),
 )  # fmt: skip
 DARK = Theme(
     "#161a22", "#e8ebf2", "#a3acbd", "#2a3040",
     {"on the front": "#6bb0ff", "ranked": "#7f9cc4", "incomplete": "#e9a23b", "control": "#9aa3b2"},
+    ("#6bb0ff", "#e9a23b", "#5fcf94", "#e58ad2", "#d6c24a", "#9aa3b2"),
 )  # fmt: skip
 MARKERS = {"on the front": "o", "ranked": "o", "incomplete": "X", "control": "s"}
+CURVE_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 class Plot(ABC):
@@ -141,12 +146,7 @@ class ParetoPlot(Plot):
         rows = [row for row in section.rows if _drawable(row)]
         points = [(*_point(row), row) for row in rows]
         for x, y, row in points:
-            colour = theme.kinds[_kind(row)]
-            for found, along in ((row.retention.interval, "x"), (row.appearance.figure.interval, "y")):
-                if found:
-                    # Drawn as lines: an error bar cannot take an interval that lies to one side of its point.
-                    line = (found, (y, y)) if along == "x" else ((x, x), found)
-                    axes.plot(*line, color=colour, linewidth=1.2, alpha=0.55, zorder=2, solid_capstyle="butt")
+            _cross(axes, (x, y), row.retention.interval, row.appearance.figure.interval, theme.kinds[_kind(row)])
         for name in dict.fromkeys(row.name for row in rows):
             dial = sorted((x, y) for x, y, row in points if row.name == name != "precomputed")
             if len(dial) > 2:  # one plug-in at several settings: its dial
@@ -175,38 +175,60 @@ class ParetoPlot(Plot):
         legend.set_zorder(1)
 
     def _label(self, section: Section, axes: Axes, theme: Theme) -> None:
-        """Each point's name where it covers no other name and no point; only the front is named at any price."""
-        canvas: Any = axes.figure.canvas
-        renderer = canvas.get_renderer()
+        """Each point's name; only the front is named at any price."""
         rows = sorted((row for row in section.rows if _drawable(row)), key=lambda row: (not row.front, not row.control))
-        spots = [axes.transData.transform(_point(row)) for row in rows]
-        legend = axes.get_legend()
-        taken: list[Bbox] = [legend.get_window_extent(renderer)] if legend else []
-        inside = axes.get_window_extent(renderer)
-        for row, spot in zip(rows, spots, strict=True):
-            best: tuple[float, float, Any, Bbox] | None = None
-            for dx, dy, across, up in _places(further=row.front):
-                text = axes.annotate(
-                    plain(row.defense, 32), _point(row), xytext=(dx, dy), textcoords="offset points", ha=across, va=up,
-                    color=theme.ink if row.front else theme.faint, fontsize=8.5, zorder=5,
-                    # A box in the page's colour keeps a name readable where a line runs behind it.
-                    bbox={"facecolor": theme.page, "edgecolor": "none", "alpha": 0.7, "pad": 0.4},
-                )  # fmt: skip
-                box = text.get_window_extent(renderer)
-                clash = 4.0 * sum(_shared(box, other) for other in taken)
-                clash += sum(900.0 for other in spots if other is not spot and _near(box, other, 5))
-                clash += 20 * max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
-                if best is None or clash + abs(dx) + abs(dy) < best[0]:
-                    if best is not None:
-                        best[2].remove()
-                    best = (clash + abs(dx) + abs(dy), clash, text, box)
-                else:
-                    text.remove()
-            assert best is not None
-            if best[1] and not row.front:
-                best[2].remove()
-            else:
-                taken.append(best[3])
+        _name(axes, theme, [
+            Name(plain(row.defense, 32), _point(row), theme.ink if row.front else theme.faint, must=row.front)
+            for row in rows
+        ])  # fmt: skip
+
+
+class SettingsPlot(Plot):
+    """``settings``: what one defense keeps and hides at several values of one parameter."""
+
+    stem = "settings"
+    order = 11
+    height = 0.75 * SIDE
+
+    def panels(self, board: Board) -> list[Panel]:
+        """A row for each table that has a dial: appearance, then identity, if it was attacked."""
+        found = [section for section in board.sections if section.dials]
+        return [
+            Panel(
+                row, column, partial(self._draw, section, measures, len(found) > 1),
+                partial(self._label, section, measures),
+            )
+            for row, section in enumerate(found)
+            for column, measures in enumerate(("appearance", "identity"))
+            if any(_along(dial, measures) for dial in section.dials)
+        ]  # fmt: skip
+
+    def _draw(self, section: Section, measures: str, titled: bool, axes: Axes, theme: Theme) -> None:
+        ends = [0.0, 1.0]
+        for at, dial in enumerate(section.dials):
+            colour, points = theme.curves[at % len(theme.curves)], _along(dial, measures)
+            for point, row in points:
+                _cross(axes, point, row.retention.interval, _privacy(row, measures).interval, colour)
+                ends += row.retention.interval or (point[0],)
+            axes.plot([x for (x, _), _ in points], [y for (_, y), _ in points], color=colour, linewidth=1.4, zorder=3,
+                      linestyle="-" if dial.ordered else ":", marker=CURVE_MARKERS[at % len(CURVE_MARKERS)],
+                      markersize=6, markeredgecolor=theme.page, label=plain(dial.title, 60))  # fmt: skip
+        axes.set_xlim(min(ends) - 0.06, max(ends) + 0.06)
+        axes.set_ylim(-0.1 - 0.07 * len(section.dials), 1.08)  # the names of the curves stand below all points
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.set_xlabel("retention: what unseen recognizers keep →", color=theme.ink)
+        axes.set_ylabel(f"{measures} privacy: what no attack regains →", color=theme.ink)
+        if titled:
+            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+        axes.legend(loc="lower left", frameon=False, labelcolor=theme.ink).set_zorder(1)
+
+    def _label(self, section: Section, measures: str, axes: Axes, theme: Theme) -> None:
+        """The value at each point, in the colour of its curve."""
+        _name(axes, theme, [
+            Name(plain(dial.value(row), 16), point, theme.curves[at % len(theme.curves)], must=True)
+            for at, dial in enumerate(section.dials)
+            for point, row in _along(dial, measures)
+        ])  # fmt: skip
 
 
 class ReleasesPlot(Plot):
@@ -298,6 +320,68 @@ class TrainingPlot(Plot):
         for (_, error), row in sorted(ends, key=lambda one: (one[0][1], one[1].defense)):
             lowest = max(error, lowest + 0.045)
             axes.text(1.02 * most, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5, va="center")
+
+
+class Name(NamedTuple):
+    """What stands beside a point; left out where it would cover something, unless it ``must`` be there."""
+
+    words: str
+    point: tuple[float, float]
+    colour: str
+    must: bool
+
+
+def _name(axes: Axes, theme: Theme, names: list[Name]) -> None:
+    """Write each name beside its point, where it covers no other name and no point."""
+    canvas: Any = axes.figure.canvas
+    renderer = canvas.get_renderer()
+    spots = [axes.transData.transform(name.point) for name in names]
+    legend = axes.get_legend()
+    taken: list[Bbox] = [legend.get_window_extent(renderer)] if legend else []
+    inside = axes.get_window_extent(renderer)
+    for name, spot in zip(names, spots, strict=True):
+        best: tuple[float, float, Any, Bbox] | None = None
+        for dx, dy, across, up in _places(further=name.must):
+            text = axes.annotate(
+                name.words, name.point, xytext=(dx, dy), textcoords="offset points", ha=across, va=up,
+                color=name.colour, fontsize=8.5, zorder=5,
+                # A box in the page's colour keeps a name readable where a line runs behind it.
+                bbox={"facecolor": theme.page, "edgecolor": "none", "alpha": 0.7, "pad": 0.4},
+            )  # fmt: skip
+            box = text.get_window_extent(renderer)
+            clash = 4.0 * sum(_shared(box, other) for other in taken)
+            clash += sum(900.0 for other in spots if other is not spot and _near(box, other, 5))
+            clash += 20 * max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
+            if best is None or clash + abs(dx) + abs(dy) < best[0]:
+                if best is not None:
+                    best[2].remove()
+                best = (clash + abs(dx) + abs(dy), clash, text, box)
+            else:
+                text.remove()
+        assert best is not None
+        if best[1] and not name.must:
+            best[2].remove()
+        else:
+            taken.append(best[3])
+
+
+def _cross(
+    axes: Axes, point: tuple[float, float], across: Interval | None, up: Interval | None, colour: str
+) -> None:  # fmt: skip
+    """The intervals of a point, as lines: an error bar cannot take one that lies to one side of its point."""
+    x, y = point
+    for line in ([(across, (y, y))] if across else []) + ([((x, x), up)] if up else []):
+        axes.plot(*line, color=colour, linewidth=1.2, alpha=0.55, zorder=2, solid_capstyle="butt")
+
+
+def _along(dial: Dial, measures: str) -> list[tuple[tuple[float, float], Row]]:
+    """The points of a dial, in the order of its values, as far as they have the privacy."""
+    found = [(row.retention.value, _privacy(row, measures).value, row) for row in dial.rows]
+    return [((x, y), row) for x, y, row in found if x is not None and y is not None]
+
+
+def _privacy(row: Row, measures: str) -> Number:
+    return (row.identity if measures == "identity" else row.appearance).figure
 
 
 def gaining(section: Section, most: int = 8) -> list[str]:

@@ -59,6 +59,7 @@ class HtmlPage:
         drawable = any(row.retention.value is not None and row.appearance.figure.value is not None for row in rows)
         page = render(
             "leaderboard.html", root="", board=board, has_pareto=drawable, has_samples=has_samples(board),
+            has_settings=any(section.dials for section in board.sections),
             has_releases=any(section.shots for section in board.sections),
             has_training=any(section.longest for section in board.sections),
         )  # fmt: skip

@@ -51,6 +51,8 @@ def _section(section: Section) -> list[str]:
             parts += ["### Leakage by attack", _table(_leakage(section))]
         if found := beside(section.rows):
             parts += ["### Reported by authors, measured here, best attack known", _table(_published(found))]
+        if section.dials:
+            parts += ["### Along one parameter", _table(_dials(section))]
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
         if section.longest:
@@ -93,6 +95,7 @@ def _main(section: Section) -> Table:
 def _name(row: Row) -> str:
     marks = [mark for mark, holds in (("control", row.control), ("front", row.front)) if holds]
     marks += [] if row.complete else [row.completeness]
+    marks += [markdown(row.setting)] if row.setting else []
     marks += [row.promise] if row.promise else []
     name = markdown(row.defense)
     return f"{name} ({', '.join(marks)})" if marks else name
@@ -143,6 +146,19 @@ def _published(found: list[Beside]) -> Table:
 
 def _reported(found: Reported | None) -> str:
     return markdown(f"{found.figure} ({found.of}; {found.source})") if found else text.MISSING
+
+
+def _dials(section: Section) -> Table:
+    rows = [["defense", "parameter", "value", "label", "retention", "appearance privacy", "identity privacy"]]
+    for dial in section.dials:
+        for row in dial.rows:
+            name, key, value = (markdown(words) for words in (dial.name, dial.key, dial.value(row)))
+            key += f" ({markdown(dial.others)})" if dial.others else ""
+            rows.append([
+                name, key, value, markdown(row.defense), bracketed(row.retention), bracketed(row.appearance.figure),
+                bracketed(row.identity.figure),
+            ])  # fmt: skip
+    return rows
 
 
 def _shots(section: Section) -> Table:

@@ -9,7 +9,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import html
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import AttackPages, CoveragePage, DefensePages
-from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot, TrainingPlot
+from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot, SettingsPlot, TrainingPlot
 from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
 from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage, ParquetFile
 from ppfr_bench.leaderboard.samples import SampleGrid
@@ -29,8 +29,8 @@ class Publisher(Protocol):
 
 
 PUBLISHERS: tuple[Publisher, ...] = (
-    ParetoPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(), ParquetFile(), HtmlPage(),
-    DefensePages(), AttackPages(), CoveragePage(),
+    ParetoPlot(), SettingsPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(),
+    ParquetFile(), HtmlPage(), DefensePages(), AttackPages(), CoveragePage(),
 )  # fmt: skip
 
 

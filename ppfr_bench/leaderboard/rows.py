@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ppfr_bench.cards import Guarantee
+from ppfr_bench.variants import again, described, origin
 
 Interval = tuple[float, float]
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]
@@ -200,6 +201,17 @@ class Row:
     front: bool = False
     replicates: tuple[float, ...] = field(default=(), repr=False)
     black_box: Figure | None = None
+
+    @property
+    def setting(self) -> str:
+        """``pixelate with block = 8`` where ``--set`` or ``--sweep`` made the label of that; else nothing."""
+        found = origin(self.defense, self.name, self.config)
+        return f"{found[0]} with {described(found[1])}" if found else ""
+
+    @property
+    def again(self) -> str:
+        """The options of ``ppfr-bench run`` that choose this defense."""
+        return again("defense", self.defense, self.name, self.config)
 
     @property
     def promise(self) -> str:

@@ -137,7 +137,7 @@ def _versions(record: Record) -> str:
 
 
 def _components(record: Record) -> list[tuple[str, Component]]:
-    found = [("attack", record.attack), ("recognizer", record.recognizer)]
+    found = [("defense", record.defense), ("attack", record.attack), ("recognizer", record.recognizer)]
     return [(kind, component) for kind, component in found if component is not None]
 
 
@@ -156,7 +156,8 @@ def _incomparable(record: Record, reference: _Reference) -> str:
         )
     for kind, component in _components(record):
         if _settings(component) != reference.components[kind, component.label]:
-            return f"{kind} {component.label} was run with other settings than in the rest of the table"
+            rest = "its row" if kind == "defense" else "the table"
+            return f"{kind} {component.label} was run with other settings than in the rest of {rest}"
     if record.status == "ok" and _versions(record) != reference.metrics[slot_of(record)]:
         return "measured by other metrics, or other versions of them, than the rest of the table; run it again"
     return ""
@@ -178,14 +179,11 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
             good.append((cell, by_slot[slot][0]))
     utilities = tuple(
         _utility(
-            cell,
-            by_slot.get((cell.kind, cell.attack, cell.recognizer), []),
-            cell.recognizer in reference.surrogates,
-            cell.recognizer in reference.adapted,
+            cell, by_slot.get((cell.kind, cell.attack, cell.recognizer), []),
+            cell.recognizer in reference.surrogates, cell.recognizer in reference.adapted,
         )
-        for cell in cells
-        if cell.kind == "utility"
-    )
+        for cell in cells if cell.kind == "utility"
+    )  # fmt: skip
     used = [record for cell, record in good if cell.kind == "utility"]
     retention, kept = _retention([r for r in used if not r.adapted], [u for u in utilities if not u.adapted])
     black_box = None
@@ -204,7 +202,8 @@ def _row(key: tuple[str, str, str], records: Sequence[Record], reference: _Refer
             raised["attack_stopped_early"].add(f"{cell.title} at {cell.training.steps} of {cell.training.allowed}")
     for pair in _fallen_behind([record for _, record in good]):
         raised["attack_undertrained"].add(pair)
-    first = records[0]
+    settings = reference.components["defense", records[0].defense.label]
+    first = next(record for record in records if _settings(record.defense) == settings)
     speeds = [r.cost.protect_images_per_second for r in records if r.cost.protect_images_per_second is not None]
     return Row(
         suite=key[0], dataset=key[1], track=key[2], defense=first.defense.label, name=first.defense.name,
@@ -241,7 +240,7 @@ def _state(
 ) -> tuple[CellState, str]:
     record = records[0]
     if len(records) > 1:
-        return "incomparable", f"{len(records)} records of one cell; delete all but one"
+        return "incomparable", f"{len(records)} records of one cell; run it again, which sets aside all but one"
     if other := _incomparable(record, reference):
         return "incomparable", other
     if record.status != "ok":

@@ -86,7 +86,8 @@ def explain(what: Record | Row, console: Console) -> None:
 
 
 def _explain_row(row: Row) -> list[str]:
-    heading = f"[bold]{_safe(row.defense)}[/bold] ({_safe(row.title)}) in {_safe(row.suite)}, data set "
+    what = ": ".join(_safe(part) for part in (row.setting, row.title) if part)
+    heading = f"[bold]{_safe(row.defense)}[/bold] ({what}) in {_safe(row.suite)}, data set "
     lines = [f"{heading}{_safe(row.dataset)}, {_safe(row.track)} track"]
     if row.rank is None:
         lines.append(f"  Rank: none. {_safe(row.unranked)}.")

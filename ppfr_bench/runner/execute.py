@@ -9,20 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as CellTimeout
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
 from ppfr_bench import registry
-from ppfr_bench.parallel import end_with
+from ppfr_bench.assets import make_cache_folder
+from ppfr_bench.console import err
+from ppfr_bench.parallel import deaf_children, end_with
 from ppfr_bench.recognizers import recognizer_component
 from ppfr_bench.results import Record, ResultStore
 from ppfr_bench.runner.cells import run_cell, unmeasured
 from ppfr_bench.runner.lab import Lab
-from ppfr_bench.runner.plan import Cell, Plan, open_dataset
-from ppfr_bench.suites import Entry
+from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.runner.supersede import Moves, settle, supersede
 
 log = logging.getLogger(__name__)
 Rerun = Literal["failed", "all"] | None
@@ -31,10 +32,11 @@ _lab: Lab | None = None  # a worker's own
 
 @dataclass
 class Outcome:
-    """What a run did: cells by status, and how many had a record already."""
+    """What a run did: cells by status, how many had a record already, and what it set aside or brought back."""
 
     cached: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    moves: Moves = field(default_factory=Moves)
 
     @property
     def failed(self) -> int:
@@ -42,7 +44,7 @@ class Outcome:
 
 
 def missing(plan: Plan, store: ResultStore, rerun: Rerun = None) -> list[Cell]:
-    """Cells without a record; skipped ones are tried again, failed ones only on request."""
+    """Cells without a record, in its place or set aside; skipped ones are tried again, failed ones on request."""
     cells = []
     for cell in plan.cells:
         record = store.find(plan.folder(cell), cell.key)
@@ -52,25 +54,45 @@ def missing(plan: Plan, store: ResultStore, rerun: Rerun = None) -> list[Cell]:
     return cells
 
 
+def _tell(message: str) -> None:
+    err.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
 def execute(
     plan: Plan, store: ResultStore, *, workers: int = 1, rerun: Rerun = None,
-    report: Callable[[Cell, Record], None] = lambda cell, record: None,
+    report: Callable[[Cell, Record], None] = lambda cell, record: None, tell: Callable[[str], None] = _tell,
 ) -> Outcome:  # fmt: skip
     """Run what is missing. Records are written one by one: a kill loses at most the cells at hand.
 
     A worker that dies (out of memory, say) or a cell that outlasts its time is recorded as failed; the rest goes on.
+    A record that another takes the place of is set aside: ``tell`` is given how many and why, once.
     """
     pending = missing(plan, store, rerun)
     outcome = Outcome(cached=len(plan.cells) - len(pending))
-    if not pending:
-        return outcome
+    try:
+        if outcome.cached:
+            settle(plan, store, outcome.moves)
+        if pending:
+            _run(plan, store, pending, workers, outcome, report)
+    finally:
+        if outcome.moves:
+            tell(outcome.moves.message(store.aside(plan.suite)))
+    return outcome
+
+
+def _run(
+    plan: Plan, store: ResultStore, pending: list[Cell], workers: int, outcome: Outcome,
+    report: Callable[[Cell, Record], None],
+) -> None:  # fmt: skip
     limit = plan.protocol.timeout
+    make_cache_folder("stages")  # here, where a cache that cannot be written is one message
     for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
         os.environ.setdefault(f"{library}_NUM_THREADS", str(plan.protocol.threads))
     context = multiprocessing.get_context("spawn")
     with ProcessPool(max_workers=workers, context=context, initializer=_start_worker, initargs=(plan,)) as pool:
         try:
-            futures = [(cell, pool.schedule(_work, args=(cell,), timeout=limit)) for cell in pending]
+            with deaf_children():
+                futures = [(cell, pool.schedule(_work, args=(cell,), timeout=limit)) for cell in pending]
             for cell, future in futures:
                 samples = None
                 try:
@@ -80,29 +102,16 @@ def execute(
                 except ProcessExpired as error:
                     reason = f"the worker died with exit code {error.exitcode} (out of memory?)"
                     record = unmeasured(plan, cell, "failed", reason)
-                path = store.write(record, samples)
-                _retire(store, record, path)
+                store.write(record, samples)
+                if outcome.cached or outcome.counts.total():
+                    supersede(plan, store, cell, outcome.moves)
+                else:  # the first record of this plan: from here on the board is this plan's
+                    settle(plan, store, outcome.moves)
                 outcome.counts[record.status] += 1
                 report(cell, record)
         except BaseException:
             pool.stop()  # type: ignore[no-untyped-call]
             raise
-    return outcome
-
-
-def _retire(store: ResultStore, record: Record, path: Path) -> None:
-    """Delete records of the same cell and seed under an older key: a version or a parameter has changed since."""
-    for other in path.parent.glob("*.json"):
-        if other == path:
-            continue
-        old = store.read(other)
-        same = (old.cell, old.seed, old.recognizer and old.recognizer.label) == (
-            record.cell, record.seed, record.recognizer and record.recognizer.label,
-        )  # fmt: skip
-        if same:
-            other.unlink()
-            if old.samples:
-                (other.parent / Path(old.samples).name).unlink(missing_ok=True)
 
 
 def _start_worker(plan: Plan) -> None:
@@ -115,8 +124,7 @@ def _start_worker(plan: Plan) -> None:
         recognizer_component(source)
     for guest in plan.guests:
         guest.adopt()
-    here = plan.luggage.unpack() if plan.luggage else None
-    _lab = Lab(plan, here or open_dataset(Entry(name=plan.dataset.name, params=plan.dataset_params)))
+    _lab = Lab(plan, plan.open_dataset())
 
 
 def _work(cell: Cell) -> tuple[Record, bytes | None]:

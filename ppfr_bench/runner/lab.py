@@ -37,7 +37,7 @@ from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.results import Component, digest
 from ppfr_bench.runner.cache import Stage, StageCache, StageWriter
-from ppfr_bench.runner.plan import Plan, identity_of
+from ppfr_bench.runner.plan import Plan, identity_of, training_splits
 
 log = logging.getLogger(__name__)
 Split = Literal["evaluation", "attacker", "targets", "gallery"]
@@ -116,10 +116,11 @@ class Lab:
         Raises:
             UserError: with the images.
         """
-        learned = any(registry.load("defense", c.name).fit is not Defense.fit for c in self.plan.defenses)
-        splits: list[Literal["defender", "attacker"]] = ["attacker", "defender"] if learned else ["attacker"]
+        splits, look = training_splits(self.plan.defenses), contamination.kept_fingerprints
         spec = {"dataset": self.plan.dataset_revision, "splits": splits, "distance": contamination.DISTANCE}
-        self.cache.get("disjoint", spec, lambda writer: contamination.check_disjoint(self.dataset, splits))
+        self.cache.get(
+            "disjoint", spec, lambda writer: contamination.check_disjoint(self.dataset, splits, prints_of=look)
+        )
 
     # Defense ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.api import AttackCard, DefenseCard, FaceDataset
+from ppfr_bench.api import AttackCard, Defense, DefenseCard, FaceDataset
+from ppfr_bench.contamination import Training, WithoutCopies
 from ppfr_bench.datasets import dataset_class, load_dataset
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import METRICS
 from ppfr_bench.recognizers import recognizer_component, recognizer_names
 from ppfr_bench.results import SCHEMA_VERSION, CellKind, Component, digest
-from ppfr_bench.suites import Entry, Protocol, Suite, explain
+from ppfr_bench.suites import DatasetEntry, Entry, Protocol, Suite, explain
 
 if TYPE_CHECKING:
     from ppfr_bench.guests import Guest, Luggage
@@ -65,6 +67,14 @@ class Plan:
     brought: tuple[str, ...] = ()  # recognizers that are not built in, as they were named
     guests: tuple[Guest, ...] = ()  # defenses that no file holds
     luggage: Luggage | None = None  # a data set that no name and parameters open
+    drop_duplicates: bool = False  # whether training copies of measured photographs are left out
+
+    def open_dataset(self) -> FaceDataset:
+        """The data set again, in any process."""
+        entry = DatasetEntry(
+            name=self.dataset.name, params=self.dataset_params, drop_duplicates=self.drop_duplicates
+        )  # fmt: skip
+        return open_dataset(entry, self.luggage.unpack() if self.luggage else None)
 
     def folder(self, cell: Cell) -> Path:
         """Where the cell's record lies below the results root."""
@@ -78,12 +88,12 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
     Raises:
         UserError: an unknown or invalid component, named with the nearest known one.
     """
-    data = Component(
-        label=suite.dataset.label, name=suite.dataset.name, version=type(dataset).version,
-        config=_without_paths(suite.dataset.params),
-    )  # fmt: skip
     identity, blackout = (_component("defense", Entry(name=name)) for name in ("identity", "blackout"))
     defenses = tuple(_component("defense", entry) for entry in suite.defense)
+    data = Component(
+        label=suite.dataset.label, name=suite.dataset.name, version=dataset.version,
+        config=_without_paths(suite.dataset.params) | _dropped(dataset, defenses),
+    )  # fmt: skip
     attacks = {entry.label: _component("attack", entry) for entry in suite.attack}
     named = {source: recognizer_component(source) for source in suite.recognizers}
     recognizers = tuple(named.values())
@@ -132,15 +142,37 @@ def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()
         real_people=dataset.card.real_people, identity=identity, blackout=blackout, defenses=defenses, attacks=attacks,
         cells=tuple(cells), plugins=plugins,
         brought=tuple(sorted({*suite.recognizers, suite.surrogate} - {"", *recognizer_names()})),
+        drop_duplicates=isinstance(dataset, WithoutCopies),
     )  # fmt: skip
 
 
-def open_dataset(entry: Entry) -> FaceDataset:
-    """The data set of a suite, its parameters checked.
+def open_dataset(entry: DatasetEntry, given: FaceDataset | None = None) -> FaceDataset:
+    """The data set of a suite, its parameters checked, without duplicates where the suite drops them.
+
+    Args:
+        given: one that is open already, and is taken as it is.
 
     Raises:
         UserError: unknown data set, unknown key, wrong type, or data that are not there.
     """
+    dataset = _loaded(entry) if given is None else given
+    return WithoutCopies(dataset) if entry.drop_duplicates else dataset
+
+
+def training_splits(defenses: Iterable[Component]) -> list[Training]:
+    """The splits that somebody trains on: the attacker's, and the defender's if one of the defenses learns."""
+    learned = any(registry.load("defense", one.name).fit is not Defense.fit for one in defenses)
+    return ["attacker", "defender"] if learned else ["attacker"]
+
+
+def _dropped(dataset: FaceDataset, defenses: Iterable[Component]) -> dict[str, Any]:
+    """For the record: the images that are left out of each split that is trained on, by name."""
+    if not isinstance(dataset, WithoutCopies):
+        return {}
+    return {"drop_duplicates": {split: dataset.dropped(split) for split in training_splits(defenses)}}
+
+
+def _loaded(entry: Entry) -> FaceDataset:
     try:
         return load_dataset(entry.name, entry.params)
     except ValidationError as error:

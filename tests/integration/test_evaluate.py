@@ -138,3 +138,88 @@ show(pb.evaluate(halves, data=Own(), **few))
     assert named == suite
     assert own["mine"] == named["mine"] and own["complete"] and set(own["keys"]).isdisjoint(named["keys"])  # type: ignore[call-overload, arg-type]
     assert {path.parent.name for path in (tmp_path / "r/smoke").glob("*/halves")} == {"synthetic", "own"}
+
+
+def test_one_set_of_photographs_measures_alike_however_it_comes_in(
+    tmp_path: Path, command_environment: dict[str, str]
+) -> None:
+    """As files of many formats and modes, and as arrays in a table whose index was shuffled: the same numbers."""
+    code = """
+from pathlib import Path
+import numpy as np, pandas as pd
+from made_pictures import Picture
+from ppfr_bench.datasets import from_sequence
+from ppfr_bench.images import decode
+
+def negative(images):
+    return 1 - images
+
+rows, kinds = [], [("PNG", "RGB"), ("TIFF", "CMYK"), ("PNG", "I;16"), ("JPEG", "L"), ("GIF", "P"), ("BMP", "P")]
+for person in range(12):
+    for photo in range(3):
+        kind, mode = kinds[(3 * person + photo) % 6]
+        picture = Picture(kind, mode, orientation=1 + photo, seed=3 * person + photo)
+        path = Path("people") / f"p{person:02d}" / f"{photo}{picture.suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.encoded())
+        rows.append({"image": decode(picture.encoded()).pixels, "label": f"p{person:02d}"})
+frame = pd.DataFrame(rows, index=np.random.default_rng(0).permutation(36))
+few |= {"name": "negative"}
+files = pb.evaluate(negative, data="folder", settings={"dataset.root": "people", "dataset.folds": 2}, **few)
+table = pb.evaluate(negative, data=from_sequence(frame, folds=2), **few)
+for found in (files, table):
+    numbers = found.records[found.records["cell"] == "utility"]
+    print(json.dumps({"numbers": numbers[["defense", "recognizer", "metric", "value", "low", "high"]].values.tolist(),
+                      "keys": sorted(found.records["key"])}))
+"""
+    environment = command_environment | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    files, table = script(tmp_path, tmp_path / "r", code, environment)
+    assert files["numbers"] == table["numbers"] and len(files["numbers"]) > 20  # type: ignore[arg-type]
+    assert not set(files["keys"]) & set(table["keys"]), "two measurements, not one read twice"  # type: ignore[call-overload]
+
+
+def test_settings_stand_side_by_side_and_copies_are_left_out(
+    tmp_path: Path, command_environment: dict[str, str]
+) -> None:
+    code = """
+from ppfr_bench.api import FaceDataset
+from ppfr_bench.datasets.faces import ArrayFaces
+from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
+from ppfr_bench.suites import load_suite
+
+from ppfr_bench.api import UserError
+
+for block in (8, 16):
+    found = pb.evaluate("pixelate", **few, settings={"defense.pixelate.block": block})
+show(pb.evaluate("pixelate", **few))
+print(json.dumps(sorted(set(pb.load_results(few["results"])["defense"]))))
+
+known = Synthetic(SyntheticConfig(**load_suite("smoke").dataset.params))
+attacker = known.attacker.load(range(len(known.attacker)))
+attacker[3] = known.evaluation.load([0])[0]
+
+class Doubled(FaceDataset):
+    card, version, name, revision = known.card, 1, "doubled", "doubled-1"
+    def __init__(self):
+        for part in ("evaluation", "pairs", "gallery", "targets", "canary"):
+            setattr(self, part, getattr(known, part))
+        self.attacker = ArrayFaces(attacker, known.attacker.identities, known.attacker.names)
+    @property
+    def defender(self):
+        raise AssertionError("nothing here learns")
+
+try:
+    pb.evaluate("pixelate", data=Doubled(), **few)
+except UserError as error:
+    print(json.dumps(str(error)))
+found = pb.evaluate("pixelate", data=Doubled(), **few, settings={"drop_duplicates": True})
+print(json.dumps([[r.status, r.dataset.config, r.dataset_revision] for r in found.measured]))
+"""
+    shown, labels, refused, measured = script(tmp_path, tmp_path / "r", code, command_environment)
+    assert shown["complete"]
+    assert labels == ["blackout", "identity", "pixelate", "pixelate_block_16", "pixelate_block_8"]
+    assert "1 photographs are both measured" in str(refused) and 'settings={"drop_duplicates": True}' in str(refused)
+    assert len(measured) > 4
+    for status, config, revision in measured:
+        assert (status, config) == ("ok", {"drop_duplicates": {"attacker": ["attacker/00001/1"]}})
+        assert revision.startswith("doubled-") and revision != "doubled-1"

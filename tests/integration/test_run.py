@@ -122,6 +122,143 @@ def test_the_same_command_again_does_nothing(smoke: Path, command_environment: E
     assert content(smoke) == before
 
 
+def few(*more: object) -> tuple[object, ...]:
+    """A run of one defense that takes seconds."""
+    return ("run", "smoke", "--attack", "visual", "--recognizer", "faceplugin", *more)
+
+
+def test_settings_stand_side_by_side_and_a_sweep_is_the_same_records(
+    tmp_path: Path, command_environment: Environment
+) -> None:
+    for block in (14, 8):
+        ppfr_bench(*few("--defense", "pixelate", "--set", f"defense.pixelate.block={block}", "--results",
+                        tmp_path / "one"), env=command_environment)  # fmt: skip
+    swept = few("--defense", "pixelate", "--sweep", "defense.pixelate.block=8,14", "--results", tmp_path / "two")
+    ppfr_bench(*swept, env=command_environment)
+    labels = {record["defense"]["label"] for record in records(tmp_path / "one") if record["cell"] != "canary"}
+    assert labels == {"pixelate", "pixelate_block_8"}
+    assert differences(tmp_path / "one" / "smoke", tmp_path / "two" / "smoke") == []
+    done = ppfr_bench(*swept, "--dry-run", "--json", env=command_environment)
+    assert json.loads(done.stdout)["to_run"] == 0
+    ppfr_bench("leaderboard", "--results", tmp_path / "two", "--out", tmp_path / "pages", env=command_environment)
+    page = (tmp_path / "pages/smoke/leaderboard.html").read_text()
+    assert "pixelate with block = 8" in page and "pixelate: block: 8 retention" in page
+    done = ppfr_bench("show", "pixelate_block_8", "--suite", "smoke", "--results", tmp_path / "two",
+                      env=command_environment)  # fmt: skip
+    assert "pixelate with block = 8" in done.stdout
+
+
+def test_what_a_run_takes_the_place_of_is_told_of_and_comes_back(
+    tmp_path: Path, command_environment: Environment
+) -> None:
+    results = tmp_path / "results"
+    command = few("--defense", "block_permutation", "--results", results)
+    assert "set aside" not in ppfr_bench(*command, env=command_environment).stderr
+    before = content(results / "smoke")
+    done = ppfr_bench(*command, "--set", "protocol.replicates=30", "--json", env=command_environment)
+    assert (json.loads(done.stdout)["set_aside"], len(before)) == (3, 4)  # three records and a picture
+    assert "protocol.replicates 50, now 30" in done.stderr and "none deleted" in done.stderr
+    assert done.stderr.count("set aside in") == 1
+    assert {record["key"] for record in records(results)} >= {Path(name).stem for name in before}
+    (key,) = [record["key"] for record in records(results / "smoke/set-aside") if record["cell"] == "attack"]
+    assert "visual" in ppfr_bench("show", key[:12], "--results", results, env=command_environment).stdout
+    done = ppfr_bench(*command, "--json", env=command_environment)
+    told = json.loads(done.stdout)
+    assert (told["already_recorded"], told["brought_back"]) == (told["cells"], told["cells"])
+    there = {name: x for name, x in content(results / "smoke").items() if not name.startswith("set-aside")}
+    assert there == before
+    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
+    done = ppfr_bench("score", "block_permutation", "--suite", "smoke", "--results", results, "--json",
+                      env=command_environment)  # fmt: skip
+    assert json.loads(done.stdout)["outside"] == []
+
+
+@pytest.fixture(scope="module")
+def doubled(smoke: Path, tmp_path_factory: pytest.TempPathFactory, command_environment: Environment) -> Path:
+    """A folder of people in which a photograph that is measured is one of the attacker's too, stored anew."""
+    from PIL import Image
+
+    from ppfr_bench.datasets import load_dataset
+    from ppfr_bench.suites import load_suite
+
+    root = tmp_path_factory.mktemp("doubled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPFR_BENCH_CACHE", command_environment["PPFR_BENCH_CACHE"])
+        made = load_dataset("synthetic", load_suite("smoke").dataset.params)
+        for faces in (made.evaluation, made.attacker):
+            for name, image in zip(faces.names, faces.load(range(len(faces))), strict=True):
+                split, person, photo = name.split("/")
+                (root / f"{split}_{person}").mkdir(exist_ok=True)
+                Image.fromarray(image.transpose(1, 2, 0)).save(root / f"{split}_{person}" / f"{photo}.png")
+        split = load_dataset("folder", {"root": str(root), "folds": 2})
+        there, here = (faces.names[0].split("/")[0] for faces in (split.attacker, split.evaluation))
+        Image.open(root / here / "0.png").save(root / there / "copy.jpg", quality=80)
+    return root
+
+
+FOLDER = ("dataset.folds=2", "dataset.targets=12", "dataset.gallery=12")
+
+
+def test_copies_of_measured_photographs_are_refused_or_left_out(
+    doubled: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    results = tmp_path / "results"
+    command = few("--defense", "pixelate", "--dataset", "folder", "--dataset-root", doubled, "--results", results,
+                  *(word for setting in FOLDER for word in ("--set", setting)))  # fmt: skip
+    refused = ppfr_bench(*command, env=command_environment, code=2)
+    assert "1 photographs are both measured" in refused.stderr and "--drop-duplicates" in refused.stderr
+    assert records(results) == []
+    done = ppfr_bench(*command, "--drop-duplicates", "--workers", 2, env=command_environment)
+    assert "1 of the attacker's images are copies" in done.stderr and "/copy.jpg" in done.stderr
+    found = records(results)
+    assert {record["status"] for record in found} == {"ok"}
+    for record in found:
+        (name,) = record["dataset"]["config"]["drop_duplicates"]["attacker"]
+        assert name.endswith("/copy.jpg")
+    done = ppfr_bench(*command, "--drop-duplicates", "--json", env=command_environment)
+    assert json.loads(done.stdout)["already_recorded"] == len(found)
+    shutil.copytree(doubled, tmp_path / "by_hand")
+    next((tmp_path / "by_hand").glob("*/copy.jpg")).unlink()
+    by_hand = few("--defense", "pixelate", "--dataset", "folder", "--dataset-root", tmp_path / "by_hand", "--results",
+                  tmp_path / "r", *(word for setting in FOLDER for word in ("--set", setting)))  # fmt: skip
+    ppfr_bench(*by_hand, env=command_environment)
+    mine, theirs = ({r["cell"]: r["metrics"] for r in records(one) if r["cell"] != "attack"} for one in
+                    (results, tmp_path / "r"))  # fmt: skip
+    assert mine == theirs, "what is measured is what is measured without them"
+
+
+def test_a_suite_that_leaves_copies_out_does_so_in_every_command(
+    doubled: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    suite, results = tmp_path / "without.toml", tmp_path / "results"
+    params = json.dumps(str(doubled))
+    suite.write_text(
+        "title = 'Without copies'\ndrop_duplicates = true\nrecognizers = ['faceplugin']\n"
+        f"[dataset]\nname = 'folder'\nparams = {{ root = {params}, folds = 2, targets = 12, gallery = 12 }}\n"
+        "[[defense]]\nname = 'pixelate'\n[[attack]]\nname = 'visual'\n"
+    )
+    command = [sys.executable, "-m", "ppfr_bench.cli", "run", str(suite), "--results", str(results)]
+    process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not list(results.rglob("*.json")):
+        pass
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    ppfr_bench("run", suite, "--results", results, env=command_environment)
+    revisions = {record["dataset_revision"] for record in records(results)}
+    assert len(records(results)) == 3 and len(revisions) == 1
+    done = ppfr_bench("score", "pixelate", "--suite", suite, "--results", results, "--json", env=command_environment)
+    assert json.loads(done.stdout)["same"] == 2
+    done = ppfr_bench("nightly", suite, "--results", results, "--out", tmp_path / "nights", "--share", 1, "--json",
+                      env=command_environment)  # fmt: skip
+    night = json.loads(done.stdout)
+    assert (night["changed"], night["sampled"], night["findings"]) == (0, 3, [])
+    ppfr_bench("data", "export", suite, tmp_path / "work", env=command_environment)
+    assert {json.loads((tmp_path / "work/manifest.json").read_text())["revision"]} == revisions
+    shutil.copytree(tmp_path / "work/clear", tmp_path / "work/protected")
+    photos = len([path for path in doubled.rglob("*") if path.is_file()])
+    assert len(list((tmp_path / "work/clear").glob("*.png"))) == photos - 1
+
+
 def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, command_environment: Environment) -> None:
     command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--results", str(tmp_path / "r")]
     process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppfr_bench import testing
-from ppfr_bench.api import ByteArray, FaceDataset, Faces
-from ppfr_bench.contamination import DISTANCE, check_disjoint, fingerprints, near_duplicates
+from ppfr_bench import contamination, testing
+from ppfr_bench.api import ByteArray, DatasetCard, FaceDataset, Faces
+from ppfr_bench.contamination import (
+    DISTANCE,
+    WithoutCopies,
+    check_disjoint,
+    fingerprints,
+    kept_fingerprints,
+    near_duplicates,
+)
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.errors import UserError
 
@@ -191,3 +200,88 @@ def test_example_faces_of_different_people_are_far_apart() -> None:
     prints, identities = fingerprints([IMAGES]), FACES.identities
     near = near_duplicates(prints, prints, 2 * DISTANCE)
     assert all(identities[i] == identities[j] for i, j in near)
+
+
+# Copies left out -----------------------------------------------------------------------------------------------------
+
+
+class Doubled(Made):
+    """The attacker and the defender hold a photograph each that is measured too, under another name."""
+
+    name, version, revision = "doubled", 3, "doubled-1"
+    card = DatasetCard(title="Doubled", reference="made", licence="MIT", real_people=True)
+
+    def __init__(self, people: Sequence[int] = (3, 3, 4, 4), copied: Sequence[int] = (3,)) -> None:
+        self.decoded = 0
+        images = IMAGES[::4].copy()
+        splits = {}
+        for seed, split, rows in ((2, "attacker", copied), (3, "defender", [0])):
+            training = noise(seed)
+            training[list(rows)] = jpeg(images[list(rows)], 75)
+            numbers = people if split == "attacker" else [5, 5, 6, 6]
+            splits[split] = faces(seed, numbers, split, training)
+        super().__init__(splits["attacker"], faces(1, [1, 1, 2, 2], "evaluation", images), splits["defender"])
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_training_copies_of_measured_photographs_go_and_everything_else_stays(cache: Path) -> None:
+    whole = Doubled()
+    with pytest.raises(UserError, match=r"1 photographs .* attacker's") as caught:
+        check_disjoint(whole, ["attacker"])
+    assert "--drop-duplicates" in caught.value.hint and "drop_duplicates = true" in caught.value.hint
+    less = WithoutCopies(whole)
+    check_disjoint(less)
+    check_disjoint(less, prints_of=kept_fingerprints)
+    assert less.dropped("attacker") == ["attacker/4/3"] and less.dropped("defender") == ["defender/5/0"]
+    assert list(less.attacker.names) == ["attacker/3/0", "attacker/3/1", "attacker/4/2"]
+    np.testing.assert_array_equal(less.attacker.load(range(3)), whole.attacker.load(range(3)))
+    assert less.attacker.identities.tolist() == [3, 3, 4] and len(less.defender) == 3
+    assert less.evaluation is whole.evaluation
+    assert (less.name, less.version, less.card) == ("doubled", 3, whole.card)
+
+
+def test_the_revision_is_another_and_the_same_each_time(cache: Path) -> None:
+    less = WithoutCopies(Doubled())
+    assert less.revision == WithoutCopies(Doubled()).revision != Doubled.revision
+    assert less.revision.startswith("doubled-")
+    assert not cache.exists(), "no image was looked at"
+
+
+def test_images_are_looked_at_once_a_revision(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    before = contamination._decoded
+
+    def counted(dataset: FaceDataset, split: contamination.Split) -> contamination.Fingerprints:
+        looked.append(split)
+        return before(dataset, split)
+
+    monkeypatch.setattr(contamination, "_decoded", counted)
+    with pytest.raises(UserError):
+        check_disjoint(Doubled(), prints_of=kept_fingerprints)
+    for _ in range(2):
+        less = WithoutCopies(Doubled())
+        check_disjoint(less, prints_of=kept_fingerprints)
+        assert len(less.attacker) == 3
+    assert sorted(looked) == ["attacker", "defender", "evaluation"]
+    np.testing.assert_array_equal(kept_fingerprints(less, "attacker"), fingerprints(less.attacker.batches(2)))
+
+
+def test_people_who_are_shared_are_refused_all_the_same(cache: Path) -> None:
+    with pytest.raises(UserError, match=r"1 people .* by their number"):
+        check_disjoint(WithoutCopies(Doubled(people=[3, 3, 2, 2])), ["attacker"])
+
+
+def test_an_attacker_who_is_left_with_one_person_is_refused(cache: Path) -> None:
+    less = WithoutCopies(Doubled(copied=[2, 3]))
+    with pytest.raises(UserError, match="2 copies of measured photographs the attacker is left with 1 people"):
+        _ = less.attacker
+
+
+def test_it_can_be_copied(cache: Path) -> None:
+    """A copy is made before it holds anything: asking it for what it has not must not go round in circles."""
+    assert copy.copy(WithoutCopies(Doubled())).dropped("attacker") == ["attacker/4/3"]

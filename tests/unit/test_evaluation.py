@@ -19,6 +19,7 @@ import torch.nn.functional as F
 import ppfr_bench as pb
 from ppfr_bench import guests, registry
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
+from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.evaluation import Evaluation, _entry
 from ppfr_bench.results import ResultStore
 from ppfr_bench.suites import load_suite
@@ -104,6 +105,34 @@ def test_a_plugin_is_known_by_its_name_however_it_is_given() -> None:
     assert pb.evaluate.__doc__ and "randomness" in pb.evaluate.__doc__
 
 
+def test_a_parameter_that_is_set_is_in_the_label_unless_a_name_is_given(tmp_path: Path) -> None:
+    suite = load_suite("smoke", ("defense.pixelate.block=8",))
+    for name, label in (("", "pixelate_block_8"), ("mine", "mine")):
+        entry, _, _ = _entry("pixelate", name, 1, "deterministic", 0.0, suite)
+        assert (entry.name, entry.label, entry.params) == ("pixelate", label, {"block": 8})
+    path = tmp_path / "my_shade.py"
+    path.write_text(
+        "from ppfr_bench.api import Config, Defense, DefenseCard\n"
+        "class Shade(Defense):\n"
+        "    version = 1\n"
+        "    card = DefenseCard(title='Shade', family='test', reference='none', licence='MIT')\n"
+        "    class Config(Config):\n"
+        "        share: float = 0.5\n"
+        "    def protect(self, images, generator):\n"
+        "        return images * self.config.share\n"
+        "DEFENSE = Shade\n"
+    )
+    registry.add_plugin(path)
+    entry, _, files = _entry(path, "", 1, "deterministic", 0.0, load_suite("smoke", ("defense.my_shade.share=0.2",)))
+    assert (entry.label, entry.params, files) == ("my_shade_share_0p2", {"share": 0.2}, (path,))
+
+
+def test_a_setting_of_data_that_are_open_is_refused() -> None:
+    data = Synthetic(SyntheticConfig())
+    with pytest.raises(UserError, match=r"dataset.targets has no effect: data is open already"):
+        pb.evaluate(mosaic, "smoke", data=data, settings={"dataset.targets": 4})
+
+
 def test_a_worker_that_cannot_read_a_guest_says_so() -> None:
     broken = guests.Guest("mine", b"no pickle", "0" * 64, 1, guest(mosaic).card)
     broken.adopt()
@@ -137,6 +166,15 @@ fitted.mean = 3  # type: ignore[attr-defined]
         (mosaic, {"data": 3}, "expected the name of a data set or a FaceDataset, got int"),
         (mosaic, {"settings": {"protocol.shotz": 2}}, "shotz"),
         (mosaic, {"attacks": ["vizual"]}, "Did you mean 'visual'"),
+        ("pixelate", {"settings": {"defense.pixelate.blok": 8}}, "Did you mean 'block'"),
+        (
+            "pixelate",
+            {"settings": {"defense.gaussian_blur.sigma": 8}},
+            "setting of defense 'gaussian_blur' has no effect",
+        ),
+        (mosaic, {"settings": {"defense.pixelate.block": 8}}, "setting of defense 'pixelate' has no effect"),
+        (mosaic, {"data": "folder", "settings": {"dataset.root": "/nowhere"}}, "got /nowhere"),
+        (mosaic, {"data": "fold"}, "Did you mean 'folder'"),
         (mosaic, {"recognizers": ["dlib"]}, "Did you mean 'dlib_resnet'"),
         (lambda images: images, {}, "clear_image: .*clear_share"),
         (lambda images: images[:, :, :50], {}, r"shape: expected float32 images of shape .*, got \(16, 3, 50, 112\)"),

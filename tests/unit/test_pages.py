@@ -26,7 +26,7 @@ from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.entries import DefensePages
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.samples import SampleGrid
-from ppfr_bench.results import Record, ResultStore
+from ppfr_bench.results import Component, Record, ResultStore
 
 HOSTILE = '"><script>alert(1)</script>| `rm -rf` [x](javascript:alert(1)) \x1b[31m\u202e\n=cmd()'
 
@@ -188,6 +188,77 @@ def test_training_against_controls_alone_is_not_drawn(tmp_path: Path) -> None:
     record = made.appearance("a", "unet", {"lpips": 0.3}, attack_config={"steps": 100}, log=log, control=True)
     pages.publish(write(tmp_path / "r", [record]), "quick", tmp_path / "out")
     assert not list((tmp_path / "out/quick").glob("training*"))
+
+
+def at(label: str, name: str, config: dict[str, object], kept: float, leaked: float) -> list[Record]:
+    """The records of one setting of a defense, attacked for appearance and for identity."""
+    records = [*made.simple(label, kept, leaked), made.identity(label, "linkage", "dlib_resnet", leaked / 2)]
+    component = Component(label=label, name=name, version=1, config=config)
+    return [record.model_copy(update={"defense": component}) for record in records]
+
+
+def several_settings() -> list[Record]:
+    """A number swept, with labels of its own; another that the suite lists; a word; and what is no dial at all."""
+    return [
+        *at("mosaic_block_16", "mosaic", {"block": 16, "soft": 0}, 0.4, 0.2),
+        *at("mosaic", "mosaic", {"block": 8, "soft": 0}, 0.7, 0.5),
+        *at("mosaic_block_4", "mosaic", {"block": 4, "soft": 0}, 0.9, 0.8),
+        *at("noise_35", "noise", {"strength": 0.35}, 0.8, 0.6), *at("noise_70", "noise", {"strength": 0.7}, 0.6, 0.4),
+        *at("keyed", "keyed", {"key": "session"}, 0.9, 0.9), *at("keyed_image", "keyed", {"key": "image"}, 0.2, 0.2),
+        *at("two_one", "two", {"a": 1, "b": 1}, 0.5, 0.5), *at("two_other", "two", {"a": 2, "b": 2}, 0.5, 0.4),
+        *at("alone", "alone", {"block": 8}, 0.5, 0.5),
+        *at("one_folder", "precomputed", {"images": "a"}, 0.5, 0.5),
+        *at("two_folder", "precomputed", {"images": "b"}, 0.5, 0.4),
+    ]  # fmt: skip
+
+
+def test_settings_of_one_parameter_are_a_dial_in_the_order_of_its_values(tmp_path: Path) -> None:
+    (section,) = Board("quick", tuple(several_settings()), tmp_path).sections
+    assert [(dial.title, [dial.value(row) for row in dial.rows], dial.ordered) for dial in section.dials] == [
+        ("keyed: key", ["image", "session"], False),
+        ("mosaic: block", ["4", "8", "16"], True),
+        ("noise: strength", ["0.35", "0.7"], True),
+    ]
+
+
+def test_dials_of_a_grid_are_told_apart_and_incomplete_rows_are_in_none(tmp_path: Path) -> None:
+    grid = [
+        record
+        for a in (1, 2)
+        for b in (1, 2)
+        for record in at(f"x_{a}_{b}", "x", {"a": a, "b": b, "c": 0}, 0.5 + a / 10, b / 10)
+    ]
+    (section,) = Board("quick", tuple(grid), tmp_path).sections
+    assert [dial.title for dial in section.dials] == ["x: a (b = 1)", "x: a (b = 2)", "x: b (a = 1)", "x: b (a = 2)"]
+    failing = [record for record in grid if (record.defense.label, record.cell) != ("x_2_2", "utility")]
+    (section,) = Board("quick", tuple(failing), tmp_path).sections
+    assert [dial.title for dial in section.dials] == ["x: a", "x: b"]
+
+
+def test_a_sweep_is_drawn_and_told(tmp_path: Path) -> None:
+    store = write(tmp_path / "r", several_settings())
+    pages.publish(store, "quick", tmp_path / "out")
+    first = content(tmp_path / "out")
+    folder = tmp_path / "out/quick"
+    assert {path.name for path in folder.glob("settings*")} == {"settings.png", "settings.svg", "settings_dark.svg"}
+    page = (folder / "leaderboard.html").read_text()
+    assert "mosaic: block: 4 retention 0.90, appearance privacy 0.20, identity privacy 0.60; 8 retention" in page
+    assert "mosaic with block = 16" in page and "mosaic with block = 8" not in page
+    lines = (folder / "leaderboard.md").read_text()
+    assert "| mosaic | block | 16 | mosaic\\_block\\_16 | 0.40 [0.38, 0.42]" in lines
+    assert "mosaic\\_block\\_4 (front, mosaic with block = 4)" in lines
+    assert "--defense mosaic --set defense.mosaic.block=16" in (folder / "defenses/mosaic_block_16.html").read_text()
+    assert "--defense noise_70<" in (folder / "defenses/noise_70.html").read_text()
+    pages.publish(store, "quick", tmp_path / "again")
+    assert content(tmp_path / "again") == first
+    pages.publish(write(tmp_path / "s", made.simple("a", 0.5, 0.5)), "quick", tmp_path / "out")
+    assert not list(folder.glob("settings*"))
+
+
+def test_settings_that_were_attacked_for_appearance_alone_have_one_panel(tmp_path: Path) -> None:
+    records = [record for record in several_settings() if record.measures != "identity"]
+    assert len(figures.SettingsPlot().panels(Board("quick", tuple(records), tmp_path))) == 1
+    assert len(figures.SettingsPlot().panels(Board("quick", tuple(several_settings()), tmp_path))) == 2
 
 
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:

@@ -118,6 +118,59 @@ def test_a_moved_record_is_noticed(record: Record, tmp_path: Path) -> None:
         list(store.records())
 
 
+def test_what_is_set_aside_is_found_by_its_key_and_read_by_no_board(tmp_path: Path) -> None:
+    picture = made.strip(1, "clear")
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, samples=picture)
+    store = ResultStore(tmp_path)
+    path = store.write(record, picture)
+    before = path.read_bytes()
+    store.set_aside(path, "superseded")
+    aside = tmp_path / "quick/set-aside/superseded/synthetic/pixelate/unet" / path.name
+    assert store.paths_aside() == store.paths_aside("quick") == [aside] and store.paths_aside("smoke") == []
+    assert store.is_aside(aside) and not store.is_aside(path)
+    assert list(store.records()) == list(store.records("quick")) == []
+    assert store.locate(record.folder, record.key) == aside and store.find(record.folder, record.key) == record
+    assert aside.with_name(str(record.samples)).read_bytes() == picture and not path.with_suffix(".jpg").exists()
+    assert store.bring_back(aside) and path.read_bytes() == before
+    assert path.with_suffix(".jpg").read_bytes() == picture and store.paths_aside() == []
+    assert not store.bring_back(aside), "it is there already"
+    store.set_aside(path, "superseded")
+    store.write(record.model_copy(update={"flags": ("measured_again",)}), picture)
+    assert not store.bring_back(aside) and aside.is_file(), "what is there is not written over"
+    found = store.find(record.folder, record.key)
+    assert found is not None and found.flags == ("measured_again",)
+
+
+def test_a_move_that_was_cut_short_leaves_a_record_with_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = made.strip(1, "clear")
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, samples=picture)
+    store = ResultStore(tmp_path)
+    path = store.write(record, picture)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.set_aside(path, "superseded")
+    (aside,) = store.paths_aside()
+    assert aside.with_suffix(".jpg").read_bytes() == picture
+    store.set_aside(path, "superseded")  # gone: nothing happens
+    assert store.paths_aside() == [aside]
+
+
+def test_the_revision_of_a_record_is_read_off_its_text(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    for revision in ("r" * 16, 'with "quotes" and é'):
+        path = store.write(made.appearance("pixelate", "unet", {"lpips": 0.25}, revision=revision))
+        assert store.revision_of(path) == revision == store.read(path).dataset_revision
+    path.write_text(json.dumps(json.loads(path.read_text())))  # in another form
+    assert store.revision_of(path) == revision
+
+
 def test_no_results(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no results at") as error:
         list(ResultStore(tmp_path / "nowhere").records("quick"))

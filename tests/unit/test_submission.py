@@ -76,6 +76,15 @@ def test_what_is_packed_is_taken_byte_for_byte_and_the_same_twice(plan: Plan, tm
         submission.take(tmp_path / "one.zip", tmp_path / "there")
 
 
+def test_records_that_were_set_aside_are_packed_too(plan: Plan, tmp_path: Path) -> None:
+    store = recorded(plan, tmp_path / "results")
+    submission.pack(NAME, plan, store, tmp_path / "one.zip")
+    for path in list((tmp_path / "results").rglob("*.json"))[:2]:
+        store.set_aside(path, "superseded")
+    submission.pack(NAME, plan, store, tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -21,6 +21,7 @@ def test_shipped_suites_load() -> None:
     [
         ("seed=3", ("seed",), 3),
         ("protocol.shots=4", ("protocol", "shots"), 4),
+        ("drop_duplicates=true", ("dataset", "drop_duplicates"), True),
         ("dataset.targets=7", ("dataset", "params", "targets"), 7),
     ],
 )
@@ -52,6 +53,7 @@ def test_override_of_a_labelled_plugin() -> None:
         (("nonsense",), "expected path=value"),
         (("a.b.c.d=1",), "no such setting"),
         (("surrogate=arcface",), "surrogate 'arcface' is not among"),
+        (("drop_duplicates=perhaps",), "drop_duplicates: Input should be a valid boolean"),
     ],
 )
 def test_wrong_override_is_explained(overrides: tuple[str, ...], says: str) -> None:
