@@ -62,6 +62,12 @@ def narrowed(
             swept = [sweep.label for text in sweeps if (sweep := read_sweep(text)).kind == kind]
             entries = choose(kind, [*chosen, *swept], getattr(suite, kind)) + more
             check_settings_used(kind, getattr(suite, kind), entries)
+            labels = [entry.label for entry in entries]
+            if twice := next((label for label in labels if labels.count(label) > 1), None):
+                raise UserError(
+                    f"two {kind}s would be labelled '{twice}', and their records mixed",
+                    "A folder of --precomputed is labelled by its name: rename one.",
+                )
             suite = suite.model_copy(update={kind: entries})
     return suite
 

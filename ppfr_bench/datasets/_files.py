@@ -150,7 +150,7 @@ def find_photos(root: Path, below: str = "") -> FoundPhotos:
                 "Say which folder names the person:  ppfr-bench data prepare folder SRC DST --aligned --person-level 1",
             )
         found[prefix + name] = parts[0]
-    check_people(found.values(), str(root))
+    check_people(sorted(set(found.values())), str(root))
     left_out = {name: why for name, why in listing.left_out.items() if "/" in name and why == NO_IMAGE}
     if not found:
         raise UserError(

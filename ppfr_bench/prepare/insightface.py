@@ -127,7 +127,12 @@ class RecFormat(Format):
             pipeline.build()
             for _ in range(pipeline.epoch_size("records")):
                 image, label = pipeline.run()
-                yield int(label.at(0).ravel()[0]), image.at(0).tobytes()
+                person = float(label.at(0).ravel()[0])
+                if not person.is_integer():  # false for NaN and infinity too
+                    raise UserError(
+                        f"{self._rec}: expected whole numbers as labels, got {person:g}", "Number the people."
+                    )
+                yield int(person), image.at(0).tobytes()
         except RuntimeError as error:
             raise UserError(f"{self._rec} cannot be read: {error}", "Is it a training set of InsightFace?") from error
 

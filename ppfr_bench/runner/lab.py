@@ -139,13 +139,8 @@ class Lab:
         batch = to_float(images)
         with torch.no_grad():  # not inference mode: what a defense keeps of it would bar gradients later
             out = self.defense(component).protect(batch, generator)
-        if wrong := conformance.wrong_shape(self.defense(component), out, batch):
+        if wrong := conformance.unfit(self.defense(component), out, batch):
             raise Rejected(f"defense {component.label}: {wrong}")
-        if not torch.isfinite(out).all():
-            raise Rejected(f"defense {component.label}: released NaN or infinite values")
-        if out.min() < -1e-4 or out.max() > 1 + 1e-4:
-            low, high = float(out.min()), float(out.max())
-            raise Rejected(f"defense {component.label}: expected values in [0, 1], got [{low:.3g}, {high:.3g}]")
         return to_bytes(out)
 
     def check(self, component: Component) -> Stage:

@@ -16,7 +16,7 @@ from ppfr_bench import options, registry
 from ppfr_bench.cli import app
 from ppfr_bench.errors import UserError
 from ppfr_bench.results import LABEL
-from ppfr_bench.suites import Suite, load_suite
+from ppfr_bench.suites import Entry, Suite, load_suite
 from ppfr_bench.variants import LONGEST, again, described, origin, read_sweep, variant_label
 
 
@@ -269,3 +269,9 @@ def test_every_shipped_defense_can_be_labelled_by_each_of_its_parameters() -> No
             label = variant_label(name, {key: value})
             assert LABEL.fullmatch(label) and len(label) <= LONGEST
             assert origin(label, name, {key: value}) == (name, {key: value})
+
+
+def test_two_entries_never_share_a_label() -> None:
+    entries = tuple(Entry(name="precomputed", label="mine", params={"images": digit * 64}) for digit in "ab")
+    with pytest.raises(UserError, match="two defenses would be labelled 'mine', and their records mixed"):
+        options.narrowed(load_suite("smoke"), ["identity"], [], [], entries)
