@@ -42,8 +42,11 @@ def export(dataset: FaceDataset, folder: Path, report: Callable[[int, int], None
         The number of different images.
 
     Raises:
-        UserError: the folder holds the export of other data, which would be mixed with these.
+        UserError: the folder holds the export of other data, which would be mixed with these, or lies in the data set.
     """
+    root: Path | None = getattr(dataset, "root", None)
+    if root is not None and folder.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{folder} lies in the data set, {root}", "Choose a folder outside it.")
     if (folder / "manifest.json").is_file() and (other := _manifest(folder).get("revision")) != dataset.revision:
         raise UserError(f"{folder} holds the export of other data ({other})", "Choose a new folder.")
     clear = folder_at(folder, "the export", "Choose a new folder.") / "clear"

@@ -51,6 +51,7 @@ class Cfp(OnSyntheticDefender):
     def __init__(self, config: CfpConfig) -> None:
         self.name, self.config = "cfp", config
         root = root_of(config.root, "PPFR_BENCH_CFP", "CFP (Split/, Pair_list_*.txt and images/)")
+        self.root = root
 
         def text_of(name: str) -> str:
             if not (root / name).is_file():

@@ -49,6 +49,7 @@ class Folder(OnSyntheticDefender):
     def __init__(self, config: FolderConfig) -> None:
         self.name, self.config = "folder", config
         root = root_of(config.root, "PPFR_BENCH_FOLDER", "a folder of identities (ROOT/PERSON/photo.jpg)")
+        self.root = root
         found = find_photos(root)
         photos, self.notes = Photos(root, found.people), summary(found.left_out)
         rows = _read_pairs(root, config.pairs, set(photos.names)) if config.pairs else []

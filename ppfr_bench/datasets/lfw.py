@@ -56,6 +56,7 @@ class Lfw(OnSyntheticDefender):
     def __init__(self, config: LfwConfig) -> None:
         self.name, self.config = "lfw", config
         root = root_of(config.root, "PPFR_BENCH_LFW", "LFW (pairs.txt and images/)")
+        self.root = root
         protocol = _read_list(root, "pairs.txt", "Expected LFW's pairs.txt beside the folder images/.")
         rows = photos_of(root, read_pairs(protocol, f"{root / 'pairs.txt'}"), "pairs.txt", config.missing, first_line=2)
         people = {name: name.split("/")[1] for row in rows for name in row[:2]}

@@ -287,6 +287,9 @@ def _as_bytes(image: Any, index: int) -> ByteArray:
             image = from_pillow(image)
         except UnreadableImage as error:
             raise UserError(f"image {index}: {error.message}", error.hint) from error
+    if np.ma.is_masked(image):
+        raise UserError(f"image {index}: some pixels are masked, and what hides there is still in the array",
+                        "Fill them first:  array.filled(0)")  # fmt: skip
     array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
     if array.shape == (SIZE, SIZE, 3):
         array = array.transpose(2, 0, 1)

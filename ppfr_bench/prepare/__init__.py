@@ -99,7 +99,11 @@ def prepare(name: str, source: Path, target: Path, options: Options = Options())
     opened = open_format(name, source, options)
     aligned = options.aligned or opened.aligned
     job = _Job(opened, target, aligned, options.workers, _spec(name, opened, aligned))
-    job.run()
+    try:
+        job.run()
+    except UserError as error:
+        done = f"{len(job.kept)} of {len(opened.items)} images are in {target} so far"
+        raise type(error)(f"{error.message}. {done}; the same command goes on from there", error.hint) from error
     pairs = opened.finish(target, job.files())
     report = job.report(name, pairs)
     write_atomic(target / "report.json", (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())

@@ -23,7 +23,9 @@ from ppfr_bench.results import write_atomic
 from ppfr_bench.text import printable, read_text
 
 Value = TypeVar("Value")
-_UNFIT = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$')  # what some file system cannot take as a name
+_UNFIT = re.compile(  # what some file system cannot take as a name
+    r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

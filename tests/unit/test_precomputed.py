@@ -123,3 +123,12 @@ def test_any_lossless_format_comes_back_and_hidden_files_do_not(folder: Path) ->
         path.unlink()
     (folder / "protected" / ".DS_Store").write_bytes(b"macOS")
     assert precomputed.take_back(folder) == key
+
+
+def test_an_export_does_not_lie_in_the_data_set(tmp_path: Path) -> None:
+    dataset: Any = SimpleNamespace(**vars(DATASET), root=tmp_path / "faces")
+    (tmp_path / "faces").mkdir()
+    for folder in (tmp_path / "faces", tmp_path / "faces" / "clear"):
+        with pytest.raises(UserError, match="lies in the data set"):
+            precomputed.export(dataset, folder)
+    assert precomputed.export(dataset, tmp_path / "beside") == 10

@@ -506,6 +506,25 @@ def test_a_photograph_that_the_list_drops_goes_from_the_folder(tmp_path: Path) -
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
+def test_what_is_there_when_it_fails_is_said(tmp_path: Path) -> None:
+    """The last third of an archive cannot be read."""
+    whole = packed(tmp_path / "in.zip", PEOPLE)
+    content = bytearray(whole.read_bytes())
+    at = content.index(PEOPLE["vgg/train/n000005/0001_01.png"])
+    content[at : at + 64] = bytes(64)
+    (tmp_path / "broken.zip").write_bytes(content)
+    with pytest.raises(UserError, match=r"16 of 24 images are in .*/out so far; the same command goes on"):
+        prepare("folder", tmp_path / "broken.zip", tmp_path / "out", ALIGNED)
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1.x", "a.", " .", "a\tb"])
+def test_a_name_that_windows_cannot_take_is_reported(name: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {f"{name}/1.png": noise(1), "ok/1.png": noise(2), "console/1.png": noise(3)})
+    report = prepare("folder", source, tmp_path / "out", ALIGNED)
+    why = "a name that not every file system can take"
+    assert report["kept"] == 2 and report["dropped"] == [{"what": f"{name}/1.png", "why": why}]
+
+
 def test_celeba_does_not_mix_its_two_sets_of_images(tmp_path: Path) -> None:
     files = {f"{folder}/{i:06d}.jpg": noise(10 * k + i)
              for k, folder in enumerate(("img_align_celeba", "img_celeba")) for i in range(3)}  # fmt: skip

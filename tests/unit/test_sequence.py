@@ -242,6 +242,7 @@ def test_a_transform_that_draws_anew_is_taken_once() -> None:
         ((IMAGES.astype(np.int64), PEOPLE), "expected uint8 or float, got int64"),
         ((IMAGES.astype(np.float32), PEOPLE), r"expected floats in \[0, 1\], got 0 to 255"),
         ((np.full_like(IMAGES, np.nan, dtype=np.float32), PEOPLE), r"expected floats in \[0, 1\]"),
+        (([np.ma.masked_less(IMAGES[0], 9), *IMAGES[1:]], PEOPLE), "image 0: some pixels are masked"),
         ((IMAGES, range(24)), "no measured person has a second image|genuine"),
         ((IMAGES, [0] * 12 + [1] * 12), "fewer than two to the attacker"),
     ],
