@@ -128,7 +128,11 @@ class Video:
         try:
             return self._av.open(str(self.path), options={"format_whitelist": _FORMATS})
         except (self._av.error.FFmpegError, OSError) as error:
-            raise UserError(f"{printable(self.path)} is not a video that can be read: {error}") from error
+            words = str(error).partition("] ")[2] or str(error)
+            raise UserError(
+                f"{printable(self.path)} is not a video that can be read: {words}",
+                "Is it cut short? Most MP4 files have their index at the end, and cannot be read without it.",
+            ) from error
 
     def _stream(self, container: Any) -> Any:
         for stream in container.streams.video:

@@ -1,0 +1,68 @@
+"""Photographs and archives of them, made of the faces that ship with the package and of noise."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppfr_bench.prepare import Options
+from ppfr_bench.testing import example_faces
+
+FACES = example_faces().load(range(16))
+ALIGNED = Options(aligned=True)
+CLEAR = (0, 2, 4, 12)  # examples in which dlib finds the face on the canvas below, whatever its version
+
+
+def photograph(index: int, side: int = 150, at: tuple[int, int] = (60, 40)) -> Image.Image:
+    """A face of the examples in a plain room, 280x260, its crop ``side`` pixels wide."""
+    room = Image.new("RGB", (280, 260), (90, 100, 110))
+    room.paste(Image.fromarray(FACES[index].transpose(1, 2, 0)).resize((side, side), Image.Resampling.BICUBIC), at)
+    return room
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def noise(seed: int) -> bytes:
+    return encoded(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (112, 112, 3), dtype=np.uint8)))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def write(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def tar(path: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in more:
+            archive.addfile(info)
+    return path
+
+
+def packed(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+PEOPLE = {f"vgg/train/n{person:06d}/{photo:04d}_01.png": noise(10 * person + photo)
+          for person in range(8) for photo in range(3)}  # fmt: skip
