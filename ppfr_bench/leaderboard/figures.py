@@ -167,10 +167,13 @@ class ParetoPlot(Plot):
         xs = [0.0, 1.0] + [end for x, _, row in points for end in (x, *(row.retention.interval or ()))]
         axes.set_xlim(min(xs) - 0.06, max(xs) + 0.06)
         axes.set_ylim(-0.06, 1.08)
-        axes.set_xlabel("retention: what unseen recognizers keep →", color=theme.ink)
-        axes.set_ylabel("appearance privacy: what no attack regains →", color=theme.ink)
-        if titled:
-            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+        _titles(
+            axes,
+            theme,
+            section if titled else None,
+            "retention: what unseen recognizers keep →",
+            "appearance privacy: what no attack regains →",
+        )
         legend = axes.legend(loc="lower left", frameon=False, title=None, labelcolor=theme.ink)
         legend.set_zorder(1)
 
@@ -216,10 +219,13 @@ class SettingsPlot(Plot):
         axes.set_xlim(min(ends) - 0.06, max(ends) + 0.06)
         axes.set_ylim(-0.1 - 0.07 * len(section.dials), 1.08)  # the names of the curves stand below all points
         axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-        axes.set_xlabel("retention: what unseen recognizers keep →", color=theme.ink)
-        axes.set_ylabel(f"{measures} privacy: what no attack regains →", color=theme.ink)
-        if titled:
-            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+        _titles(
+            axes,
+            theme,
+            section if titled else None,
+            "retention: what unseen recognizers keep →",
+            f"{measures} privacy: what no attack regains →",
+        )
         axes.legend(loc="lower left", frameon=False, labelcolor=theme.ink).set_zorder(1)
 
     def _label(self, section: Section, measures: str, axes: Axes, theme: Theme) -> None:
@@ -261,10 +267,9 @@ class ReleasesPlot(Plot):
         axes.set_xticks(list(ticks), [str(count) for count in section.shots])
         axes.set_xlim(-0.15, len(section.shots) - 0.35)
         axes.set_ylim(-0.04, 1.04)
-        axes.set_xlabel("releases of each target held, at most", color=theme.ink)
-        axes.set_ylabel(f"{measures} privacy", color=theme.ink)
-        if titled:
-            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+        _titles(
+            axes, theme, section if titled else None, "releases of each target held, at most", f"{measures} privacy"
+        )
 
     def _label(self, section: Section, measures: str, axes: Axes, theme: Theme) -> None:
         """Names at the right ends of the lines that fall, moved apart."""
@@ -307,10 +312,13 @@ class TrainingPlot(Plot):
         axes.set_xlim(-0.02 * most, 1.38 * most)
         axes.set_xticks([most * quarter / 4 for quarter in range(5)])
         axes.set_ylim(0, 1.04)
-        axes.set_xlabel(f"steps of training, {plain(section.longest, 32)}", color=theme.ink)
-        axes.set_ylabel("error on held-out people, of the first answer's", color=theme.ink)
-        if titled:
-            axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
+        _titles(
+            axes,
+            theme,
+            section if titled else None,
+            f"steps of training, {plain(section.longest, 32)}",
+            "error on held-out people, of the first answer's",
+        )
 
     def _label(self, section: Section, axes: Axes, theme: Theme) -> None:
         """Names beside the ends of the lines that fall most, moved apart."""
@@ -329,6 +337,14 @@ class Name(NamedTuple):
     point: tuple[float, float]
     colour: str
     must: bool
+
+
+def _titles(axes: Axes, theme: Theme, section: Section | None, across: str, up: str) -> None:
+    """What the axes measure and, where a page has several tables, which of them this is."""
+    axes.set_xlabel(across, color=theme.ink)
+    axes.set_ylabel(up, color=theme.ink)
+    if section is not None:
+        axes.set_title(f"{plain(section.dataset, 40)}, {plain(section.track, 40)} track", color=theme.ink)
 
 
 def _name(axes: Axes, theme: Theme, names: list[Name]) -> None:
