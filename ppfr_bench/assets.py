@@ -233,7 +233,7 @@ def fetch(name: str) -> Path:
         UserError: unknown name, a wrong sha256 (the file is thrown away), no room on the disk or no right to write.
     """
     asset = _find(name)
-    if verify(name) and not is_file(asset.archive_path):  # as well where the cache can only be read
+    if verify(name) and not is_file(asset.archive_path):  # A cache that can only be read goes this way, too.
         return asset.path
     try:
         asset.path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.places import reason, user_path
 from ppfr_bench.text import printable
 
-INTERRUPTED, NO_READER = 130, 141  # as a shell counts a program that SIGINT or SIGPIPE ended
+INTERRUPTED, NO_READER = 130, 141  # A shell gives these codes for SIGINT and SIGPIPE.
 
 
 class Commands(TyperGroup):
@@ -49,14 +49,14 @@ def run(command: Callable[[], object]) -> None:
             command()
         except SystemExit as ended:
             code = _meant(ended)
-        _flush()  # what is refused at the very end only would be a traceback of the interpreter's
+        _flush()  # At exit the interpreter would print a traceback for a write that is refused.
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError as error:
         if debug and not _reader_is_gone():
             raise
         code = NO_READER if _reader_is_gone() else _explain(error)
-    except Exception as error:
+    except Exception as error:  # Whatever is left is told in one message; --debug shows the traceback.
         if debug:
             raise
         code = _explain(error)

@@ -124,7 +124,7 @@ def from_pillow(image: Image.Image) -> ByteArray:
         UnreadableImage: as ``decode``.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # Pillow warns of broken metadata, which cost no pixel.
         try:
             return _convert(image)[0]
         except UnreadableImage:

@@ -14,7 +14,7 @@ __all__ = [
     "user_path",
 ]  # fmt: skip
 
-_ESCAPED = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f"}  # what TOML makes of C:\temp between double quotes
+_ESCAPED = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f"}  # TOML makes these of C:\temp in double quotes.
 
 
 def user_path(text: str | Path, what: str) -> Path:

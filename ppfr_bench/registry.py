@@ -19,7 +19,7 @@ from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
 
 Kind = Literal["defense", "attack"]
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
-_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # as the language reference has it
+_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
 
 

@@ -20,8 +20,8 @@ from ppfr_bench.video_containers import is_cropped, misses_bytes
 Turn = tuple[int, int, int, int]
 
 _ONE, _LAST = 1 << 16, 1 << 30  # one in a display matrix, and in the corner of its last column
-_TOLERANCE = 1e-3  # of an entry: writers round the sines of their angles
-_LARGEST_ASPECT = 8  # of a pixel; beyond, the file is broken
+_TOLERANCE = 1e-3  # An entry may be off by this: writers round the sines of their angles.
+_LARGEST_ASPECT = 8  # A file whose pixels are longer than this is broken.
 # Up to these a missing end is left unsaid: in seconds, of the whole, in longest times from frame to frame.
 _UNSAID = 0.5, 0.02, 1.5
 _UNSAID_IF_DAMAGED = 0.1  # seconds, where something else is wrong as well
@@ -165,7 +165,7 @@ class Video:
                 if packet is not None:
                     account.takes(packet)
                     decoded = packet.decode()
-                else:  # what the decoder still holds; it has none after the empty packet that ends a file
+                else:  # The decoder still holds frames, unless the empty packet that ends a file came.
                     decoded = stream.decode(None) if account.broken else []
             except self._av.error.FFmpegError as error:
                 account.error, decoded = str(error), []

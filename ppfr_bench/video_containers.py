@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 
 Parts = Iterator[tuple[Any, int, int]]  # kind, first byte of the content, and end
 
-_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")  # where MP4 describes the coded pictures
+_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")  # MP4 describes its pictures here.
 _ENTRY = 78  # bytes of such a description before its boxes
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _SEGMENT = 0x18538067
-_VIDEOS = (_SEGMENT, 0x1654AE6B, 0xAE, 0xE0)  # where Matroska describes them: Segment, Tracks, TrackEntry, Video
+_VIDEOS = (_SEGMENT, 0x1654AE6B, 0xAE, 0xE0)  # Segment, Tracks, TrackEntry, Video: Matroska has it here.
 _CROPS = {0x54AA, 0x54BB, 0x54CC, 0x54DD}  # PixelCropBottom, Top, Left, Right
 
 
@@ -94,7 +94,7 @@ def _elements(file: BinaryIO, start: int, end: int) -> Parts:
         if not width or not more:
             return
         first, length = start + width + more, length & ((1 << 7 * more) - 1)
-        unknown = length == (1 << 7 * more) - 1  # of a live stream
+        unknown = length == (1 << 7 * more) - 1  # A live stream states no length.
         stop = end if unknown else first + length
         yield kind, first, stop
         start = stop

@@ -12,8 +12,8 @@ from ppfr_bench.video import Reading
 
 _LISTED = 100  # frames of which the number is kept
 _LOOK_CLOSER = 24  # pixels: what --smallest is advised to be
-_MISSED_SIZE = 1.5  # of the smallest face looked for: what is larger was not missed for its size
-_MARGIN = 0.2  # of the longer side: what the advised command blacks out around the faces left clear
+_MISSED_SIZE = 1.5  # A face larger than this times the smallest looked for was not missed for its size.
+_MARGIN = 0.2  # Share of the longer side that the advised command blacks out around a face.
 
 
 @dataclass

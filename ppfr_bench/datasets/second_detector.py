@@ -49,7 +49,7 @@ from ppfr_bench.recognizers._runtime import require
 Box = tuple[float, float, float, float]
 
 SMALLEST = 24  # pixels: the longer side of the smallest face that is looked for
-_WIDTH, _HEIGHT = 320, 240  # what the network takes
+_WIDTH, _HEIGHT = 320, 240  # The network takes this size.
 _STEP = 240, 160  # pixels from tile to tile: a face of 80 pixels is whole in one of them
 _SMALL = 16  # pixels of the smallest face in the finest scale
 _CANDIDATE = 0.5  # score of what is looked at again

@@ -29,7 +29,7 @@ from ppfr_bench.prepare.insightface import BinFormat, RecFormat
 from ppfr_bench.results import digest, write_atomic
 from ppfr_bench.text import printable, read_text
 
-VERSION = 2  # of the crops: raised whenever the same source may give other bytes
+VERSION = 2  # Raise it whenever the same source may give other crops.
 FORMATS = ("lfw", "cfp", "celeba", "folder", "insightface-bin", "insightface-rec")
 _STATE = ".prepare.json"
 _TYPICAL = 100  # images whose faces say where a face mostly is

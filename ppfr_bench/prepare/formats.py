@@ -23,7 +23,7 @@ from ppfr_bench.results import write_atomic
 from ppfr_bench.text import printable, read_text
 
 Value = TypeVar("Value")
-_UNFIT = re.compile(  # what some file system cannot take as a name
+_UNFIT = re.compile(  # Some file system cannot take these as names.
     r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE
 )
 

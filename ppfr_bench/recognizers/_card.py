@@ -40,7 +40,7 @@ class FileCard(Config):
     metric: Literal["cosine", "euclidean"]
     licence: str
     training_data: str
-    output: str = ""  # of several: its name, or its number from 0
+    output: str = ""  # A file with several outputs needs the name of one, or its number from 0.
     reference: str = ""
     code_url: str = ""
     expected_accuracy: dict[str, float] = Field(default_factory=dict)

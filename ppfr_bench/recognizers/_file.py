@@ -23,7 +23,7 @@ from ppfr_bench.recognizers._card import FileCard
 from ppfr_bench.recognizers._runtime import Array, check_images, unit_rows
 from ppfr_bench.text import printable
 
-_AGREE = 1e-3  # of unit embeddings, between the file as it is run and the network with gradients
+_AGREE = 1e-3  # Unit embeddings of the file and of the network with gradients may differ by this.
 
 
 class Prepare(nn.Module):

@@ -65,7 +65,7 @@ class OnnxFile(FileRecognizer):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1  # the threads are over images, as for the built-in ones
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+        options.log_severity_level = 4  # Faults are raised, so they need not be printed as well.
         try:
             self._graph = onnx.load_model_from_string(content)
             refuse_external_data(self._graph, file)

@@ -78,7 +78,7 @@ class Faceplugin(Recognizer):
         Raises:
             Unavailable: onnx2torch is missing.
         """
-        graph = require("onnx", "onnx").load(self._path)  # from its path, it would write beside the file
+        graph = require("onnx", "onnx").load(self._path)  # Given the path, onnx2torch would write beside the file.
         return Surrogate(require("onnx2torch", "onnx").convert(graph))
 
     def _one(self, pixels: Array) -> Array:

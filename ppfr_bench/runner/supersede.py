@@ -109,7 +109,7 @@ def why(record: Record, cell: Cell, plan: Plan) -> str:
         return "; ".join(found)
     if cell.attack and (sources := registry.build("attack", cell.attack.name, cell.attack.config).sources):
         return f"{cell.attack.label}: another {', '.join(sources)}, which it starts from"
-    return "another surrogate, protocol.shots or list of metrics"  # what a key holds and a record does not
+    return "another surrogate, protocol.shots or list of metrics"  # A key holds these, and a record does not.
 
 
 def _changes(then: Component, now: Component) -> Iterator[str]:

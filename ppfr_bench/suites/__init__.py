@@ -204,7 +204,7 @@ def explain(error: ValidationError, model: type[Config]) -> str:
     return f"{where}: {first['msg']}{came}"
 
 
-Changes = dict[tuple[str, str], dict[str, Any]]  # of (kind, label): parameters and their values
+Changes = dict[tuple[str, str], dict[str, Any]]  # (kind, label) -> parameter -> value
 
 
 def _apply(data: dict[str, Any], override: str, changes: Changes) -> None:
