@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import AttackCard, AttackerView
+from ppfr_bench import device
+from ppfr_bench.api import AttackCard, AttackerView, ByteArray
+from ppfr_bench.learning.inversion import as_bytes
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, network_inputs
+from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
+from ppfr_bench.learning.observations import observe
+from ppfr_bench.learning.resizing import shrink
+from ppfr_bench.learning.unet import Batch
 
-from ._images import shrink
-from ._inverter import Images, InverterConfig, WarmInverter, as_bytes, inputs_of, observe
-from ._network import Batch
-from ._regression import regress
 
-
-class AdversarialInversionConfig(InverterConfig):
+class AdversarialInversionConfig(WarmInverterConfig):
     """``releases``: shots of each target and of each training image; ``warm``: steps of the network it starts from."""
 
     steps: int = Field(400, ge=1)
-    warm: int = Field(800, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
     releases: int = Field(4, ge=1, le=64)
 
 
@@ -29,7 +29,7 @@ class AdversarialInversion(WarmInverter):
     """Queries the live defense at every step: fresh randomness, fresh images, several shots; longer than the others.
 
     Every batch is drawn anew, mirrored or shifted, and protected on the spot, so that it learns the expectation over
-    the defense's randomness and not the draws of one file. The closed-form first answer to an image comes from a
+    the defense's randomness and not the draws of one file. The closed-form estimate of an image comes from a
     regression over the other half of the people.
     """
 
@@ -54,29 +54,34 @@ class AdversarialInversion(WarmInverter):
     def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
         """Endless batches through the live defense."""
         assert view.oracle is not None
-        scene, size, faces = self.scene, self.scene.size, view.auxiliary
-        shots = int(scene.log["shots"])
-        identities, held = faces.identities, scene.held.numpy()
+        data, size, faces = self.data, self.data.size, view.auxiliary
+        shots = int(data.log["shots"])
+        identities, validation = faces.identities, data.validation.numpy()
         people = np.unique(identities)
         half = np.isin(identities, people[torch.randperm(len(people), generator=generator).numpy()[: len(people) // 2]])
-        clear, told = scene.clear.flatten(1).float() / 255, scene.seen.views()[scene.view]
+        clear, inputs = data.clear.flatten(1).float() / 255, data.own.regression_inputs()[data.estimated_from]
         fitted = []
         for part in (half, ~half):
             rows = torch.from_numpy(np.flatnonzero(part if part.any() else ~part))
-            fitted.append(regress(told[rows], clear[rows], identities[rows], held[rows.numpy()]))
-        mine = np.flatnonzero(~held)
+            mask = validation[rows.numpy()]
+            fitted.append(fit_kernel_ridge(inputs[rows], clear[rows], identities[rows.numpy()], mask))
+        mine = np.flatnonzero(~validation)
         while True:
             order = mine[torch.randperm(len(mine), generator=generator).numpy()]
             for start in range(0, max(1, len(order) - self.config.batch + 1), self.config.batch):
                 chosen = np.sort(order[start : start + self.config.batch])
                 images = _moved(faces.load(chosen), generator)
-                seen = observe(view, np.stack([view.oracle.protect(images) for _ in range(shots)]), size, scene.decoder)
-                answers = [as_bytes(regression(seen.views()[scene.view]), size) for regression in fitted]
-                first = torch.where(torch.from_numpy(half[chosen])[:, None, None, None], answers[1], answers[0])
-                yield inputs_of(seen, first), first.float() / 255, shrink(images, size).float() / 255
+                released = np.stack([view.oracle.protect(images) for _ in range(shots)])
+                own = observe(view, released, size, data.decoder)
+                given = own.regression_inputs()[data.estimated_from]
+                of_half, of_others = (as_bytes(regression(given), size) for regression in fitted)
+                in_half = device.to(torch.from_numpy(half[chosen]))[:, None, None, None]
+                estimates = torch.where(in_half, of_others, of_half)
+                batch = device.to(shrink(images, size)).float() / 255
+                yield network_inputs(own, estimates), estimates.float() / 255, batch
 
 
-def _moved(images: Images, generator: torch.Generator) -> Images:
+def _moved(images: ByteArray, generator: torch.Generator) -> ByteArray:
     """Half of the batches mirrored, each shifted by up to two pixels."""
     mirrored, dy, dx = (int(torch.randint(0, n, (1,), generator=generator)) for n in (2, 5, 5))
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView
+from ppfr_bench.api import Attack, AttackCard, AttackerView, FloatArray, Material, Scope
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
+from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_unet, rebuild
+from ppfr_bench.learning.observations import Observations
+from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.learning.unet import UNet
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
-
-from ._images import enlarge
-from ._inverter import InverterConfig, Seen, plain_network, rebuild, set_scene
-from ._network import UNet
 
 
 class Attributes(Attack):
     """Reads each attribute off two reconstructions, the closed-form one and the U-Net's.
 
-    How far to trust which, and when to fall back on what is usual, least squares on held-out people settles, of
-    whom neither reconstruction has learnt.
+    Least squares on held-out people, from whom neither reconstruction has learnt, weighs the two readings and a
+    constant.
     """
 
     version = 2
@@ -33,28 +33,35 @@ class Attributes(Attack):
     )
     Config = InverterConfig
 
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data of one shot, and the plain U-Net."""
+        return inversion_data(scope, self.config.size, self.shots), plain_unet(scope, self.config)
+
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """The weights of both readings, and the answer."""
-        scene = set_scene(view, self.config.size, self.shots)
-        network, log = plain_network(view, self.config)
-        held = torch.nonzero(scene.held if scene.held.any() else ~scene.held).flatten()
-        truth = read_attributes(view.auxiliary.load(held.numpy()))
-        own = _readings(network, scene.seen[held], scene.first[held])
-        targets = _readings(network, scene.targets, scene.targets_first)
-        self._answer = np.empty((len(scene.targets), len(ATTRIBUTES)))
+        data = read_inversion_data(view, self.config.size, self.shots)
+        network, log = read_plain_unet(view, self.config)
+        rows = data.validation_rows
+        truth = read_attributes(view.auxiliary.load(rows.numpy()))
+        own = _readings(network, data.own[rows], data.own_estimates[rows])
+        targets = _readings(network, data.targets, data.target_estimates)
+        self._answer = np.empty((len(data.targets), len(ATTRIBUTES)))
         for i, of in enumerate(truth.T):
+            # NumPy on the CPU: torch calls another LAPACK, which would change the last bits.
             weights, *_ = np.linalg.lstsq(own[:, i], of, rcond=None)
             self._answer[:, i] = targets[:, i] @ weights
-        self.log |= {"training_images": log["training_images"], "steps": log["steps"], "weighed_on": len(held)}
+        self.log |= {"shots": data.log["shots"], "training_images": log["training_images"], "steps": log["steps"],
+                     "weighed_on": len(rows)}  # fmt: skip
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
+    def run(self, view: AttackerView) -> FloatArray:
         """float64 (n_targets, attributes), in the units of ``ppfr_bench.metrics.attributes``."""
         return self._answer
 
 
-def _readings(network: UNet, seen: Seen, first: torch.Tensor) -> npt.NDArray[np.float64]:
-    """(n, attributes, 3): one, what is read off the first answer, and off the network's."""
-    read = [read_attributes(enlarge(images)) for images in (first.float() / 255, rebuild(network, seen, first))]
+def _readings(network: UNet, observations: Observations, estimates: torch.Tensor) -> FloatArray:
+    """(n, attributes, 3): one, what is read off the closed-form estimate, and off the network's answer."""
+    answers = (estimates.float() / 255, rebuild(network, observations, estimates))
+    read = [read_attributes(enlarge(images)) for images in answers]
     return np.stack([np.ones_like(read[0]), *read], axis=2)
 
 

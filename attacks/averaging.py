@@ -5,24 +5,20 @@ from __future__ import annotations
 from pydantic import Field
 
 from ppfr_bench.api import AttackCard
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
 
-from ._inverter import InverterConfig, WarmInverter
 
+class AveragingConfig(WarmInverterConfig):
+    """``releases``: shots of each target that are fused; ``warm``: steps of the plain U-Net it starts from."""
 
-class AveragingConfig(InverterConfig):
-    """``releases``: shots of each target that are fused; ``warm``: steps of the plain network it starts from."""
-
-    steps: int = Field(200, ge=1)
-    warm: int = Field(800, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
     releases: int = Field(4, ge=1, le=64)
 
 
 class Averaging(WarmInverter):
     """Holds several independent releases of each target, and makes as many of its own images through the oracle.
 
-    Mean and spread over the releases are what the closed-form answer and the network work on: zero-mean noise shrinks
-    with the root of their number, and what the draws spare shows in their spread. Where every release of a photo is
+    The closed-form estimate and the network work on the mean and the spread over the releases: zero-mean noise shrinks
+    with the root of their number, and pixels that it leaves alone have no spread. Where every release of a photo is
     the same there is nothing to average, and it is the U-Net attack trained for longer.
     """
 

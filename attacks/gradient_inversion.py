@@ -5,26 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import SIZE, Attack, AttackCard, AttackerView, to_bytes, to_float
-
-from ._images import resize
-from ._inverter import InverterConfig, plain_network, rebuild, set_scene
+from ppfr_bench.api import (
+    SIZE,
+    Attack,
+    AttackCard,
+    AttackerView,
+    ByteArray,
+    FloatArray,
+    Material,
+    Scope,
+    to_bytes,
+    to_float,
+)
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
+from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
+from ppfr_bench.learning.resizing import resize
 
 _BATCH = 64
 
 
-class GradientInversionConfig(InverterConfig):
+class GradientInversionConfig(WarmInverterConfig):
     """``steps`` of the search; ``warm``: of the network it starts from; ``smooth``, ``stay``: weights of the prior.
 
     ``releases``: shots it has; ``draws``: of the defense a step, where it is random.
     """
 
     steps: int = Field(60, ge=1)
-    warm: int = Field(800, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     smooth: float = Field(1e-4, ge=0)
     stay: float = Field(1e-3, ge=0)
@@ -55,16 +64,20 @@ class GradientInversion(Attack):
         """As many as it compares with."""
         return int(self.config.releases)
 
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data of one shot, and the plain U-Net after ``config.warm`` steps."""
+        return inversion_data(scope, self.config.size, 1), plain_unet(scope, self.config.plain)
+
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
-        """Rebuild the start, then search; all on the targets, so ``fit`` keeps the answer."""
+        """Rebuild the start, then search. The targets are searched here, so that ``fit`` keeps the answer."""
         c = self.config
-        scene = set_scene(view, c.size, 1)
-        network, _ = plain_network(view, InverterConfig(steps=c.warm, batch=c.batch, width=c.width, size=c.size))
-        start = resize(rebuild(network, scene.targets, scene.targets_first), SIZE)
+        data = read_inversion_data(view, c.size, 1)
+        network, _ = read_plain_unet(view, c.plain)
+        start = resize(rebuild(network, data.targets, data.target_estimates), SIZE)
         defense = view.defense
         assert defense is not None, "an informed attacker has the defense"
         differentiable = _has_gradient(defense, start[:2], generator)
-        self.log |= {"differentiable": differentiable, "training_images": scene.log["training_images"],
+        self.log |= {"differentiable": differentiable, "training_images": data.log["training_images"],
                      "shots": len(view.targets) if differentiable else 1}  # fmt: skip
         self._answer = to_bytes(start)
         if not differentiable:
@@ -79,8 +92,8 @@ class GradientInversion(Attack):
 
     def _search(
         self, defense: Any, start: torch.Tensor, wanted: torch.Tensor, random: bool, generator: torch.Generator,
-        curve: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.uint8]:  # fmt: skip
+        curve: FloatArray,
+    ) -> ByteArray:  # fmt: skip
         c = self.config
         x = start.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([x], lr=c.learning_rate)
@@ -95,7 +108,7 @@ class GradientInversion(Attack):
             curve[step] += float(miss.detach())
         return to_bytes(x.detach().clamp(0, 1))
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+    def run(self, view: AttackerView) -> ByteArray:
         """Reconstructions uint8 (n, 3, 112, 112)."""
         return self._answer
 
@@ -104,7 +117,7 @@ def _has_gradient(defense: Any, images: torch.Tensor, generator: torch.Generator
     x = images.clone().requires_grad_(True)
     try:
         released = defense.protect(x, generator)
-    except RuntimeError as error:  # it leaves torch on the way
+    except RuntimeError as error:  # A defense that leaves torch on the way raises this.
         if "requires grad" in str(error):
             return False
         raise

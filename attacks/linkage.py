@@ -50,11 +50,11 @@ class Linkage(Attack):
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
         rebuilt = view.reconstructions or {}
         released = view.targets[: self.config.releases]
-        probes = [rebuilt[self.config.probe]] if self.sources else [view.picture(shot) for shot in released]
+        probes = [rebuilt[self.config.probe]] if self.sources else [view.render(shot) for shot in released]
         self.log["shots"] = len(probes)
         embed = view.recognizer.embed
-        seen = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)
-        return view.recognizer.similarity_matrix(seen, embed(view.gallery))
+        mean = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)
+        return view.recognizer.similarity_matrix(mean, embed(view.gallery))
 
 
 ATTACK = Linkage

@@ -6,17 +6,26 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torchvision.transforms.functional import gaussian_blur
 
-from ppfr_bench.api import SIZE, AttackCard, AttackerView, to_bytes, to_float
+from ppfr_bench.api import (
+    SIZE,
+    AttackCard,
+    AttackerView,
+    ByteArray,
+    FloatArray,
+    Material,
+    Scope,
+    to_bytes,
+    to_float,
+)
 from ppfr_bench.datasets.faces import subset
-
-from ._adaptation import Apart, Student, StudentConfig
-from ._images import resize
-from ._inverter import Images, rebuild
+from ppfr_bench.learning.adaptation import Student, StudentConfig, embed_with
+from ppfr_bench.learning.inverter import rebuild
+from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.restriction import Restriction
 
 
 class LinkageStudentConfig(StudentConfig):
@@ -29,8 +38,8 @@ class LinkageStudentConfig(StudentConfig):
 class LinkageStudent(Student):
     """Trains student(protected) = teacher(clear), the student being a network before the teacher's own recognizer: L5.
 
-    Compares the students of the targets with the teacher's clear gallery. ``trained_on`` high_pass knows nothing of the
-    defense: it learns on a generic high-pass filter of its own and hopes that it carries over.
+    Compares the student's embeddings of the targets with the teacher's of the clear gallery. ``trained_on`` high_pass
+    knows nothing of the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
     """
 
     version = 2
@@ -48,13 +57,32 @@ class LinkageStudent(Student):
     )
     Config = LinkageStudentConfig
 
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data and the plain U-Net; those of the restricted view, where the parameters restrict it."""
+        materials, restriction = self._of_restricted(scope), self._restriction()
+        return materials if restriction is None else tuple(map(restriction.material, materials))
+
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """Train the adaptor."""
-        super().fit(self._own(view), generator)
+        restriction = self._restriction()
+        if restriction is not None:
+            view = restriction.view(view, self._of_restricted(view.scope))
+        super().fit(view, generator)
         self.log["trained_on"] = self.config.trained_on
 
-    def _own(self, view: AttackerView) -> AttackerView:
-        """The view as cut down by the parameters."""
+    def _of_restricted(self, scope: Scope) -> tuple[Material, ...]:
+        """What a student starts from in the restricted view, given the scope of the whole one."""
+        high_pass = self.config.trained_on == "high_pass"
+        return super().starts_from(replace(scope, releases_image=True) if high_pass else scope)
+
+    def _restriction(self) -> Restriction | None:
+        """What the parameters leave of the view; None where that is all."""
+        c = self.config
+        if not c.images and c.trained_on == "defense":
+            return None
+        return Restriction({"images": c.images, "trained_on": c.trained_on}, self._restrict)
+
+    def _restrict(self, view: AttackerView) -> AttackerView:
         c = self.config
         if c.images:
             rows = np.arange(min(c.images, len(view.auxiliary)))
@@ -64,27 +92,21 @@ class LinkageStudent(Student):
             )
         if c.trained_on == "high_pass":
             proxy = np.concatenate([_high_pass(batch) for batch in view.auxiliary.batches(128)])
-            pictures = np.stack([view.picture(shot) for shot in view.targets]) if view.representation else view.targets
+            targets = view.targets if view.releases_image else np.stack([view.render(shot) for shot in view.targets])
             view = replace(
-                view, auxiliary_protected=proxy, oracle=None, targets=pictures, representation=False, picture=np.asarray
+                view, auxiliary_protected=proxy, oracle=None, targets=targets, releases_image=True, render=np.asarray
             )
-        if c.images or c.trained_on == "high_pass":
-            view = replace(view, workbench=Apart(view.workbench, {"images": c.images, "trained_on": c.trained_on}))
         return view
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.float64]:  # type: ignore[override]
+    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]
         """Similarities (n_targets, n_gallery)."""
         assert view.gallery is not None, "the card asks for it"
-        adapted = resize(rebuild(self.network, self.scene.targets, self.scene.targets_first), SIZE)
-        with torch.inference_mode():
-            left, right = (
-                torch.cat([self._teacher(part) for part in images.split(32)])
-                for images in (adapted, to_float(view.gallery))
-            )
-        return (left @ right.T).double().numpy()
+        adapted = resize(rebuild(self.network, self.data.targets, self.data.target_estimates), SIZE)
+        probes, gallery = (embed_with(self.teacher, part) for part in (adapted, to_float(view.gallery)))
+        return (probes @ gallery.T).cpu().numpy().astype(np.float64)
 
 
-def _high_pass(images: Images) -> Images:
+def _high_pass(images: ByteArray) -> ByteArray:
     """Grey plus what a Gaussian of two pixels takes away."""
     clear = to_float(images)
     return to_bytes((0.5 + clear - gaussian_blur(clear, [13, 13], [2.0, 2.0])).clamp(0, 1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView
+from ppfr_bench import device
+from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 
-from ._inverter import set_scene
+_SIZE = 64  # Side in pixels at which faces are compared.
 
 
 class Nearest(Attack):
@@ -24,15 +25,19 @@ class Nearest(Attack):
         knowledge="aware",
     )
 
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data of one shot."""
+        return (inversion_data(scope, _SIZE, 1),)
+
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Compare with every auxiliary image."""
-        scene = set_scene(view, 64, 1)
-        own, targets = scene.first.flatten(1).float(), scene.targets_first.flatten(1).float()
+        data = read_inversion_data(view, _SIZE, 1)
+        own, targets = (device.to(found).flatten(1).float() for found in (data.own_estimates, data.target_estimates))
         distance = own.square().sum(1) - 2 * targets @ own.T
-        self._chosen = distance.argmin(1).numpy()
-        self.log |= {"training_images": len(own), "distinct": len(np.unique(self._chosen))}
+        self._chosen = distance.argmin(1).cpu().numpy()
+        self.log |= {"shots": data.log["shots"], "training_images": len(own), "distinct": len(np.unique(self._chosen))}
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+    def run(self, view: AttackerView) -> ByteArray:
         """The auxiliary images, uint8 (n, 3, 112, 112)."""
         return view.auxiliary.load(self._chosen)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
-
-from ._adaptation import Floats, choose_head, judges, share_named, unit
+from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray
+from ppfr_bench.learning.heads import choose_head, head_validation_mask, share_named, unit_rows
 
 
 class ParrotConfig(Config):
@@ -20,7 +18,7 @@ class ParrotConfig(Config):
 
 
 class Parrot(Attack):
-    """Protects images of its own people and learns a head on a frozen recognizer, which is given pictures: L3.
+    """Protects images of its own people and learns a head on a frozen recognizer, which is given rendered images: L3.
 
     Two heads are learnt in closed form. One whitens what varies within a person, and compares the protected target with
     the gallery photo sent through the oracle. The other maps protected embeddings to those of the clear photos, and
@@ -49,39 +47,38 @@ class Parrot(Attack):
         assert view.recognizer is not None and view.auxiliary_protected is not None, "the card asks for both"
         count = min(self.config.images or len(view.auxiliary), len(view.auxiliary))
         identities = view.auxiliary.identities[:count]
-        protected = _embed(view, view.picture(np.asarray(view.auxiliary_protected[:count])))
+        protected = _embed(view, view.render(np.asarray(view.auxiliary_protected[:count])))
         clear = _embed(view, view.auxiliary.load(range(count)))
-        held = judges(identities, generator)
-        raw = share_named(unit(protected[held]) @ unit(clear[held]).T, identities[held])
+        mask = head_validation_mask(identities, generator)
+        raw = share_named(unit_rows(protected[mask]) @ unit_rows(clear[mask]).T, identities[mask])
         self._heads = []
         for kind in ("both protected", "to clear"):
-            choice = choose_head(protected, clear, identities, held, kind == "to clear")
+            choice = choose_head(protected, clear, identities, mask, kind == "to clear")
             self._heads.append((choice.share, choice.head))
             self.log[kind] = choice.note
-        self.log |= {"training_images": count, "unadapted_rank_1": round(raw, 4)}
+        self.log |= {"shots": 1, "training_images": count, "unadapted_rank_1": round(raw, 4)}
         self._raw = raw
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
+    def run(self, view: AttackerView) -> FloatArray:
         """Similarities (n_targets, n_gallery): the scores of heads and recognizer, weighted by how many each named."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
-        probes = _embed(view, view.picture(np.asarray(view.targets[0])))
+        probes = _embed(view, view.render(np.asarray(view.targets[0])))
         clear = _embed(view, view.gallery)
         assert view.oracle is not None
         times = self.config.releases
-        drawn = [_embed(view, view.picture(view.oracle.protect(view.gallery))) for _ in range(times)]
+        drawn = [_embed(view, view.render(view.oracle.protect(view.gallery))) for _ in range(times)]
         protected = np.mean(drawn, axis=0)
         scores = self._raw**2 * view.recognizer.similarity_matrix(probes, clear)
-        if (
-            view.recognizer.similarity_matrix(clear[:1], clear[:1])[0, 0] <= 0
-        ):  # a distance: bring it to a cosine's scale
-            scores = self._raw**2 * (unit(probes) @ unit(clear).T)
+        if view.recognizer.similarity_matrix(clear[:1], clear[:1])[0, 0] <= 0:
+            # A recognizer that compares by distance is compared by cosine here, to have the scale of the heads.
+            scores = self._raw**2 * (unit_rows(probes) @ unit_rows(clear).T)
         for share, head in self._heads:
             side = protected if head.map is None else clear
             scores = scores + share**2 * (head.probes(probes) @ head.gallery(side).T)
         return np.asarray(scores, dtype=np.float64)
 
 
-def _embed(view: AttackerView, images: npt.NDArray[np.uint8]) -> Floats:
+def _embed(view: AttackerView, images: ByteArray) -> FloatArray:
     assert view.recognizer is not None
     return np.asarray(view.recognizer.embed(images), dtype=np.float64)
 

@@ -7,18 +7,16 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import AttackCard, AttackerView
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
+from ppfr_bench.learning.unet import UNet, weights_from
 from ppfr_bench.metrics.lpips import Lpips
 
-from ._inverter import InverterConfig, WarmInverter
-from ._network import UNet, mixed_precision
 
+class Pix2pixConfig(WarmInverterConfig):
+    """``warm``: steps of the plain U-Net it starts from; ``l1``: weight of L1 beside the discriminator's loss."""
 
-class Pix2pixConfig(InverterConfig):
-    """``warm``: steps of the plain network it starts from; ``l1``: weight of L1 beside the discriminator's."""
-
-    steps: int = Field(200, ge=1)
-    warm: int = Field(800, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     l1: float = Field(50.0, ge=0)
 
@@ -42,32 +40,32 @@ class Pix2pix(WarmInverter):
     Config = Pix2pixConfig
 
     def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
-        """The plain network, and a discriminator with weights from the generator."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
-            self._judge = _discriminator().to(memory_format=torch.channels_last)
-        self._learning = torch.optim.Adam(self._judge.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        """The plain U-Net, and a discriminator with weights from the generator."""
+        with weights_from(generator):
+            discriminator = _discriminator().to(memory_format=torch.channels_last)
+        self._discriminator = device.to(discriminator)
+        self._optimizer = torch.optim.Adam(self._discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
         return super().start(view, generator)
 
     def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """l1 * L1 + what the discriminator, trained on the same batch first, holds against it."""
+        """l1 * L1 + the least-squares loss by the discriminator, which is trained on the same batch first."""
         distance = functional.l1_loss(answer, clear)
-        with mixed_precision():
-            real, false = self._judge(clear), self._judge(answer.detach())
+        with device.autocast():
+            real, false = self._discriminator(clear), self._discriminator(answer.detach())
         wrong = (real.float() - 1).square().mean() + false.float().square().mean()
-        self._learning.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         wrong.backward()
-        self._learning.step()
-        with mixed_precision():
-            verdict = self._judge(answer)
-        total: torch.Tensor = self.config.l1 * distance + (verdict.float() - 1).square().mean()
+        self._optimizer.step()
+        with device.autocast():
+            found = self._discriminator(answer)
+        total: torch.Tensor = self.config.l1 * distance + (found.float() - 1).square().mean()
         return total
 
     def prepare(self, view: AttackerView) -> None:
-        """Fetch what chooses the weights."""
-        self._lpips = Lpips().network
+        """Fetch the network that chooses the weights."""
+        self._lpips = device.to(Lpips().network)
 
-    def verdict(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+    def validation_loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         """LPIPS: by L1 no sharp guess beats the blurred mean that it started from."""
         distance: torch.Tensor = self._lpips(answer * 2 - 1, clear * 2 - 1).mean()
         return distance

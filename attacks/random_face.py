@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 from torch import Generator, randint
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView
+from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray
 
 
 class RandomFace(Attack):
@@ -25,8 +23,9 @@ class RandomFace(Attack):
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Draw."""
         self._chosen = randint(len(view.auxiliary), (view.targets.shape[1],), generator=generator).numpy()
+        self.log["shots"] = 1
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+    def run(self, view: AttackerView) -> ByteArray:
         """The auxiliary images, uint8 (n, 3, 112, 112)."""
         return view.auxiliary.load(self._chosen)
 

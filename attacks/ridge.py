@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
-
-from ._images import enlarge
-from ._inverter import set_scene
+from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Config, Material, Scope
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
+from ppfr_bench.learning.resizing import enlarge
 
 
 class RidgeConfig(Config):
@@ -43,18 +40,22 @@ class Ridge(Attack):
     Config = RidgeConfig
 
     @property
-    def key(self) -> Literal["same", "other"]:
+    def key_access(self) -> Literal["same", "other"]:
         """As the parameter says."""
         return "other" if self.config.key == "other" else "same"
 
-    def fit(self, view: AttackerView, generator: Generator) -> None:
-        """Closed form over all auxiliary images."""
-        self._scene = set_scene(view, self.config.size, 1)
-        self.log |= self._scene.log
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data of one shot, whose estimates are the answer."""
+        return (inversion_data(scope, self.config.size, 1),)
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
+    def fit(self, view: AttackerView, generator: Generator) -> None:
+        """Read the closed-form estimates, which were fitted on all auxiliary images."""
+        self._data = read_inversion_data(view, self.config.size, 1)
+        self.log |= self._data.log
+
+    def run(self, view: AttackerView) -> ByteArray:
         """Reconstructions from the first shot, uint8 (n, 3, 112, 112)."""
-        return enlarge(self._scene.targets_first.float() / 255)
+        return enlarge(self._data.target_estimates.float() / 255)
 
 
 ATTACK = Ridge

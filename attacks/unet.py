@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from ppfr_bench.api import AttackCard, AttackerView
-
-from ._inverter import Inverter, InverterConfig, plain_network, set_scene
+from ppfr_bench.api import AttackCard, AttackerView, Material, Scope
+from ppfr_bench.learning.inversion import read_inversion_data
+from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, read_plain_unet
 
 
 class Unet(Inverter):
     """Protects its own images through the oracle and trains, under L1, a U-Net back to the clear ones.
 
-    A regression of the whole image answers first, as convolutions cannot undo a global permutation; the network sees
-    that answer beside the protected image, its low bits and its texture, and corrects it. Before training it is the
-    ridge attack, and where the input tells nothing the mean face. What it trains on are the regression's answers with
-    the person left out, so that it does not learn to trust them more than they deserve.
+    A regression of the whole image estimates the clear one first, as convolutions cannot undo a global permutation; the
+    network sees that estimate beside the protected image, its low bits and its texture, and corrects it. Before
+    training it is the ridge attack, and where the input tells nothing the mean face. It trains on estimates with the
+    person left out, so that it does not learn to trust them more than they deserve.
     """
 
     version = 3
@@ -32,10 +32,14 @@ class Unet(Inverter):
     )
     Config = InverterConfig
 
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data, and the plain U-Net, which is this attack's own."""
+        return (*super().starts_from(scope), plain_unet(scope, self.config))
+
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
-        """Train on nine tenths of the auxiliary people, validate on the rest."""
-        self.scene = set_scene(view, self.config.size, self.shots)
-        self.network, log = plain_network(view, self.config)
+        """Read the network, which was trained on nine tenths of the auxiliary people and validated on the rest."""
+        self.data = read_inversion_data(view, self.config.size, self.shots)
+        self.network, log = read_plain_unet(view, self.config)
         self.log |= log
 
 

@@ -1,4 +1,4 @@
-"""U-Net inversion under a perceptual and an identity loss: what it rebuilds is to be recognized, by eye and machine."""
+"""U-Net inversion under a perceptual and an identity loss, so that people and recognizers know what it rebuilds."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, AttackCard, AttackerView
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
+from ppfr_bench.learning.resizing import resize
 from ppfr_bench.metrics.lpips import Lpips
 
-from ._images import resize
-from ._inverter import InverterConfig, WarmInverter
-from ._network import mixed_precision
 
+class UnetPerceptualConfig(WarmInverterConfig):
+    """``warm``: steps of the plain U-Net it starts from; ``perceptual`` and ``identity``: weights beside L1."""
 
-class UnetPerceptualConfig(InverterConfig):
-    """``warm``: steps of the plain network it starts from; ``perceptual`` and ``identity``: weights beside L1."""
-
-    steps: int = Field(200, ge=1)
-    warm: int = Field(800, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
     perceptual: float = Field(0.3, ge=0)
     identity: float = Field(0.1, ge=0)
 
@@ -41,20 +37,20 @@ class UnetPerceptual(WarmInverter):
     Config = UnetPerceptualConfig
 
     def prepare(self, view: AttackerView) -> None:
-        """Fetch the two judges."""
+        """Fetch the two networks of the loss."""
         assert view.surrogate is not None, "the card asks for it"
-        self._surrogate, self._lpips = view.surrogate, Lpips().network
+        self._surrogate, self._lpips = device.to(view.surrogate), device.to(Lpips().network)
 
     def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         """L1 + perceptual * LPIPS + identity * (1 - cosine of the surrogate's embeddings, of every other image)."""
         large, target = (resize(images.clamp(0, 1), SIZE) for images in (answer, clear))
-        with mixed_precision():
-            seen = self._lpips(large * 2 - 1, target * 2 - 1).float().mean()
-            # Half of the batch: backwards through a recognizer costs more than all the rest of the step.
-            seen_as, is_really = (self._surrogate(images[::2]).float() for images in (large, target))
-        who = 1 - (seen_as * is_really).sum(1).mean()
+        with device.autocast():
+            perceptual = self._lpips(large * 2 - 1, target * 2 - 1).float().mean()
+            # Half of the batch, as the way back through a recognizer costs more than all the rest of the step.
+            found, truth = (self._surrogate(images[::2]).float() for images in (large, target))
+        identity = 1 - (found * truth).sum(1).mean()
         total: torch.Tensor = (
-            functional.l1_loss(answer, clear) + self.config.perceptual * seen + self.config.identity * who
+            functional.l1_loss(answer, clear) + self.config.perceptual * perceptual + self.config.identity * identity
         )
         return total
 

@@ -30,8 +30,9 @@ class Unlinkability(Attack):
     def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
         """Similarities (n_targets, n_gallery) of protected with protected."""
         assert view.recognizer is not None and view.protected_gallery is not None, "the card asks for both"
+        self.log["shots"] = 1
         embed = view.recognizer.embed
-        probes, gallery = view.picture(view.targets[0]), view.picture(np.asarray(view.protected_gallery))
+        probes, gallery = view.render(view.targets[0]), view.render(np.asarray(view.protected_gallery))
         return view.recognizer.similarity_matrix(embed(probes), embed(gallery))
 
 

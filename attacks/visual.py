@@ -19,11 +19,13 @@ class Visual(Attack):
         licence="MIT",
         measures="appearance",
         knowledge="oblivious",
+        shows_released=True,
     )
 
     def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
         """The first shot of every target, uint8 (n, 3, 112, 112)."""
-        return np.array(view.picture(view.targets[0]))
+        self.log["shots"] = 1
+        return np.array(view.render(view.targets[0]))
 
 
 ATTACK = Visual

@@ -7,7 +7,6 @@ at once: each step draws one, and the weight of privacy grows with it, so that t
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,13 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, Config, Faces, IntArray, to_float
+from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.unet import UNet
 
 from ._local_generator import CARRIERS, LocalGenerator, local_bands
 
-# What it trains against is what attackers use.
-UNet: Any = import_module("ppfr_bench.attacks._network").UNet
-resize: Any = import_module("ppfr_bench.attacks._images").resize
 _SIDE = 64  # pixels at which the inverter works
 _SCALES = (1, 2, 4)  # at which likeness is measured: means over so many pixels a side
 
@@ -60,12 +59,12 @@ class AnonymizerTraining:
     Config = TrainingConfig
 
     def __init__(self, config: TrainingConfig, faces: Faces, surrogate: nn.Module, seed: int) -> None:
-        self.config, self.seed, self.surrogate = config, seed, surrogate
+        self.config, self.seed, self.surrogate = config, seed, device.to(surrogate)
         images = to_float(np.concatenate(list(faces.batches(256))))
         with torch.no_grad():
             self.bands = torch.cat([local_bands(part).half() for part in images.split(64)])
             self.small = torch.cat([resize(part, _SIDE) for part in images.split(64)])
-            self.embedded = torch.cat([surrogate(part) for part in images.split(32)])
+            self.embedded = torch.cat([self.surrogate(part) for part in images.split(32)])
         people, starts = np.unique(faces.identities, return_inverse=True)
         self.photos: list[IntArray] = [np.flatnonzero(starts == i) for i in range(len(people))]
         self.mean = self.small.mean(0, keepdim=True)
@@ -73,10 +72,10 @@ class AnonymizerTraining:
             torch.cat([_unlike(self.mean.expand_as(part), part) for part in self.small.split(256)]).mean()
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.generator = LocalGenerator()
-            self.inverter = UNet(6, 16).to(memory_format=torch.channels_last)
-            self.linker = nn.Linear(self.embedded.shape[1], self.embedded.shape[1])
+            torch.default_generator.manual_seed(seed)  # Weights are drawn on the CPU: the same ones everywhere.
+            self.generator = device.to(LocalGenerator())
+            self.inverter = device.to(UNet(6, 16).to(memory_format=torch.channels_last))
+            self.linker = device.to(nn.Linear(self.embedded.shape[1], self.embedded.shape[1]))
         if config.disruption:
             _fit_carriers(self.generator, self.small, faces.identities)
         nn.init.eye_(self.linker.weight)
@@ -118,8 +117,8 @@ class AnonymizerTraining:
         return learnt | {"strength": strength} | {name: float(value.detach()) for name, value in values.items()}
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """What ships."""
-        return {name: tensor.detach().clone() for name, tensor in self.generator.state_dict().items()}
+        """What ships, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.generator.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """All that training goes on from."""
@@ -138,7 +137,7 @@ class AnonymizerTraining:
         """Two photographs each of some people, one after the other."""
         chosen = torch.randperm(len(self.photos), generator=draw)[: self.config.people].tolist()
         pairs = [self.photos[i][torch.randperm(len(self.photos[i]), generator=draw)[:2].numpy()] for i in chosen]
-        return torch.from_numpy(np.concatenate(pairs))
+        return device.to(torch.from_numpy(np.concatenate(pairs)))
 
     def _release(self, rows: torch.Tensor, strength: float, draw: torch.Generator) -> list[torch.Tensor]:
         bands, shots = self.bands[rows].float(), []
@@ -198,7 +197,7 @@ def _structure(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _confusion(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """How often row i of one is nearer to other rows of the other, softly: cross-entropy at a temperature of 1/16."""
-    scores, truth = 16 * left @ right.T, torch.arange(len(left))
+    scores, truth = 16 * left @ right.T, torch.arange(len(left), device=left.device)
     return (functional.cross_entropy(scores, truth) + functional.cross_entropy(scores.T, truth)) / 2
 
 
@@ -210,7 +209,8 @@ def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     cut = cut.flip(-1) if mirrored else cut
     if soft:
         cut = resize(resize(cut, SIZE * 3 // 4), SIZE)
-    gain, offset = 0.8 + 0.4 * torch.rand(1, generator=draw), 0.1 * torch.randn(1, generator=draw)
+    gain = 0.8 + 0.4 * device.draw(torch.rand, draw, 1, like=images)
+    offset = 0.1 * device.draw(torch.randn, draw, 1, like=images)
     return (0.5 + gain * (cut - 0.5) + offset).clamp(0, 1)
 
 
@@ -218,10 +218,11 @@ def _fit_carriers(generator: LocalGenerator, small: torch.Tensor, identities: In
     """Mean and main directions of the low frequencies of the people's mean faces: of a crowd, and of nobody in it."""
     people = np.unique(identities)
     grid = generator.carrier_mean.shape[-1]
-    means = torch.stack([small[torch.from_numpy(identities == person)].mean(0) for person in people])
+    means = torch.stack([small[device.to(torch.from_numpy(identities == person))].mean(0) for person in people])
     low = functional.interpolate(means, size=(grid, grid), mode="bilinear", antialias=True).flatten(1)
     mean = low.mean(0)
-    _, lengths, directions = torch.linalg.svd(low - mean, full_matrices=False)
+    # On the CPU, as a device may turn the sign of a direction.
+    _, lengths, directions = torch.linalg.svd((low - mean).cpu(), full_matrices=False)
     basis = directions[:CARRIERS] * lengths[:CARRIERS, None] / len(people) ** 0.5
     generator.carrier_mean.copy_(mean.reshape(generator.carrier_mean.shape))
     generator.carrier_basis[: len(basis)].copy_(basis.reshape(-1, *generator.carrier_basis.shape[1:]))

@@ -1,4 +1,7 @@
-"""Draws that several defenses share: one generator an image, so that no image's randomness depends on its batch."""
+"""Draws that several defenses share: one generator an image, so that no image's randomness depends on its batch.
+
+All are made on the CPU, then moved to the images: the same bits on every device.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,17 @@ Key = Literal["session", "image"]
 Draw = Callable[[torch.Generator], torch.Tensor]
 
 
-def per_image(generator: torch.Generator, n: int, draw: Draw) -> torch.Tensor:
-    """(n, ...): ``draw`` of each of n independent generators."""
-    return torch.stack([draw(one) for one in per_image_generators(generator, n)])
+def per_image(generator: torch.Generator, images: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """(n, ...): ``draw`` of an independent generator for each of n images, on their device."""
+    return torch.stack([draw(one) for one in per_image_generators(generator, len(images))]).to(images.device)
 
 
-def keyed(key: Key, secret: int, generator: torch.Generator, n: int, draw: Draw) -> torch.Tensor:
-    """(n, ...): one draw for all images, from the session's secret, or a fresh one for each."""
+def keyed(key: Key, secret: int, generator: torch.Generator, images: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """(n, ...): one draw for all n images, from the session's secret, or a fresh one for each; on their device."""
     if key == "image":
-        return per_image(generator, n, draw)
-    shared = draw(torch.Generator().manual_seed(secret))
-    return shared.expand(n, *shared.shape)
+        return per_image(generator, images, draw)
+    shared = draw(torch.Generator().manual_seed(secret)).to(images.device)
+    return shared.expand(len(images), *shared.shape)
 
 
 def keyed_randomness(key: Key) -> Randomness:

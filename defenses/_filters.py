@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch.nn import functional
+
+from ppfr_bench import device
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -18,7 +19,7 @@ def luma(images: torch.Tensor) -> torch.Tensor:
     return red + green + blue
 
 
-@cache
+@device.per_device
 def _blur_matrix(size: int, sigma: float) -> torch.Tensor:
     """(size, size): row i holds the weights that output i gives to each input, borders reflected."""
     radius = min(math.ceil(3 * sigma), size - 1)
@@ -38,8 +39,8 @@ def gaussian(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """
     n, channels, height, width = images.shape
     planes = images.reshape(n * channels, height, width)
-    down = _blur_matrix(height, sigma).expand(len(planes), -1, -1)
-    along = _blur_matrix(width, sigma).T.expand(len(planes), -1, -1)
+    down = _blur_matrix.on(images.device, height, sigma).expand(len(planes), -1, -1)
+    along = _blur_matrix.on(images.device, width, sigma).T.expand(len(planes), -1, -1)
     return torch.bmm(torch.bmm(down, planes), along).reshape(images.shape)
 
 
@@ -54,7 +55,7 @@ def local_contrast(gray: torch.Tensor, mean_sigma: float, spread_sigma: float, f
 
 
 def smooth_fields(
-    keys: Sequence[torch.Generator], channels: int, height: int, width: int, sigma: float
+    keys: Sequence[torch.Generator], channels: int, height: int, width: int, sigma: float, where: torch.device
 ) -> torch.Tensor:
     """Random fields (n, channels, h, w), one a key, with a correlation length of ``sigma`` pixels and unit variance.
 
@@ -62,7 +63,7 @@ def smooth_fields(
     """
     step = max(1.0, sigma)
     rows, columns = math.ceil(height / step) + 3, math.ceil(width / step) + 3
-    fields = torch.stack([torch.randn(channels, rows, columns, generator=key) for key in keys])
+    fields = torch.stack([torch.randn(channels, rows, columns, generator=key) for key in keys]).to(where)
     if step > 1:
         fields = functional.interpolate(fields, size=(round(rows * step), round(columns * step)), mode="bicubic")
     return fields[:, :, :height, :width] / 0.87  # the mean standard deviation of a bicubic field between its nodes
@@ -71,8 +72,14 @@ def smooth_fields(
 def warp(images: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
     """Move pixels of (n, c, h, w) by (n, 2, h, w) pixels (x, y), bilinear, borders reflected."""
     height, width = images.shape[-2:]
-    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    grid = torch.stack([columns, rows], dim=-1).expand(len(images), -1, -1, -1)
-    scale = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
-    moved = grid + displacement.permute(0, 2, 3, 1) * scale
+    grid, scale = _places.on(images.device, height, width)
+    moved = grid.expand(len(images), -1, -1, -1) + displacement.permute(0, 2, 3, 1) * scale
     return functional.grid_sample(images, moved, mode="bilinear", padding_mode="reflection", align_corners=True)
+
+
+@device.per_device
+def _places(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(h, w, 2): x and y of every pixel in [-1, 1]; and (2,): how far one pixel is there."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    step = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+    return torch.stack([columns, rows], dim=-1), step

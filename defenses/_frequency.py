@@ -1,14 +1,14 @@
-"""Block frequencies: what the frequency-domain methods release, in eight bits a value, and the picture it makes."""
+"""Block frequencies: what the frequency-domain methods release, in eight bits a value, and the image it makes."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 from pydantic import Field
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, Faces
 
 from . import _background
@@ -33,7 +33,7 @@ class FrequencyConfig(Config):
     enlarge: int = Field(2, ge=1, le=8)
 
 
-@cache
+@device.per_device
 def dct_matrix(size: int = BLOCK) -> torch.Tensor:
     """float64 (size, size), orthonormal: row k holds the cosine of frequency k (DCT-II)."""
     k, x = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size, dtype=torch.float64)
@@ -42,10 +42,10 @@ def dct_matrix(size: int = BLOCK) -> torch.Tensor:
     return cosines
 
 
-@cache
+@device.per_device
 def _matrices() -> tuple[torch.Tensor, torch.Tensor]:
     """(192, 192) twice: from the 3 x 64 pixels of a block to its frequencies in YCbCr, and back."""
-    cosines, colours = dct_matrix(), torch.tensor(_COLOURS, dtype=torch.float64)
+    cosines, colours = dct_matrix.on(device.CPU), torch.tensor(_COLOURS, dtype=torch.float64)
     there = torch.kron(colours, torch.kron(cosines, cosines))
     back = torch.kron(torch.linalg.inv(colours), torch.kron(cosines.T, cosines.T))
     return there.float(), back.float()
@@ -54,18 +54,18 @@ def _matrices() -> tuple[torch.Tensor, torch.Tensor]:
 def analyse(images: torch.Tensor) -> torch.Tensor:
     """(n, 3, h, w) in [0, 1] -> (n, 192, h / 8, w / 8), grey being 0: one matrix product for colours and cosines."""
     blocks = functional.pixel_unshuffle(images - 0.5, BLOCK)
-    channels: torch.Tensor = (_matrices()[0] @ blocks.flatten(2)).unflatten(2, blocks.shape[-2:])
+    channels: torch.Tensor = (_matrices.on(images.device)[0] @ blocks.flatten(2)).unflatten(2, blocks.shape[-2:])
     return channels
 
 
 def synthesise(channels: torch.Tensor) -> torch.Tensor:
     """The images of frequencies: what ``analyse`` came from."""
-    blocks = (_matrices()[1] @ channels.flatten(2)).unflatten(2, channels.shape[-2:])
+    blocks = (_matrices.on(channels.device)[1] @ channels.flatten(2)).unflatten(2, channels.shape[-2:])
     images: torch.Tensor = functional.pixel_shuffle(blocks, BLOCK) + 0.5
     return images
 
 
-@cache
+@device.per_device
 def _enlargement(side: int, enlarge: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(side * enlarge, side) and back: bilinear enlargement along one side, and its least-squares inverse."""
     unit = torch.eye(side, dtype=torch.float64)[None]
@@ -78,14 +78,14 @@ def lift(images: torch.Tensor, enlarge: int) -> torch.Tensor:
     step = BLOCK // math.gcd(BLOCK, enlarge)
     bottom, right = (-side % step for side in images.shape[-2:])
     images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
-    rows, columns = (_enlargement(side, enlarge)[0] for side in images.shape[-2:])
+    rows, columns = (_enlargement.on(images.device, side, enlarge)[0] for side in images.shape[-2:])
     return analyse(rows @ images @ columns.T)
 
 
 def lower(channels: torch.Tensor, enlarge: int) -> torch.Tensor:
     """The image (n, 3, h, w) whose enlargement comes nearest to these frequencies: exact for what ``lift`` gives."""
     images = synthesise(channels)
-    rows, columns = (_enlargement(side // enlarge, enlarge)[1] for side in images.shape[-2:])
+    rows, columns = (_enlargement.on(images.device, side // enlarge, enlarge)[1] for side in images.shape[-2:])
     lowered: torch.Tensor = rows @ (images - 0.5) @ columns.T + 0.5
     return lowered
 
@@ -105,11 +105,11 @@ class Frequency(Defense):
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Frequencies (n, 192, ...) of images, each in [-1, 1] of its range; the rare ones beyond are clipped."""
-        return (lift(images, self.config.enlarge) / _background.fitted(self.ranges)).clamp(-1, 1)
+        return (lift(images, self.config.enlarge) / _background.fitted(images, self.ranges)).clamp(-1, 1)
 
-    def picture_of(self, scaled: torch.Tensor) -> torch.Tensor:
+    def image_of(self, scaled: torch.Tensor) -> torch.Tensor:
         """What frequencies in [-1, 1] of their ranges look like, clipped to [0, 1]."""
-        return lower(scaled * _background.fitted(self.ranges), self.config.enlarge).clamp(0, 1)
+        return lower(scaled * _background.fitted(scaled, self.ranges), self.config.enlarge).clamp(0, 1)
 
 
 def in_bytes(values: torch.Tensor) -> torch.Tensor:
@@ -125,13 +125,18 @@ def signed(values: torch.Tensor) -> torch.Tensor:
 def placed(values: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
     """(n, k, h, w) -> (n, 192, h, w): values in the places of these channels (k,) or (n, k), nothing in the others."""
     at = channels.expand(len(values), -1)[:, :, None, None].expand_as(values)
-    return torch.zeros(len(values), CHANNELS, *values.shape[-2:]).scatter(1, at, values)
+    return values.new_zeros(len(values), CHANNELS, *values.shape[-2:]).scatter(1, at, values)
 
 
-def per_colour(frequencies: torch.Tensor | tuple[int, ...]) -> torch.Tensor:
+def per_colour(frequencies: torch.Tensor) -> torch.Tensor:
     """Channel numbers of these frequencies (8 vertical + horizontal), (k,) or (n, k), colour by colour."""
-    chosen = torch.as_tensor(frequencies)
-    return torch.cat([chosen + PLANE * colour for colour in range(3)], dim=-1)
+    return torch.cat([frequencies + PLANE * colour for colour in range(3)], dim=-1)
+
+
+@device.per_device
+def channels_of(frequencies: tuple[int, ...]) -> torch.Tensor:
+    """``per_colour`` of frequencies that never change."""
+    return per_colour(torch.tensor(frequencies))
 
 
 def others(frequencies: tuple[int, ...]) -> tuple[int, ...]:
@@ -139,5 +144,4 @@ def others(frequencies: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(range(PLANE)) - set(frequencies)))
 
 
-MEANS = PLANE * torch.arange(3)  # channels
-WITHOUT_MEANS = per_colour(others((0,)))
+WITHOUT_MEANS = others((0,))  # frequencies of one colour

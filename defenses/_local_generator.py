@@ -48,10 +48,10 @@ class LocalGenerator(nn.Module):
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """The randomness of n images: carrier weights, displacement and a field of unit noise for every band."""
-        keys = per_image_generators(generator, n)
-        weights = torch.stack([torch.randn(CARRIERS, generator=key) for key in keys])
-        moves = _filters.smooth_fields(keys, 2, height, width, _WAVE)
-        noise = [_filters.smooth_fields(keys, 1, height, width, grain) for grain in _GRAINS]
+        keys, where = per_image_generators(generator, n), self.gates.device
+        weights = torch.stack([torch.randn(CARRIERS, generator=key) for key in keys]).to(where)
+        moves = _filters.smooth_fields(keys, 2, height, width, _WAVE, where)
+        noise = [_filters.smooth_fields(keys, 1, height, width, grain, where) for grain in _GRAINS]
         return {"carrier": weights, "moves": moves, "noise": torch.cat(noise, dim=1)}
 
     def compose(self, bands: torch.Tensor, drawn: dict[str, torch.Tensor], strength: float) -> torch.Tensor:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import Config, Defense, DefenseCard, Randomness, UserError, per_image_generators
+from ppfr_bench.api import Config, Defense, DefenseCard, Randomness, UserError
+
+from . import _draws
 
 
 class PermutationConfig(Config):
     """``block``: side in pixels; ``key``: one permutation a session, or one an image; ``secret``: the session's key."""
 
     block: int = Field(14, ge=1, le=56)
-    key: Literal["session", "image"] = "session"
+    key: _draws.Key = "session"
     secret: int = Field(0, ge=0)
 
 
@@ -36,7 +36,7 @@ class BlockPermutation(Defense):
     @property
     def randomness(self) -> Randomness:
         """``per_call`` if every image gets a permutation of its own."""
-        return "per_session_key" if self.config.key == "session" else "per_call"
+        return _draws.keyed_randomness(self.config.key)
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The blocks of each image in another order.
@@ -44,16 +44,14 @@ class BlockPermutation(Defense):
         Raises:
             UserError: the block does not divide the image.
         """
-        block, (n, channels, height, width) = self.config.block, images.shape
+        c, (n, channels, height, width) = self.config, images.shape
+        block = c.block
         if height % block or width % block:
             raise UserError(f"expected a height and width that {block} divides, got {height}x{width}", "Set block.")
         rows, columns = height // block, width // block
-        if self.config.key == "session":
-            order = torch.randperm(rows * columns, generator=torch.Generator().manual_seed(self.config.secret))
-            orders = order.expand(n, -1)
-        else:
-            keys = per_image_generators(generator, n)
-            orders = torch.stack([torch.randperm(rows * columns, generator=key) for key in keys])
+        orders = _draws.keyed(
+            c.key, c.secret, generator, images, lambda one: torch.randperm(rows * columns, generator=one)
+        )
         blocks = images.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5)
         blocks = blocks.reshape(n, rows * columns, channels, block, block)
         index = orders[:, :, None, None, None].expand_as(blocks)

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, DefenseCard, Faces, Guarantee
 
 from . import _background, _draws
@@ -38,8 +39,6 @@ class Dctdp(freq.Frequency):
     card = DefenseCard(
         title="DCTDP",
         family="frequency domain",
-        output="representation",
-        track="representation",
         reference="Ji et al., Privacy-Preserving Face Recognition with Learnable Privacy Budgets in Frequency Domain, "
         "ECCV 2022",
         code_url="https://github.com/Tencent/TFace",
@@ -59,32 +58,34 @@ class Dctdp(freq.Frequency):
         ),
     )
     Config = DctdpConfig
+    scale: torch.Tensor | None = None  # (189, h, w)
 
     @property
     def guarantee(self) -> Guarantee:
         """What all frequencies of an aligned image have together."""
-        values = len(freq.WITHOUT_MEANS) * (-(-SIZE * self.config.enlarge // freq.BLOCK)) ** 2
+        values = 3 * len(freq.WITHOUT_MEANS) * (-(-SIZE * self.config.enlarge // freq.BLOCK)) ** 2
         return Guarantee(epsilon=self.config.epsilon * values, per="image")
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Ranges; then the shares, under recognition loss less the logarithm of the mean scale of the noise."""
         super().fit(faces, generator)
         order = torch.randperm(len(faces), generator=generator).numpy()[:_IMAGES]
-        parts = (torch.from_numpy(faces.load(order[i : i + _BATCH])) for i in range(0, len(order), _BATCH))
-        values = torch.cat([self.scaled(part.float() / 255)[:, freq.WITHOUT_MEANS].half() for part in parts])
-        people, labels = torch.from_numpy(faces.identities[order]).unique(return_inverse=True)
-        rho = torch.zeros(values.shape[1:], requires_grad=True)
+        parts = (_background.loaded(faces, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH))
+        values = torch.cat([self._values(part.float() / 255).half() for part in parts])
+        people, labels = device.to(torch.from_numpy(faces.identities[order])).unique(return_inverse=True)
+        rho = torch.zeros(values.shape[1:], device=values.device, requires_grad=True)
         size = values[0].numel()
-        first = (torch.randn(size, _HEAD, generator=generator) / size**0.5).requires_grad_(True)
-        last = (torch.randn(_HEAD, len(people), generator=generator) / _HEAD**0.5).requires_grad_(True)
+        first = (device.draw(torch.randn, generator, size, _HEAD) / size**0.5).requires_grad_(True)
+        last = (device.draw(torch.randn, generator, _HEAD, len(people)) / _HEAD**0.5).requires_grad_(True)
         optimizer = torch.optim.Adam(
             [{"params": [rho], "lr": self.config.learning_rate}, {"params": [first, last], "lr": 2e-3}]
         )
         with torch.enable_grad():
             for _ in range(self.config.steps):
-                rows = torch.randint(0, len(values), (_STEP,), generator=generator)
+                rows = device.draw(torch.randint, generator, 0, len(values), (_STEP,))
                 scale = self._scale(rho)
-                seen = values[rows].float() + scale * _draws.laplace(generator, (_STEP, *rho.shape))
+                noise = device.to(_draws.laplace(generator, (_STEP, *rho.shape)))
+                seen = values[rows].float() + scale * noise
                 code = functional.normalize(seen.flatten(1) @ first, dim=1)
                 logits = _SHARP * code @ functional.normalize(last, dim=0)
                 loss = functional.cross_entropy(logits, labels[rows]) - scale.mean().log()
@@ -101,22 +102,26 @@ class Dctdp(freq.Frequency):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 189, h, w): noisy frequencies."""
-        values = self.scaled(images)[:, freq.WITHOUT_MEANS]
-        scale = self._scale_at(values.shape[-2:])
-        noise = _draws.per_image(generator, len(images), lambda one: _draws.laplace(one, values.shape[1:]))
+        values = self._values(images)
+        scale = self._scale_on(values)
+        noise = _draws.per_image(generator, images, lambda one: _draws.laplace(one, values.shape[1:]))
         return freq.in_bytes((values + scale * noise) / (1 + _TAIL * scale))
 
-    def picture(self, released: torch.Tensor) -> torch.Tensor:
+    def render(self, released: torch.Tensor) -> torch.Tensor:
         """What the noisy frequencies look like."""
-        values = freq.signed(released) * (1 + _TAIL * self._scale_at(released.shape[-2:]))
-        return self.picture_of(freq.placed(values, freq.WITHOUT_MEANS))
+        values = freq.signed(released) * (1 + _TAIL * self._scale_on(released))
+        return self.image_of(freq.placed(values, freq.channels_of.on(values.device, freq.WITHOUT_MEANS)))
 
-    def _scale_at(self, size: torch.Size) -> torch.Tensor:
-        """The scales on another grid than that of an aligned image: those nearest."""
-        _background.fitted(self.ranges)
-        if self.scale.shape[-2:] == size:
-            return self.scale
-        return functional.interpolate(self.scale[None], size=tuple(size), mode="nearest")[0]
+    def _values(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 189, h, w): frequencies but the means, each in [-1, 1] of its range."""
+        return self.scaled(images)[:, freq.channels_of.on(images.device, freq.WITHOUT_MEANS)]
+
+    def _scale_on(self, values: torch.Tensor) -> torch.Tensor:
+        """The scales on the grid of the values; where it is not that of an aligned image, those nearest."""
+        scale, size = _background.fitted(values, self.scale), values.shape[-2:]
+        if scale.shape[-2:] == size:
+            return scale
+        return functional.interpolate(scale[None], size=tuple(size), mode="nearest")[0]
 
 
 DEFENSE = Dctdp

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard, Guarantee
 
 from . import _draws
@@ -59,19 +60,20 @@ class DpPix(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Noisy cell means, repeated over their cells."""
-        block, (n, channels, height, width) = self.config.block, images.shape
+        block, (_, channels, height, width) = self.config.block, images.shape
         means = functional.avg_pool2d(images, block, ceil_mode=True, count_include_pad=False)
         shape = (channels, *means.shape[-2:])
-        noise = _draws.per_image(generator, n, lambda one: _draws.laplace(one, shape))
-        area = torch.outer(_lengths(height, block), _lengths(width, block))
+        noise = _draws.per_image(generator, images, lambda one: _draws.laplace(one, shape))
+        area = _areas.on(images.device, height, width, block)
         noisy: torch.Tensor = (means + self.scale(area) * noise).clamp(0, 1)
         return noisy.repeat_interleave(block, 2).repeat_interleave(block, 3)[:, :, :height, :width].contiguous()
 
 
-def _lengths(size: int, block: int) -> torch.Tensor:
-    """Pixels of each cell along one side."""
-    starts = torch.arange(0, size, block)
-    return (size - starts).clamp_max(block).float()
+@device.per_device
+def _areas(height: int, width: int, block: int) -> torch.Tensor:
+    """Pixels of each cell, float32 (rows, columns)."""
+    rows, columns = ((side - torch.arange(0, side, block)).clamp_max(block).float() for side in (height, width))
+    return torch.outer(rows, columns)
 
 
 DEFENSE = DpPix

@@ -52,8 +52,9 @@ class DpSamp(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Each image interpolated from its samples; flat grey if the budget allows none."""
-        keys = per_image_generators(generator, len(images))
-        return torch.stack([self._release(image, key) for image, key in zip(images, keys, strict=True)]).clamp(0, 1)
+        keys, given = per_image_generators(generator, len(images)), images.cpu()  # SciPy triangulates on the CPU only.
+        released = torch.stack([self._release(image, key) for image, key in zip(given, keys, strict=True)])
+        return released.clamp(0, 1).to(images.device)
 
     def samples(self, pixels: FloatArray, generator: torch.Generator) -> tuple[IntArray, FloatArray]:
         """(3, p) in levels -> indices (s,) of the pixels sampled and the colours (3, s) of their clusters."""

@@ -48,8 +48,8 @@ class DpSnow(Defense):
         """The images with exactly a share 1 - delta of their pixels grey."""
         n, _, height, width = images.shape
         snowed = round((1 - self.config.delta) * height * width)
-        orders = _draws.per_image(generator, n, lambda one: torch.randperm(height * width, generator=one))
-        return torch.where((orders < snowed).reshape(n, 1, height, width), GREY, images)
+        snow = _draws.per_image(generator, images, lambda one: torch.randperm(height * width, generator=one) < snowed)
+        return torch.where(snow.reshape(n, 1, height, width), GREY, images)
 
 
 DEFENSE = DpSnow

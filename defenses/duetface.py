@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from ppfr_bench import device
 from ppfr_bench.api import DefenseCard
 
 from . import _frequency as freq
 
 CLIENT = (0, 1, 2, 3, 4, 5, 8, 9, 16, 24)  # frequencies that stay with the client
-_HIGH = freq.per_colour(freq.others(CLIENT))
-_SKIN = freq.per_colour(CLIENT[1:])  # without the means: skin that is merely bright is no feature
+_HIGH = freq.others(CLIENT)
+_SKIN = CLIENT[1:]  # Without the means, as skin that is merely bright is no feature.
 _CENTRE, _AXES = (0.53, 0.5), (0.42, 0.34)  # of the face on an aligned image: rows and columns, as shares of the side
 
 
@@ -21,8 +22,6 @@ class DuetFace(freq.Frequency):
     card = DefenseCard(
         title="DuetFace",
         family="frequency domain",
-        output="representation",
-        track="representation",
         reference="Mi et al., DuetFace: Collaborative Privacy-Preserving Face Recognition via Channel Splitting in the "
         "Frequency Domain, ACM MM 2022",
         code_url="https://github.com/Tencent/TFace",
@@ -40,17 +39,20 @@ class DuetFace(freq.Frequency):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 163, h, w): the high frequencies of the three colours, then the map."""
-        scaled = self.scaled(images)
-        energy = scaled[:, _SKIN].abs().mean(1, keepdim=True) * _ellipse(*scaled.shape[-2:])
+        scaled, where = self.scaled(images), images.device
+        high, skin = (freq.channels_of.on(where, frequencies) for frequencies in (_HIGH, _SKIN))
+        energy = scaled[:, skin].abs().mean(1, keepdim=True) * _ellipse.on(where, *scaled.shape[-2:])
         least, most = energy.amin((2, 3), keepdim=True), energy.amax((2, 3), keepdim=True)
-        where = (energy - least) / (most - least).clamp_min(1e-6)
-        return torch.cat([freq.in_bytes(scaled[:, _HIGH]), where], dim=1)
+        look_at = (energy - least) / (most - least).clamp_min(1e-6)
+        return torch.cat([freq.in_bytes(scaled[:, high]), look_at], dim=1)
 
-    def picture(self, released: torch.Tensor) -> torch.Tensor:
+    def render(self, released: torch.Tensor) -> torch.Tensor:
         """What the high frequencies look like."""
-        return self.picture_of(freq.placed(freq.signed(released[:, :-1]), _HIGH))
+        high = freq.channels_of.on(released.device, _HIGH)
+        return self.image_of(freq.placed(freq.signed(released[:, :-1]), high))
 
 
+@device.per_device
 def _ellipse(height: int, width: int) -> torch.Tensor:
     """(h, w): 1 inside the face of an aligned image, 0 outside."""
     rows, columns = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard
 
 _FLOOR = 0.05  # of an amplitude; rounding to 8 bits alone makes 0.1
@@ -36,23 +37,25 @@ class FourierAmplitude(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """0.5 + the image of the given phases and the fixed amplitudes, clipped."""
-        height, width = images.shape[-2:]
-        centred = images.double() - images.double().mean((2, 3), keepdim=True)
+        c, (height, width), exact = self.config, images.shape[-2:], device.double(images)
+        centred = exact - exact.mean((2, 3), keepdim=True)
         spectra = torch.fft.rfft2(centred)
         phases = spectra / (spectra.abs() + _FLOOR)
-        out: torch.Tensor = torch.fft.irfft2(phases * self._amplitudes(height, width), s=(height, width))
-        return (0.5 + out).clamp(0, 1).float()
+        amplitudes = _amplitudes.on(exact.device, height, width, c.exponent, c.contrast)
+        out: torch.Tensor = torch.fft.irfft2(phases * amplitudes, s=(height, width))
+        return (0.5 + out).clamp(0, 1).float().to(images.device)
 
-    def _amplitudes(self, height: int, width: int) -> torch.Tensor:
-        """(h, w // 2 + 1): nothing at frequency 0, and scaled so that the image's deviation is the contrast."""
-        rows = torch.fft.fftfreq(height, dtype=torch.float64)[:, None] * height
-        columns = torch.fft.fftfreq(width, dtype=torch.float64)[None] * width
-        frequencies = (rows**2 + columns**2).sqrt()
-        amplitudes: torch.Tensor = frequencies.clamp_min(1) ** -self.config.exponent
-        amplitudes[0, 0] = 0
-        deviation = (amplitudes**2).sum().sqrt() / (height * width)
-        scale: float = self.config.contrast / float(deviation.clamp_min(1e-12))
-        return amplitudes[:, : width // 2 + 1] * scale
+
+@device.per_device
+def _amplitudes(height: int, width: int, exponent: float, contrast: float) -> torch.Tensor:
+    """(h, w // 2 + 1): nothing at frequency 0, and scaled so that the image's deviation is the contrast."""
+    rows = torch.fft.fftfreq(height, dtype=torch.float64)[:, None] * height
+    columns = torch.fft.fftfreq(width, dtype=torch.float64)[None] * width
+    frequencies = (rows**2 + columns**2).sqrt()
+    amplitudes: torch.Tensor = frequencies.clamp_min(1) ** -exponent
+    amplitudes[0, 0] = 0
+    deviation = (amplitudes**2).sum().sqrt() / (height * width)
+    return amplitudes[:, : width // 2 + 1] * (contrast / float(deviation.clamp_min(1e-12)))
 
 
 DEFENSE = FourierAmplitude

@@ -47,7 +47,7 @@ class FourierPhase(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Amplitudes as given, the mean kept, phases of white noise."""
-        c, (n, _, height, width) = self.config, images.shape
+        c, (height, width) = self.config, images.shape[-2:]
 
         def draw(one: torch.Generator) -> torch.Tensor:
             spectrum = torch.fft.rfft2(torch.randn(1, height, width, generator=one))  # symmetric, as of a real image
@@ -55,7 +55,7 @@ class FourierPhase(Defense):
             phases[:, 0, 0] = 1
             return phases
 
-        phases = _draws.keyed(c.key, c.secret, generator, n, draw)
+        phases = _draws.keyed(c.key, c.secret, generator, images, draw)
         spectra = torch.fft.rfft2(images)
         kept = spectra.abs() if c.phase == "replaced" else spectra
         out: torch.Tensor = torch.fft.irfft2(kept * phases, s=(height, width))

@@ -37,7 +37,7 @@ class GaussianNoise(Defense):
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The images plus noise, clipped."""
         shape = images.shape[1:]
-        noise = _draws.per_image(generator, len(images), lambda one: torch.randn(shape, generator=one))
+        noise = _draws.per_image(generator, images, lambda one: torch.randn(shape, generator=one))
         noisy: torch.Tensor = images + self.config.sigma * noise
         return noisy.clamp(0, 1)
 

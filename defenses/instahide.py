@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard, Faces, per_image_generators
 
 from . import _background
@@ -69,15 +70,15 @@ class InstaHide(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The mixed images under random signs."""
-        faces, c = _background.fitted(self.faces), self.config
+        faces, c = _background.fitted(images, self.faces), self.config
 
         def encode(image: torch.Tensor, one: torch.Generator) -> torch.Tensor:
-            others = faces[torch.randperm(len(faces), generator=one)[: c.k - 1]]
+            others = faces[device.draw(torch.randperm, one, len(faces), like=images)[: c.k - 1]]
             parts = torch.cat([image[None], _background.like(others, image[None])])
-            mixed = 2 * torch.einsum("k,kchw->chw", self.weights(one), parts) - 1
+            mixed = 2 * torch.einsum("k,kchw->chw", self.weights(one).to(images.device), parts) - 1
             if c.release == "absolute":
                 return mixed.abs()
-            signs = torch.randint(0, 2, image.shape, generator=one, dtype=torch.int8) * 2 - 1
+            signs = device.draw(torch.randint, one, 0, 2, image.shape, like=images, dtype=torch.int8) * 2 - 1
             return (mixed * signs + 1) / 2
 
         keys = per_image_generators(generator, len(images))

@@ -39,8 +39,8 @@ class KSameEigen(Defense):
     )
     Config = KSameEigenConfig
     mean: torch.Tensor | None = None  # (3 * 112 * 112,)
-    basis: torch.Tensor  # (c, 3 * 112 * 112), orthonormal rows
-    codes: torch.Tensor  # (m, c), one an identity
+    basis: torch.Tensor | None = None  # (c, 3 * 112 * 112), orthonormal rows
+    codes: torch.Tensor | None = None  # (m, c), one an identity
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Eigenfaces and coefficients of one random face of each of the defender's identities."""
@@ -51,19 +51,21 @@ class KSameEigen(Defense):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """(n, c): coefficients of the images."""
-        return (_vectors(images) - _background.fitted(self.mean)) @ self.basis.T
+        mean, basis = (_background.fitted(images, learnt) for learnt in (self.mean, self.basis))
+        return (_vectors(images) - mean) @ basis.T
 
     def merged(self, codes: torch.Tensor) -> torch.Tensor:
         """(n, c) -> (n, c): the mean of each and the k - 1 nearest of the background, each of another identity."""
-        distances = (self.codes**2).sum(1) - 2 * codes @ self.codes.T  # but for the image's own square
+        others = _background.fitted(codes, self.codes)
+        distances = (others**2).sum(1) - 2 * codes @ others.T  # but for the image's own square
         nearest = distances.topk(self.config.k - 1, largest=False).indices
-        total = codes + self.codes[nearest].sum(1)
+        total = codes + others[nearest].sum(1)
         return total.div_(self.config.k)
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The face that the mean coefficients describe."""
-        codes = self.merged(self.encode(images))
-        faces = (_background.fitted(self.mean) + codes @ self.basis).reshape(-1, 3, SIZE, SIZE)
+        mean, basis = (_background.fitted(images, learnt) for learnt in (self.mean, self.basis))
+        faces = (mean + self.merged(self.encode(images)) @ basis).reshape(-1, 3, SIZE, SIZE)
         return _resized(faces, images.shape[-2], images.shape[-1]).clamp(0, 1)
 
 

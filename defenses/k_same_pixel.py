@@ -39,6 +39,7 @@ class KSamePixel(Defense):
     )
     Config = KSamePixelConfig
     faces: torch.Tensor | None = None  # uint8 (m, 3, h, w), one an identity
+    _small: torch.Tensor | None = None  # (m, 3 * 56 * 56)
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Keep one random face of each of the defender's identities."""
@@ -47,12 +48,13 @@ class KSamePixel(Defense):
 
     def nearest(self, images: torch.Tensor) -> torch.Tensor:
         """int64 (n, k - 1): the nearest faces of the background, each of another identity."""
-        distances = (self._small**2).sum(1) - 2 * _reduced(images) @ self._small.T  # but for the image's own square
+        small = _background.fitted(images, self._small)
+        distances = (small**2).sum(1) - 2 * _reduced(images) @ small.T  # but for the image's own square
         return distances.topk(self.config.k - 1, largest=False).indices
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The mean of each image and its k - 1 nearest faces."""
-        faces = _background.fitted(self.faces)
+        faces = _background.fitted(images, self.faces)
         total = images.clone()
         for column in self.nearest(images).T:
             total += _background.like(faces[column], images)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from pydantic import Field
 
-from ppfr_bench.api import ByteArray, Config, Defense, DefenseCard, UserError, to_bytes, to_float
+from ppfr_bench import device
+from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 
 
 class MedianConfig(Config):
@@ -41,31 +44,45 @@ class Median(Defense):
         size = self.config.size
         if size % 2 == 0 or size // 2 >= min(images.shape[-2:]):
             raise UserError(f"expected an odd size below twice the image, got {size}", "Set size to 5, 7 or 9.")
-        parts = [_median(to_bytes(part), size) for part in images.split(16)]
-        return to_float(np.concatenate(parts))
+        levels = (images * 255).round().clamp(0, 255).to(torch.uint8)
+        return torch.cat([_median(part, size) for part in levels.split(16)]).float() / 255
 
 
-def _median(images: ByteArray, size: int) -> ByteArray:
+def _median(images: torch.Tensor, size: int) -> torch.Tensor:
     """The median bit by bit: the largest level that more than half of the window reaches.
 
-    The images lie along the last axis, so that every shifted window is a few long rows.
+    The images lie along the last axis, so that every shifted window is a few long rows. On the CPU, NumPy's loops run
+    over the memory of the tensors: torch's give the same levels, and would wake its threads 1,300 times.
     """
     n, channels, height, width = images.shape
     radius, least = size // 2, size * size // 2 + 1
-    planes = images.transpose(2, 3, 1, 0).reshape(height, width, channels * n)
-    padded = np.pad(planes, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-    median = np.zeros_like(planes)
-    reached = np.empty(planes.shape, dtype=bool)
-    count = np.empty_like(planes)  # at most 15 x 15
+    rows, columns = (_mirrored.on(images.device, side, radius) for side in (height, width))
+    planes = images.permute(2, 3, 1, 0).reshape(height, width, channels * n)
+    padded = planes[rows][:, columns]
+    median, count = torch.zeros_like(planes), torch.empty_like(planes)  # The count is at most 15 x 15.
+    reached = torch.empty_like(planes, dtype=torch.bool)
+    on_cpu = images.device.type == "cpu"
+    bare: Any = torch.Tensor.numpy if on_cpu else torch.Tensor.detach
+    at_least, add = (np.greater_equal, np.add) if on_cpu else (torch.ge, torch.add)
+    shifts = [(row, column) for row in range(size) for column in range(size)]
+    window = [bare(padded[row : row + height, column : column + width]) for row, column in shifts]
+    truth, ones, total = bare(reached), bare(reached.view(torch.uint8)), bare(count)
     for bit in (128, 64, 32, 16, 8, 4, 2, 1):
-        level = median | np.uint8(bit)
-        count.fill(0)
-        for row in range(size):
-            for column in range(size):
-                np.greater_equal(padded[row : row + height, column : column + width], level, out=reached)
-                np.add(count, reached.view(np.uint8), out=count)
-        np.copyto(median, level, where=count >= least)
-    return np.ascontiguousarray(median.reshape(height, width, channels, n).transpose(3, 2, 0, 1))
+        level = median | bit
+        tested = bare(level)
+        count.zero_()
+        for shifted in window:
+            at_least(shifted, tested, out=truth)
+            add(total, ones, out=total)
+        median = torch.where(count >= least, level, median)
+    return median.reshape(height, width, channels, n).permute(3, 2, 0, 1).contiguous()
+
+
+@device.per_device
+def _mirrored(side: int, radius: int) -> torch.Tensor:
+    """int64 (side + 2 radius,): where each place of a row comes from whose ends are mirrored."""
+    places = torch.arange(-radius, side + radius).abs()
+    return torch.where(places > side - 1, 2 * (side - 1) - places, places)
 
 
 DEFENSE = Median

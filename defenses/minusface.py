@@ -8,7 +8,9 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import DefenseCard, Faces, Randomness
+from ppfr_bench.learning.unet import weights_from
 
 from . import _background, _draws
 from . import _frequency as freq
@@ -41,8 +43,6 @@ class MinusFace(freq.Frequency):
     card = DefenseCard(
         title="MinusFace",
         family="frequency domain",
-        output="representation",
-        track="representation",
         reference="Mi et al., Privacy-Preserving Face Recognition Using Trainable Feature Subtraction, CVPR 2024",
         code_url="https://github.com/Tencent/TFace",
         licence="MIT",
@@ -57,6 +57,8 @@ class MinusFace(freq.Frequency):
         ),
     )
     Config = MinusFaceConfig
+    generator: nn.Module
+    reach: torch.Tensor | None = None  # scalar
 
     @property
     def randomness(self) -> Randomness:
@@ -67,35 +69,38 @@ class MinusFace(freq.Frequency):
         """Ranges of the lifted frequencies and of the release; the generator, with a recognizer of its residue."""
         super().fit(faces, generator)
         people, labels = np.unique(faces.identities, return_inverse=True)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
-            self.generator, recognizer = _generator(), _Recognizer(len(people))
+        with weights_from(generator):
+            generating, recognizer = _generator(), _Recognizer(len(people))
+        self.generator, recognizer = device.to(generating), device.to(recognizer)
+        with torch.enable_grad():
             both = [*self.generator.parameters(), *recognizer.parameters()]
             optimizer = torch.optim.AdamW(both, lr=self.config.learning_rate)
             for _ in range(self.config.steps):
                 rows = torch.randint(0, len(faces), (_BATCH,), generator=generator).numpy()
-                clear = torch.from_numpy(faces.load(rows)).float() / 255
+                clear = _background.loaded(faces, rows).float() / 255
                 residue, generated = self._subtract(clear)
                 restored = freq.lower(generated, self.config.enlarge)
-                told = recognizer(residue / _background.fitted(self.ranges), torch.from_numpy(labels[rows]))
+                told = recognizer(
+                    residue / _background.fitted(residue, self.ranges), device.to(torch.from_numpy(labels[rows]))
+                )
                 loss = _APPEARANCE * (restored - clear).abs().mean() + told
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         self.generator.requires_grad_(False)
-        self.reach = torch.ones(())
+        self.reach = device.to(torch.ones(()))
         images = _background.some(faces, 256, generator)
         drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
         self.reach = torch.cat(drawn).quantile(0.999, dim=1).median().clamp_min(1e-3)
 
     def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residue and what was generated, both as frequencies (n, 192, h / 4, w / 4)."""
-        ranges = _background.fitted(self.ranges)
+        ranges = _background.fitted(images, self.ranges)
         lifted = freq.lift(images, self.config.enlarge)
-        generated = self.generator(lifted / ranges) * ranges
+        generated = self.generator.to(images.device)(lifted / ranges) * ranges
         return lifted - generated, generated
 
-    def residue_picture(self, images: torch.Tensor) -> torch.Tensor:
+    def residue_image(self, images: torch.Tensor) -> torch.Tensor:
         """What the residue looks like before it is shuffled, around 0: nearly nothing."""
         return freq.lower(self._subtract(images)[0], self.config.enlarge) - 0.5
 
@@ -103,20 +108,21 @@ class MinusFace(freq.Frequency):
         """What the shuffled residue looks like, around 0."""
         residue, _ = self._subtract(images)
         orders = _draws.keyed(
-            self.config.key, self.config.secret, generator, len(images),
+            self.config.key, self.config.secret, generator, images,
             lambda one: torch.randperm(freq.CHANNELS, generator=one),
         )  # fmt: skip
         shuffled = residue.gather(1, orders[:, :, None, None].expand_as(residue))
         return freq.lower(shuffled, self.config.enlarge) - 0.5
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(n, 48, h / 4, w / 4): a picture of the shuffled residue, square by square."""
-        drawn = freq.in_bytes(self._shuffled(images, generator) / self.reach)
+        """(n, 48, h / 4, w / 4): the shuffled residue as an image, square by square."""
+        shuffled = self._shuffled(images, generator)
+        drawn = freq.in_bytes(shuffled / _background.fitted(images, self.reach))
         bottom, right = (-side % _SQUARE for side in drawn.shape[-2:])
         return functional.pixel_unshuffle(functional.pad(drawn, (0, right, 0, bottom), value=0.5), _SQUARE)
 
-    def picture(self, released: torch.Tensor) -> torch.Tensor:
-        """The picture."""
+    def render(self, released: torch.Tensor) -> torch.Tensor:
+        """The image of which the squares are."""
         return functional.pixel_shuffle(released, _SQUARE)
 
 

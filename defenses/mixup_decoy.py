@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard, Faces, per_image_generators
 
 from . import _background
@@ -51,10 +52,10 @@ class MixupDecoy(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """weight x image + (1 - weight) x decoy."""
-        faces, c = _background.fitted(self.faces), self.config
+        faces, c = _background.fitted(images, self.faces), self.config
         out = []
         for image, one in zip(images, per_image_generators(generator, len(images)), strict=True):
-            decoys = _background.like(faces[torch.randperm(len(faces), generator=one)[:2]], images)
+            decoys = _background.like(faces[device.draw(torch.randperm, one, len(faces), like=images)[:2]], images)
             decoy = decoys[((decoys - image) ** 2).mean((1, 2, 3)).argmax()]
             weight = c.least + (c.most - c.least) * float(torch.rand((), generator=one))
             out.append(weight * image + (1 - weight) * decoy)

@@ -7,6 +7,7 @@ from itertools import permutations
 import torch
 from pydantic import Field
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard, Randomness, UserError
 
 from . import _draws
@@ -53,12 +54,12 @@ class NegativePositive(Defense):
         block, rows, columns = c.block, height // c.block, width // c.block
         if height % block or width % block:
             raise UserError(f"expected a height and width that {block} divides, got {height}x{width}", "Set block.")
-        keys = _draws.keyed(c.key, c.secret, generator, n, lambda one: _key(rows * columns, one))  # (n, 4, blocks)
+        keys = _draws.keyed(c.key, c.secret, generator, images, lambda one: _key(rows * columns, one))  # (n, 4, blocks)
         blocks = images.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5)
         blocks = blocks.reshape(n, rows * columns, channels * block * block)
         order, orientation, exchange, negative = keys.unbind(1)
         blocks = blocks.gather(1, order[:, :, None].expand_as(blocks))
-        blocks = blocks.gather(2, _within(block)[orientation, exchange])
+        blocks = blocks.gather(2, _within.on(images.device, block)[orientation, exchange])
         blocks = torch.where(negative[:, :, None] == 1, 1 - blocks, blocks)
         blocks = blocks.reshape(n, rows, columns, channels, block, block).permute(0, 3, 1, 4, 2, 5)
         return blocks.reshape(images.shape)
@@ -70,6 +71,7 @@ def _key(blocks: int, generator: torch.Generator) -> torch.Tensor:
     return torch.stack([order, *(torch.randint(0, count, (blocks,), generator=generator) for count in (8, 6, 2))])
 
 
+@device.per_device
 def _within(block: int) -> torch.Tensor:
     """int64 (8, 6, 3 * block^2): where each value of a block comes from, by orientation and channel order."""
     places = torch.arange(block * block).reshape(block, block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
+from ppfr_bench import device
 from ppfr_bench.api import DefenseCard, Faces, Randomness
 
 from . import _background, _draws
@@ -36,8 +37,6 @@ class PartialFace(freq.Frequency):
     card = DefenseCard(
         title="PartialFace",
         family="frequency domain",
-        output="representation",
-        track="representation",
         reference="Mi et al., Privacy-Preserving Face Recognition Using Random Frequency Components, ICCV 2023",
         code_url="https://github.com/Tencent/TFace",
         licence="MIT",
@@ -53,6 +52,7 @@ class PartialFace(freq.Frequency):
         ),
     )
     Config = PartialFaceConfig
+    strength: torch.Tensor | None = None  # (192,)
 
     @property
     def randomness(self) -> Randomness:
@@ -62,11 +62,7 @@ class PartialFace(freq.Frequency):
     @property
     def table(self) -> torch.Tensor:
         """(subsets * orders, 54 / subsets): the frequencies of one colour that each pair sends, in its order."""
-        c, generator = self.config, torch.Generator().manual_seed(_TABLE)
-        left = torch.tensor(freq.others(PRUNED))
-        subsets = left[torch.randperm(len(left), generator=generator)].reshape(c.subsets, -1)
-        orders = [torch.randperm(subsets.shape[1], generator=generator) for _ in range(c.orders)]
-        return torch.stack([subset[order] for subset in subsets for order in orders])
+        return _table.on(device.CPU, self.config.subsets, self.config.orders)
 
     def fit(self, faces: Faces, generator: torch.Generator) -> None:
         """Ranges, and how strong each frequency is on the defender's faces: public, as the defender's people are."""
@@ -77,18 +73,30 @@ class PartialFace(freq.Frequency):
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 27, h, w): nine frequencies of each colour, in their order."""
         table, scaled = self.table, self.scaled(images)
-        pairs = _draws.keyed(
-            self.config.key, self.config.secret, generator, len(images),
-            lambda one: torch.randint(0, len(table), (), generator=one),
+        sent = _draws.keyed(
+            self.config.key, self.config.secret, generator, images,
+            lambda one: table[torch.randint(0, len(table), (), generator=one)],
         )  # fmt: skip
-        at = freq.per_colour(table[pairs])[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
+        at = freq.per_colour(sent)[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
         return freq.in_bytes(scaled.gather(1, at))
 
-    def picture(self, released: torch.Tensor) -> torch.Tensor:
+    def render(self, released: torch.Tensor) -> torch.Tensor:
         """Each subset put back where its energies say that it belongs, and what that looks like."""
-        channels, sent = freq.per_colour(self.table), freq.signed(released)
-        pair = (_strength(sent)[:, None] - self.strength[channels]).square().sum(2).argmin(1)
-        return self.picture_of(freq.placed(sent, channels[pair]))
+        table = _table.on(released.device, self.config.subsets, self.config.orders)
+        channels, sent = freq.per_colour(table), freq.signed(released)
+        strength = _background.fitted(released, self.strength)
+        pair = (_strength(sent)[:, None] - strength[channels]).square().sum(2).argmin(1)
+        return self.image_of(freq.placed(sent, channels[pair]))
+
+
+@device.per_device
+def _table(subsets: int, orders: int) -> torch.Tensor:
+    """(subsets * orders, 54 / subsets): see ``PartialFace.table``."""
+    generator = torch.Generator().manual_seed(_TABLE)
+    left = torch.tensor(freq.others(PRUNED))
+    parts = left[torch.randperm(len(left), generator=generator)].reshape(subsets, -1)
+    shuffles = [torch.randperm(parts.shape[1], generator=generator) for _ in range(orders)]
+    return torch.stack([part[shuffle] for part in parts for shuffle in shuffles])
 
 
 def _strength(scaled: torch.Tensor) -> torch.Tensor:

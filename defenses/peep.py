@@ -57,7 +57,10 @@ class Peep(Defense):
     )
     Config = PeepConfig
     mean: torch.Tensor | None = None  # (3136,)
-    basis: torch.Tensor  # (c, 3136), orthonormal rows
+    basis: torch.Tensor | None = None  # (c, 3136), orthonormal rows
+    low: torch.Tensor | None = None  # (c,)
+    span: torch.Tensor | None = None  # (c,)
+    bound: torch.Tensor | None = None  # scalar
 
     @property
     def guarantee(self) -> Guarantee:
@@ -75,19 +78,22 @@ class Peep(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The grey face of the noisy coefficients, in all three channels."""
-        mean, per, epsilon = _background.fitted(self.mean), self.config.per, self.config.epsilon
+        per, epsilon = self.config.per, self.config.epsilon
+        mean, basis, low, span, bound = (
+            _background.fitted(images, learnt) for learnt in (self.mean, self.basis, self.low, self.span, self.bound)
+        )
         values = _grey(images)
-        size = (values.shape[1] if per == "pixel" else len(self.basis),)
-        noise = _draws.per_image(generator, len(images), lambda one: _draws.laplace(one, size)) / epsilon
+        size = (values.shape[1] if per == "pixel" else len(basis),)
+        noise = _draws.per_image(generator, images, lambda one: _draws.laplace(one, size)) / epsilon
         if per == "pixel":
             values = values + noise
-        codes = (values - mean) @ self.basis.T
+        codes = (values - mean) @ basis.T
         if per == "coefficient":
-            codes = self.low + self.span * (((codes - self.low) / self.span).clamp(0, 1) + noise)
+            codes = low + span * (((codes - low) / span).clamp(0, 1) + noise)
         elif per == "image":
             norm = codes.abs().sum(1, keepdim=True)
-            codes = codes * (self.bound / norm.clamp_min(1e-12)).clamp_max(1) + 2 * self.bound * noise
-        faces = (mean + codes @ self.basis).reshape(-1, 1, _SIDE, _SIDE)
+            codes = codes * (bound / norm.clamp_min(1e-12)).clamp_max(1) + 2 * bound * noise
+        faces = (mean + codes @ basis).reshape(-1, 1, _SIDE, _SIDE)
         faces = functional.interpolate(faces, size=images.shape[-2:], mode="bilinear", antialias=True)
         return faces.clamp(0, 1).repeat(1, 3, 1, 1)
 

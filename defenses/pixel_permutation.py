@@ -44,7 +44,7 @@ class PixelPermutation(Defense):
         """The pixels of each image in another order, their three values together."""
         c, pixels = self.config, images.flatten(2)
         orders = _draws.keyed(
-            c.key, c.secret, generator, len(images), lambda one: torch.randperm(pixels.shape[2], generator=one)
+            c.key, c.secret, generator, images, lambda one: torch.randperm(pixels.shape[2], generator=one)
         )
         return pixels.gather(2, orders[:, None].expand_as(pixels)).reshape(images.shape)
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from ppfr_bench import device
 from ppfr_bench.api import DefenseCard, Faces, Randomness
 
-from . import _draws
+from . import _background, _draws
 from . import _frequency as freq
 
 _SWING = 4.0  # standard deviations that fit into the eight bits
@@ -30,8 +31,6 @@ class PpfrFd(freq.Frequency):
     card = DefenseCard(
         title="PPFR-FD",
         family="frequency domain",
-        output="representation",
-        track="representation",
         reference="Wang et al., Privacy-Preserving Face Recognition in the Frequency Domain, AAAI 2022",
         licence="MIT",
         randomness="per_session_key",
@@ -46,6 +45,7 @@ class PpfrFd(freq.Frequency):
         ),
     )
     Config = PpfrFdConfig
+    kept: torch.Tensor | None = None  # int64 (keep,)
 
     @property
     def randomness(self) -> Randomness:
@@ -57,22 +57,24 @@ class PpfrFd(freq.Frequency):
         super().fit(faces, generator)
         rows = torch.randperm(len(faces), generator=generator).numpy()[:_LEARNT_FROM]
         rows = rows[np.argsort(faces.identities[rows], kind="stable")]
-        codes = torch.cat([self.scaled(torch.from_numpy(faces.load(part)).float() / 255).half()
+        codes = torch.cat([self.scaled(_background.loaded(faces, part).float() / 255).half()
                            for part in np.array_split(rows, max(1, len(rows) // 64))])  # fmt: skip
         _, counts = np.unique(faces.identities[rows], return_counts=True)
         parts = codes.split(counts.tolist())
         within = torch.stack([(p.float() - p.float().mean(0)).square().sum(0) for p in parts]).sum(0)
         means = torch.stack([p.float().mean(0) for p in parts])
-        between = ((means - means.mean(0)).square() * torch.from_numpy(counts)[:, None, None, None]).sum(0)
+        weights = device.to(torch.from_numpy(counts))[:, None, None, None]
+        between = ((means - means.mean(0)).square() * weights).sum(0)
         ratio = (between.sum((1, 2)) / within.sum((1, 2)).clamp_min(1e-9)).clone()
-        ratio[freq.MEANS] = -1  # means of a block
+        ratio[:: freq.PLANE] = -1  # means of a block
         self.kept = ratio.argsort(descending=True, stable=True)[: self.config.keep].sort().values
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 36, h, w): masked channels."""
-        scaled, keep = self.scaled(images)[:, self.kept], len(self.kept)
+        kept = _background.fitted(images, self.kept)
+        scaled, keep = self.scaled(images)[:, kept], len(kept)
         orders = _draws.keyed(
-            self.config.key, self.config.secret, generator, len(images),
+            self.config.key, self.config.secret, generator, images,
             lambda one: torch.stack([torch.randperm(keep, generator=one) for _ in range(2)]),
         )  # fmt: skip
         shuffled = _reorder(scaled, orders[:, 0])
@@ -80,9 +82,9 @@ class PpfrFd(freq.Frequency):
         spread, mean = torch.std_mean(mixed, (2, 3), keepdim=True, correction=0)
         return freq.in_bytes((mixed - mean) / (spread + 1e-3) / _SWING)
 
-    def picture(self, released: torch.Tensor) -> torch.Tensor:
+    def render(self, released: torch.Tensor) -> torch.Tensor:
         """The masked channels in the places that they were chosen from, at the strength that is usual there."""
-        return self.picture_of(freq.placed(freq.signed(released), self.kept))
+        return self.image_of(freq.placed(freq.signed(released), _background.fitted(released, self.kept)))
 
 
 def _reorder(channels: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from ppfr_bench.api import Config, Defense, DefenseCard, to_bytes, to_float
-from ppfr_bench.precomputed import Store
+from ppfr_bench.protection.precomputed import Store
 
 
 class PrecomputedConfig(Config):
@@ -41,7 +41,7 @@ class Precomputed(Defense):
             Unavailable: an image that was not exported.
             UserError: the images are not on this machine.
         """
-        return to_float(self._store[to_bytes(images)])
+        return to_float(self._store[to_bytes(images)]).to(images.device)
 
 
 DEFENSE = Precomputed

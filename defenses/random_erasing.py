@@ -7,6 +7,7 @@ import math
 import torch
 from pydantic import Field, model_validator
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard, per_image_generators
 
 _TRIES = 100
@@ -51,7 +52,7 @@ class RandomErasing(Defense):
         out, (height, width) = images.clone(), images.shape[-2:]
         for i, one in enumerate(per_image_generators(generator, len(images))):
             rows, columns = self._rectangle(height, width, one)
-            out[i, :, rows, columns] = torch.rand(out[i, :, rows, columns].shape, generator=one)
+            out[i, :, rows, columns] = device.draw(torch.rand, one, out[i, :, rows, columns].shape, like=out)
         return out
 
     def _rectangle(self, height: int, width: int, generator: torch.Generator) -> tuple[slice, slice]:

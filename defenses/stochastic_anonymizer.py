@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
 
+from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard
 
 from ._local_generator import LocalGenerator
@@ -51,11 +51,11 @@ class StochasticAnonymizer(Defense):
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same, another one at every call."""
-        released: torch.Tensor = _generator()(images, self.config.strength, generator)
+        released: torch.Tensor = _generator.on(images.device)(images, self.config.strength, generator)
         return released
 
 
-@cache
+@device.per_device
 def _generator() -> LocalGenerator:
     network = LocalGenerator()
     network.load_state_dict(load_file(WEIGHTS))

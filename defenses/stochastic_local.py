@@ -47,11 +47,11 @@ class StochasticLocal(Defense):
         c, (n, _, height, width) = self.config, images.shape
         contrast = _filters.local_contrast(_filters.luma(images), c.mean_sigma, c.spread_sigma)
         keys = per_image_generators(generator, n)
-        fields = _filters.smooth_fields(keys, 1, height, width, c.field_sigma)
+        fields = _filters.smooth_fields(keys, 1, height, width, c.field_sigma, images.device)
         if c.warp > 0:
-            moves = _filters.smooth_fields(keys, 2, height, width, c.warp_sigma)
+            moves = _filters.smooth_fields(keys, 2, height, width, c.warp_sigma, images.device)
             contrast = _filters.warp(contrast, c.warp * moves)
-        noise = torch.stack([torch.randn(1, height, width, generator=key) for key in keys])
+        noise = torch.stack([torch.randn(1, height, width, generator=key) for key in keys]).to(images.device)
         out: torch.Tensor = 0.5 + c.gain * contrast + c.field * fields + c.noise * noise
         return out.clamp(0, 1).repeat(1, 3, 1, 1)
 

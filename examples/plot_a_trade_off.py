@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 import ppfr_bench as pb
 
-RECORDS = Path(__file__).parents[1] / "tests" / "validity" / "records"
+RECORDS = Path(__file__).parents[1] / "studies" / "tradeoff" / "records"
 
 found = pb.load_results(RECORDS, suite="tradeoff_lfw")
 mosaics = found[found["defense_name"] == "pixelate"].copy()

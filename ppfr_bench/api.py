@@ -7,15 +7,17 @@ All randomness comes from the ``torch.Generator`` that is passed in.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ppfr_bench import device
 from ppfr_bench.cards import (
     AttackCard,
     Card,
@@ -24,9 +26,9 @@ from ppfr_bench.cards import (
     DefenseCard,
     Guarantee,
     Knowledge,
-    Measures,
     Randomness,
     RecognizerCard,
+    TrainingLog,
 )
 from ppfr_bench.errors import Unavailable, UserError
 
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "LoneWorkbench", "Measures", "Oracle", "Pairs",
-    "Randomness", "Recognizer", "RecognizerCard", "Unavailable", "UserError", "Workbench", "per_image_generators",
-    "to_bytes", "to_float",
+    "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs", "Randomness",
+    "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "materialised",
+    "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -48,12 +50,13 @@ ByteArray = npt.NDArray[np.uint8]
 
 
 def to_float(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-    """uint8 (n, 3, h, w) in 0..255 -> float32 in [0, 1]."""
-    return torch.as_tensor(np.array(images) if isinstance(images, np.ndarray) else images).to(torch.float32) / 255
+    """uint8 (n, 3, h, w) in 0..255 -> float32 in [0, 1], on the current device."""
+    levels = torch.as_tensor(np.array(images) if isinstance(images, np.ndarray) else images)
+    return device.to(levels).to(torch.float32) / 255
 
 
 def to_bytes(images: Tensor) -> ByteArray:
-    """float32 (n, 3, h, w) in [0, 1] -> uint8 in 0..255, rounded to nearest: what is really released."""
+    """float32 (n, 3, h, w) in [0, 1], on any device -> uint8 in 0..255, rounded to nearest: what is really released."""
     array: ByteArray = (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     return array
 
@@ -61,7 +64,8 @@ def to_bytes(images: Tensor) -> ByteArray:
 def per_image_generators(generator: Generator, n: int) -> list[Generator]:
     """One independent generator an image, so that what an image receives does not depend on its batch.
 
-    Seeds are drawn one after the other: n images in one call, or in several, get the same generators.
+    All are of the CPU, so that they draw the same bits on every device; ``device.draw`` moves what they draw. Seeds are
+    drawn one after the other: n images in one call, or in several, get the same generators.
     """
     seeds = [int(torch.randint(0, 2**63 - 1, (1,), generator=generator)) for _ in range(n)]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -159,14 +163,24 @@ class Defense(ABC):
         A representation has channels and places of its own instead, (n, c, h', w'), the same for images of one size.
         """
 
-    def picture(self, released: Tensor) -> Tensor:
-        """The image, float32 (n, 3, h, w) in [0, 1], that whoever knows the method makes of what was released.
+    def render(self, released: Tensor) -> Tensor:
+        """The image, float32 (n, 3, h, w) in [0, 1], that whoever knows the method makes of a representation.
 
-        Of a representation it may be larger at the right and the bottom, where the image filled no whole place.
-
-        What a black-box recognizer is given, and a person sees. Default: what was released is one.
+        It may be larger at the right and the bottom, where the image filled no whole place. A black-box recognizer is
+        given it, and a person sees it. Only a defense that releases a representation defines it; default: what was
+        released is an image.
         """
         return released
+
+    @classmethod
+    def releases_image(cls) -> bool:
+        """Whether what ``protect`` releases is an image; one that has a ``render`` of its own releases channels."""
+        return cls.render is Defense.render
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "picture" in vars(cls) and "render" not in vars(cls):  # the name that render had in version 0.1
+            cls.render = vars(cls)["picture"]  # type: ignore[method-assign]
 
 
 class Recognizer(ABC):
@@ -229,19 +243,46 @@ class Embedder(Protocol):
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Workbench(Protocol):
-    """Keeps what several attacks of one attacker begin with, so that it is computed once."""
+@dataclass(frozen=True)
+class Scope:
+    """What is known of an attacker's view before it exists.
 
-    def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[Generator], Arrays]) -> Arrays:
-        """``compute``'s arrays, from an earlier attack if one asked for the same name and spec.
+    Attributes:
+        shots: releases of each target that the attacker holds.
+        releases_image: whether what is released is an image.
+    """
 
-        ``compute`` may depend on the view, the spec and the generator it is given, and on nothing else.
-        """
-        ...
+    shots: int
+    releases_image: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What an attack starts from, computed once for all attacks on one defense that declare the same.
+
+    Attributes:
+        name: of the kind of material, such as ``unet``.
+        spec: JSON values that, with the attacker's view, determine it; a ``version`` among them.
+        compute: (view, generator) -> arrays. It may depend on the view, the spec, the generator and on the materials
+            in ``starts_from``, which are in the view, and on nothing else.
+        starts_from: what must be computed first.
+        queries: whether ``compute`` sends images through the oracle; False keeps it from it.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    compute: Callable[[AttackerView, Generator], Arrays]
+    starts_from: tuple[Material, ...] = ()
+    queries: bool = True
+
+    @property
+    def key(self) -> str:
+        """Its place in ``AttackerView.materials``."""
+        return f"{self.name} {json.dumps(self.spec, sort_keys=True)}"
 
 
 class LoneWorkbench:
-    """Keeps nothing: for an attack on its own."""
+    """Computes whatever it is asked for; where attacks of version 0.1 asked for what they start from."""
 
     def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[Generator], Arrays]) -> Arrays:
         """``compute``'s arrays."""
@@ -264,9 +305,9 @@ class AttackerView:
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
         protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
         surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
-        workbench: where attacks share what they begin with.
-        picture: makes the image that a person or a recognizer is shown of what was released, uint8 to uint8.
-        representation: whether what is released are channels, uint8 (n, c, h, w), and no image.
+        materials: what the attack has declared that it starts from, by ``Material.key``; read by ``material``.
+        render: makes the image that a person or a recognizer is shown of what was released, uint8 to uint8.
+        releases_image: False where channels are released, uint8 (n, c, h, w), and no image.
     """
 
     knowledge: Knowledge
@@ -280,9 +321,42 @@ class AttackerView:
     reconstructions: dict[str, ByteArray] | None = None
     protected_gallery: ByteArray | None = None
     surrogate: nn.Module | None = None
-    workbench: Workbench = field(default_factory=LoneWorkbench)
-    picture: Callable[[ByteArray], ByteArray] = np.asarray
-    representation: bool = False
+    materials: Mapping[str, Arrays] = field(default_factory=dict)
+    render: Callable[[ByteArray], ByteArray] = np.asarray
+    releases_image: bool = True
+
+    @property
+    def scope(self) -> Scope:
+        """What an attack's ``starts_from`` is told."""
+        return Scope(len(self.targets), self.releases_image)
+
+    def material(self, material: Material) -> Arrays:
+        """The arrays of a declared material.
+
+        Raises:
+            UserError: the attack did not declare it.
+        """
+        if material.key not in self.materials:
+            raise UserError(
+                f"the attack starts from '{material.name}' and does not declare it",
+                "Return it from Attack.starts_from; see the api.",
+            )
+        return self.materials[material.key]
+
+    @property
+    def workbench(self) -> LoneWorkbench:
+        """For attacks of version 0.1; see ``Attack.starts_from``."""
+        return LoneWorkbench()
+
+    @property
+    def picture(self) -> Callable[[ByteArray], ByteArray]:
+        """For attacks of version 0.1: ``render``."""
+        return self.render
+
+    @property
+    def representation(self) -> bool:
+        """For attacks of version 0.1: not ``releases_image``."""
+        return not self.releases_image
 
 
 class Attack(ABC):
@@ -300,7 +374,7 @@ class Attack(ABC):
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
-        self.log: dict[str, Any] = {}  # training images, steps, validation curve: goes into the record
+        self.log: dict[str, Any] = {}  # goes into the record; the keys of ``TrainingLog`` are read, others are notes
 
     @property
     def shots(self) -> int:
@@ -308,9 +382,18 @@ class Attack(ABC):
         return 1
 
     @property
-    def key(self) -> Literal["same", "other"]:
+    def key_access(self) -> Literal["same", "other"]:
         """Whether its own images are protected under the targets' key, or under another of a defense with a secret."""
         return "same"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "key" in vars(cls) and "key_access" not in vars(cls):  # the name that it had in version 0.1
+            cls.key_access = vars(cls)["key"]  # type: ignore[method-assign]
+
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """What ``fit`` and ``run`` read from the view's materials. Default: nothing."""
+        return ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -323,3 +406,18 @@ class Attack(ABC):
     @abstractmethod
     def run(self, view: AttackerView) -> npt.NDArray[Any]:
         """The attacker's answer on the targets."""
+
+
+def materialised(attack: Attack, view: AttackerView, seed: int = 0) -> AttackerView:
+    """The view with all materials that the attack declares, computed here: for an attack run on its own."""
+    found: dict[str, Arrays] = {}
+
+    def compute(material: Material) -> None:
+        for earlier in material.starts_from:
+            compute(earlier)
+        if material.key not in found:
+            found[material.key] = material.compute(replace(view, materials=found), torch.Generator().manual_seed(seed))
+
+    for material in attack.starts_from(view.scope):
+        compute(material)
+    return replace(view, materials=found)

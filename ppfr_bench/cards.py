@@ -5,15 +5,13 @@ Apart from ``api``, which has them all, so that what only reads records and writ
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
-# A control rebuilds or links nothing; what it scores stands beside the attacks and sets no privacy.
-Measures = Literal["appearance", "attributes", "identity", "unlinkability", "control"]
-Track = Literal["recognition", "representation", "template", "cloak", "robustness"]
 
 
 class Config(BaseModel):
@@ -33,11 +31,14 @@ class Card(Config):
 
 
 class DefenseCard(Card):
-    """Card of a defense; ``output`` and ``track`` decide which leaderboard it enters."""
+    """Card of a defense. The leaderboard that it enters follows from what it releases, and is not said here.
+
+    ``output`` and ``track`` are of version 0.1: they may be left out, and must not contradict what is released.
+    """
 
     family: str
-    output: Literal["image", "representation", "template"] = "image"
-    track: Track = "recognition"
+    output: str | None = Field(None, exclude=True, repr=False)
+    track: str | None = Field(None, exclude=True, repr=False)
     randomness: Randomness = "deterministic"
     learned: bool = False
     control: bool = False  # a positive or negative control: may release clear images, never competes for a rank
@@ -48,12 +49,13 @@ class DefenseCard(Card):
 
 
 class AttackCard(Card):
-    """Card of an attack. ``measures`` says which privacy it sets; ``knowledge`` which view it is given."""
+    """Card of an attack. ``measures`` names the scorer of its answer; ``knowledge`` says which view it is given."""
 
     family: str
-    measures: Measures
+    measures: str
     knowledge: Knowledge
     learned: bool = False
+    shows_released: bool = False  # hands on what was released, so that pages can show it
     builds_on: tuple[str, ...] = ()  # attacks that a stronger one, as this is, should never fall behind
     needs_surrogate: bool = False  # a recognizer with gradients
     needs_protected_gallery: bool = False  # what an attacker with a clear gallery and the oracle, or a second leak, has
@@ -68,6 +70,36 @@ class Guarantee(Config):
     delta: float = Field(0.0, ge=0, le=1)
     per: Literal["pixel", "pixels", "coefficient", "image", "identity"]
     pixels: int = Field(1, ge=1)  # in how many of them neighbours differ, where it is per pixels
+
+
+class TrainingLog(Config):
+    """What an attack reports of its training.
+
+    Attributes:
+        shots: releases of each target that it made use of.
+        training_images: images that it learned from.
+        steps: steps of training that it took, of the ``steps`` of its parameters.
+        validation: (step, error on people held out), of the first answer at step 0.
+        converged: whether the error had settled; None of an attack that does not train by steps.
+        notes: whatever else it reports.
+    """
+
+    shots: int = Field(ge=1)
+    training_images: int = Field(0, ge=0)
+    steps: int | None = Field(None, ge=0)
+    validation: tuple[tuple[int, float], ...] = ()
+    converged: bool | None = None
+    notes: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, log: Mapping[str, Any]) -> TrainingLog:
+        """From ``Attack.log``: known keys are fields, all others notes.
+
+        Raises:
+            ValidationError: ``shots`` is missing, or a key has another type.
+        """
+        known = {key: value for key, value in log.items() if key in cls.model_fields and key != "notes"}
+        return cls(**known, notes={key: value for key, value in log.items() if key not in known})
 
 
 class RecognizerCard(Card):

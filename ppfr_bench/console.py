@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ppfr_bench.results import Record
+    from ppfr_bench.records.record import Record
     from ppfr_bench.runner.plan import Cell
 
 out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)  # a pipe has no width of its own
@@ -27,23 +27,20 @@ def tell(text: str, as_json: bool, **facts: object) -> None:
         out.print(text, highlight=False, markup=False)
 
 
-def print_plan(rows: list[tuple[Cell, str, float | None]], pending: int, as_json: bool) -> None:
-    """The cells of a run that is not run: what is recorded, and how long the rest may take."""
+def print_plan(rows: list[tuple[Cell, str]], pending: int, graph: dict[str, Any], as_json: bool) -> None:
+    """The cells of a run that is not run, what is recorded, the size of the graph, and how long the rest may take."""
     if as_json:
-        cells = [{"cell": cell.title, "key": cell.key, "state": state, "seconds": s} for cell, state, s in rows]
-        print(json.dumps({"to_run": pending, "cells": cells}, indent=1))
+        cells = [{"cell": cell.title, "key": cell.key, "state": state} for cell, state in rows]
+        print(json.dumps({"to_run": pending, "graph": graph, "cells": cells}, indent=1))
         return
     table = Table("cell", "state", "key")
-    for cell, state, _ in rows:
+    for cell, state in rows:
         table.add_row(cell.title, state, cell.key[:12])
     out.print(table)
-    took = [seconds for _, state, seconds in rows if state == "ok" and seconds is not None]
-    guess = (
-        f"; about {pending * sum(took) / len(took) / 60:.0f} min at the pace of those recorded"
-        if took and pending
-        else ""
-    )
-    out.print(f"{len(rows)} cells, {len(rows) - pending} recorded, {pending} to run{guess}", highlight=False)
+    out.print(f"{len(rows)} cells, {len(rows) - pending} recorded, {pending} to run", highlight=False)
+    out.print(
+        f"{graph['stages']} stages, {graph['to_compute']} of them to compute: {graph['words']}", highlight=False
+    )  # fmt: skip
 
 
 class Steps:

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,27 +21,31 @@ from ppfr_bench import registry
 from ppfr_bench.api import Defense, FaceDataset, UserError
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.cards import Randomness
-from ppfr_bench.check import check_plugin
 from ppfr_bench.console import Progress
-from ppfr_bench.datasets import dataset_class, dataset_names
-from ppfr_bench.guests import Guest, Luggage, guest_of, main_left_alone, name_of, registered
+from ppfr_bench.contracts.check import check_plugin
+from ppfr_bench.device import device_class
+from ppfr_bench.engines.base import Resources
 from ppfr_bench.leaderboard import table, terminal
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.markdown import ParquetFile
+from ppfr_bench.leaderboard.publishers.parquet import board_frame
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import bracketed
-from ppfr_bench.options import check_settings_used, choose, tell_left_out
+from ppfr_bench.maintenance.migration import adopt
 from ppfr_bench.places import user_path
-from ppfr_bench.results import LABEL, Record, ResultStore, canonical_json, frame
-from ppfr_bench.runner.execute import execute, missing
-from ppfr_bench.runner.lab import Lab
-from ppfr_bench.runner.plan import make_plan, open_dataset
-from ppfr_bench.suites import DatasetEntry, Entry, Suite, load_suite
+from ppfr_bench.records.frame import frame
+from ppfr_bench.records.hashing import canonical_json
+from ppfr_bench.records.plan_file import PlanFile
+from ppfr_bench.records.record import LABEL, Record
+from ppfr_bench.records.store import ResultStore
+from ppfr_bench.runner.choice import choose
+from ppfr_bench.runner.execution import LOCAL, Where, execute, missing
+from ppfr_bench.runner.request import Asked, resolve
+from ppfr_bench.suites import Entry, Suite, load_suite
+from ppfr_bench.wrapping import WrappedDefense, main_left_alone, name_of, registered, wrapped_defense
 
 __all__ = ["Evaluation", "evaluate", "load_results"]
 
 log = logging.getLogger(__name__)
-CONTROLS = ("identity", "blackout")
 SHOWN = [
     "defense", "score", "score_low", "score_high", "retention", "appearance_privacy", "appearance_privacy_set_by",
     "identity_privacy", "identity_privacy_set_by", "measured", "expected", "flags",
@@ -55,16 +59,23 @@ class Evaluation:
     Attributes:
         defense: its label in the tables.
         suite: the suite's name.
-        results: the folder of the records.
+        store: where the records are kept.
         measured: every record of the run, in the order of the suite.
+        plan: what ``plan.json`` says of the run.
         note: why it will be measured anew in the next process, if it will.
     """
 
     defense: str
     suite: str
-    results: Path
+    store: ResultStore
     measured: tuple[Record, ...]
+    plan: PlanFile
     note: str = ""
+
+    @property
+    def results(self) -> Path:
+        """The folder of the records."""
+        return Path(str(self.store.root))
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -74,12 +85,12 @@ class Evaluation:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a defense, in the columns of ``leaderboard.parquet``; not measured is null."""
-        return self._table(self.measured)
+        return self._table(self.measured, self.plan)
 
     @cached_property
     def row(self) -> Row:
         """The defense's row of the leaderboard: every number with its interval and its record."""
-        (found,) = [row for row in table.build(self.measured) if row.defense == self.defense]
+        (found,) = [row for row in table.build(self.measured, self.plan) if row.defense == self.defense]
         return found
 
     def beside(self, results: str | Path = "results") -> pd.DataFrame:
@@ -88,25 +99,28 @@ class Evaluation:
         Raises:
             UserError: no records there.
         """
-        others = [r for r in ResultStore(Path(results)).records(self.suite) if r.defense.label != self.defense]
-        keys = {record.key for record in others}
-        return self._table((*others, *(record for record in self.measured if record.key not in keys)))
+        there = ResultStore(user_path(results, "the results"))
+        others = {record.key: record for record in there.records(self.suite) if record.defense.label != self.defense}
+        plan = there.plan(self.suite)
+        mine = [record for record in self.measured if record.key not in others]
+        return self._table((*others.values(), *mine), plan.merged(self.plan) if plan else self.plan)
 
     def explain(self) -> str:
         """The row in words: what each number is, what set it, between which ends, and why one is missing."""
         return _words(self.row) + (f"{self.note}\n" if self.note else "")
 
-    def _table(self, records: Sequence[Record]) -> pd.DataFrame:
-        return pd.read_parquet(io.BytesIO(ParquetFile().publish(Board(self.suite, tuple(records), self.results))[
-            ParquetFile.name]))  # fmt: skip
+    def _table(self, records: Sequence[Record], plan: PlanFile) -> pd.DataFrame:
+        return board_frame(Board(self.suite, tuple(records), plan, self.store))
 
     def __str__(self) -> str:
         row = self.row
         lines = [
             f"{self.defense} in {self.suite}: score {bracketed(row.score)}",
             f"  retention          {bracketed(row.retention)}",
-            f"  appearance privacy {bracketed(row.appearance.figure)}  set by {row.appearance.set_by or 'nothing'}",
-            f"  identity privacy   {bracketed(row.identity.figure)}  set by {row.identity.set_by or 'nothing'}",
+            *(
+                f"  {f'{name} privacy':<18} {bracketed(found.estimate)}  set by {found.set_by or 'nothing'}"
+                for name, found in row.privacies.items()
+            ),
             f"  {row.completeness}" + (f"; flags: {', '.join(flag for flag, _ in row.flags)}" if row.flags else ""),
         ]
         lines += [f"  {cell.title} {cell.state}: {cell.reason}" for cell in row.gaps]
@@ -132,7 +146,9 @@ def evaluate(
     recognizers: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     results: str | Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    scheduler: str = "",
+    device: str = "cpu",
     seed: int | None = None,
     rerun: Literal["failed", "all"] | None = None,
     progress: bool = True,
@@ -163,7 +179,9 @@ def evaluate(
             parameter of the defense, ``{"defense.pixelate.block": 8}``, gives it a label of its own
             (``pixelate_block_8``), so that several settings stand side by side in one folder.
         results: the folder of the records; ``evaluations`` in the user's cache, if none is given.
-        workers: worker processes.
+        workers: worker processes; as many as pay off, if none is given.
+        scheduler: address of a Dask cluster; ``inline`` for one task after the other in this process.
+        device: ``cpu``, ``cuda`` or ``mps``.
         seed: instead of the suite's.
         rerun: run cells again that failed, or all.
         progress: show a bar, or a line now and then.
@@ -175,48 +193,47 @@ def evaluate(
         UserError: an unknown name, a wrong parameter, a setting of something that is not measured, a callable that
             breaks the contract, data that are not there.
     """
-    overrides = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
-    if file := _file_of(defense):
-        registry.add_plugin(file)  # a setting may be of it
-    other = data if isinstance(data, str) and data != load_suite(str(suite)).dataset.name else None
-    loaded = load_suite(str(suite), (*overrides, *([] if seed is None else [f"seed={seed}"])), other)
-    loaded, luggage, given = _with_data(loaded, data)
-    if given is not None and (unused := [key for key in settings or {} if key.startswith("dataset.")]):
-        raise UserError(f"the setting {unused[0]} has no effect: data is open already", "Give it where data is made.")
-    entry, guest, files = _entry(defense, name, version, randomness, clear_share, loaded)
-    entries = [one for one in loaded.defense if one.name in CONTROLS and one.label == one.name]
-    entries += [Entry(name=one) for one in CONTROLS if one not in [e.name for e in entries]]
-    entries = [one for one in entries if one.label != entry.label]
-    update: dict[str, Any] = {"defense": (*entries, entry)}
-    check_settings_used("defense", loaded.defense, (entry,))
-    if attacks:
-        update["attack"] = choose("attack", list(attacks), loaded.attack)
-        check_settings_used("attack", loaded.attack, update["attack"])
-    if recognizers:
-        update["recognizers"] = tuple(recognizers)
-    loaded = loaded.model_copy(update=update)
-    if guest is not None and (findings := check_plugin("defense", guest.name)):
+    settings_ = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
+    files = (file,) if (file := _file_of(defense)) else ()
+    for path in files:
+        registry.add_plugin(path)  # a setting may be of it
+    whole = load_suite(str(suite), settings_, data if isinstance(data, str) else None)
+    if data is not None and not isinstance(data, str):
+        _check_data(data)
+        if unused := [key for key in settings or {} if key.startswith("dataset.")]:
+            raise UserError(f"the setting {unused[0]} has no effect: data is open already", "Give it where data is made.")
+    entry, wrapped = _entry(defense, name, version, randomness, clear_share, whole)
+    if wrapped is not None and (findings := check_plugin("defense", wrapped.name)):
         raise UserError(
-            f"{guest.name} breaks the contract: " + "; ".join(f"{one.code}: {one.message}" for one in findings),
+            f"{wrapped.name} breaks the contract: " + "; ".join(f"{one.code}: {one.message}" for one in findings),
             "Declare what it is: randomness='per_call' if every call draws anew, clear_share=0.3 if a part is left "
             "clear by design; draw from the generator it is given, and from nothing else.",
         )
-    dataset = open_dataset(loaded.dataset, given)
-    plan = make_plan(loaded, dataset, files)
-    plan = replace(plan, guests=(guest,) if guest else (), luggage=luggage)
+    request = resolve(suite, Asked(
+        attacks=tuple(attacks), recognizers=tuple(recognizers), dataset=data if isinstance(data, str) else None,
+        settings=settings_, plugins=files, seed=seed, only=_with_controls(entry, whole),
+        wrapped=(wrapped,) if wrapped else (), data=None if isinstance(data, str) else data, device=device,
+    ))  # fmt: skip
+    plan = request.plan
     store = ResultStore(user_path(results, "results") if results is not None else cache_dir() / "evaluations")
-    if missing(plan, store, rerun):
-        Lab(plan, dataset).audit()
-    pending = len(missing(plan, store, rerun))
-    shown = Progress(pending, f"{entry.label} in {plan.suite}") if progress and pending else nullcontext(_quiet)
+    adopt(plan, store)
+    pending = missing(plan, store, rerun)
+    if pending:
+        request.audit()
+    shown = Progress(len(pending), f"{entry.label} in {plan.suite}") if progress and pending else nullcontext(_quiet)
     if progress:
-        tell_left_out(plan, dataset)
+        request.tell()
     told = {} if progress else {"tell": log.info}
+    resources = Resources(workers, scheduler if scheduler not in registry.names("engine") else "",
+                          plan.setting.protocol.threads, device_class(device))  # fmt: skip
+    where = Where(scheduler if scheduler in registry.names("engine") else LOCAL, resources)
     with main_left_alone(), shown as report:
-        execute(plan, store, workers=workers, rerun=rerun, report=report, **told)
-    records = [store.find(plan.folder(cell), cell.key) for cell in plan.cells]
-    note = f"Measured anew in every process: {guest.unseen}." if guest and guest.unseen else ""
-    return Evaluation(entry.label, plan.suite, store.root, tuple(r for r in records if r is not None), note)
+        execute(plan, store, where=where, rerun=rerun, report=report, **told)
+    wanted = {cell.key for cell in plan.cells}
+    by_key = {record.key: record for record in store.records(plan.suite) if record.key in wanted}
+    note = f"Measured anew in every process: {wrapped.unseen}." if wrapped and wrapped.unseen else ""
+    records = tuple(by_key[cell.key] for cell in plan.cells if cell.key in by_key)
+    return Evaluation(entry.label, plan.suite, store, records, plan.published(), note)
 
 
 def load_results(path: str | Path = "results", suite: str | None = None) -> pd.DataFrame:
@@ -246,18 +263,20 @@ def _tidy(records: Sequence[Record]) -> pd.DataFrame:
 
 def _entry(
     defense: Any, name: str, version: int, randomness: Randomness, clear_share: float, suite: Suite
-) -> tuple[Entry, Guest | None, tuple[Path, ...]]:
-    """The defense as an entry of a suite, the guest that it is unless a plug-in, and the files to load."""
+) -> tuple[Entry, WrappedDefense | None]:
+    """The defense as an entry of a suite, and wrapped unless it is a plug-in."""
     if name and not LABEL.fullmatch(name):
         raise UserError(f"expected a name of lower-case letters, digits and _, got {name!r}", "For example: my_defense")
     if isinstance(defense, Path | str):
         file, known = _file_of(defense), str(defense)
         if file:
-            kind, known = registry.add_plugin(file)
-            if kind != "defense":
-                raise UserError(f"expected a defense, {file.name} is an {kind}", "Give it to  ppfr-bench run --plugin")
+            kinds, known = [kind for kind, _ in registry.add_plugin(file)], file.stem
+            if "defense" not in kinds:
+                raise UserError(
+                    f"expected a defense, {file.name} is of kind {kinds[0]}", "Give it to  ppfr-bench run --plugin"
+                )
         found = choose("defense", [known], suite.defense)[0]
-        return (found.model_copy(update={"label": name}) if name else found), None, (file,) if file else ()
+        return (found.model_copy(update={"label": name}) if name else found), None
     params: dict[str, Any] = {}
     if isinstance(defense, Defense):
         params = _params(defense)
@@ -268,12 +287,12 @@ def _entry(
                 f"expected a Defense, got the class {defense.__name__}", "Give an object that can be called."
             )
         if registry_name := registered(defense):
-            return Entry(name=registry_name, label=name, params=params), None, ()
+            return Entry(name=registry_name, label=name, params=params), None
     elif not callable(defense):
         raise UserError(f"expected a callable, a Defense or a name, got {type(defense).__name__}", "See the docstring.")
-    guest = guest_of(defense, name or name_of(defense), version, randomness, clear_share)
-    guest.adopt()
-    return Entry(name=guest.name, params=params), guest, ()
+    wrapped = wrapped_defense(defense, name or name_of(defense), version, randomness, clear_share)
+    wrapped.adopt()
+    return Entry(name=wrapped.name, params=params), wrapped
 
 
 def _file_of(defense: Any) -> Path | None:
@@ -298,23 +317,21 @@ def _params(defense: Defense) -> dict[str, Any]:
     return params
 
 
-def _with_data(suite: Suite, data: str | FaceDataset | None) -> tuple[Suite, Luggage | None, FaceDataset | None]:
-    if data is None or isinstance(data, str):  # the suite was loaded with it
-        return suite, None, None
+def _check_data(data: object) -> None:
+    """Raises:
+    UserError: it is no data set, or is named otherwise than labels are.
+    """
     if not isinstance(data, FaceDataset):
         raise UserError(f"expected the name of a data set or a FaceDataset, got {type(data).__name__}", "")
     if not LABEL.fullmatch(data.name):
         raise UserError(f"expected a data set named by lower-case letters, digits and _, got {data.name!r}", "")
-    config = getattr(data, "config", None)
-    if data.name in dataset_names() and type(data) is dataset_class(data.name) and config is not None:
-        return _on(suite, data.name, config.model_dump(mode="json")), None, data
-    return _on(suite, data.name, {}), Luggage.pack(data), data
 
 
-def _on(suite: Suite, name: str, params: dict[str, Any]) -> Suite:
-    """The suite on another data set."""
-    entry = DatasetEntry(name=name, params=params, drop_duplicates=suite.drop_duplicates)
-    return suite.model_copy(update={"dataset": entry})
+def _with_controls(entry: Entry, suite: Suite) -> tuple[Entry, ...]:
+    """The entry and, before it, the two ends of the scale that it is measured between."""
+    ends = [one for one in suite.defense if one.name in suite.controls and one.label == one.name]
+    ends += [Entry(name=name) for name in suite.controls if name not in [one.name for one in ends]]
+    return (*(one for one in ends if one.label != entry.label), entry)
 
 
 def _words(row: Row) -> str:

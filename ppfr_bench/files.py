@@ -117,3 +117,25 @@ def _walk(folder: Path, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield from _walk(Path(entry.path), f"{name}/")
         else:
             yield name, entry
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside ``path`` and rename: readers see the old file or the new one, whole.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}",
+            "Free some space, or choose another folder (--results DIR, --out DIR, PPFR_BENCH_CACHE=DIR).",
+        ) from error

@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
-from ppfr_bench.api import ByteArray
 from ppfr_bench.errors import UserError
 
 __all__ = ["SUFFIXES", "Decoded", "UnreadableImage", "decode", "encode_png", "from_pillow", "looks_like_image", "read"]
+
+ByteArray = npt.NDArray[np.uint8]  # as in ``api``, which loads torch: records and pages do without
 
 KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PGM or PPM, HEIC, AVIF"
 SUFFIXES = frozenset({

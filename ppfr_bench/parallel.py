@@ -22,6 +22,7 @@ from ppfr_bench.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+OUT_OF_MEMORY = 137  # exit code of a process that took more memory than it may, as the kernel's own would be
 _AHEAD = 4  # items in flight a worker: enough to keep it busy, few enough to hold in memory
 
 
@@ -79,12 +80,19 @@ def deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with(parent: int) -> None:
-    """End this process once its parent is gone: a killed run leaves nobody working."""
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+def end_with(parent: int, memory_mib: float | None = None) -> None:
+    """End this process once its parent is gone, as a killed run leaves nobody working; or once it takes too much memory.
+
+    Args:
+        memory_mib: resident memory that it may take; None for no limit.
+    """
+    threading.Thread(target=_watch, args=(parent, memory_mib), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, memory_mib: float | None) -> None:
+    me = psutil.Process()
     while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
+        if memory_mib is not None and me.memory_info().rss > memory_mib * (1 << 20):
+            os._exit(OUT_OF_MEMORY)
         time.sleep(1)
     os._exit(1)

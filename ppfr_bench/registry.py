@@ -1,4 +1,8 @@
-"""Finds plug-ins by file stem and by entry point; imports none of them to list them."""
+"""Finds what a kind has by file stem and by entry point; imports none of it to list it.
+
+A kind is a package whose files each end in ``KIND = <class>``, such as ``DEFENSE = Pixelate``. Files of other packages
+join by an entry point in the group of that package's name, and single files by ``--plugin``.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,32 @@ from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.places import is_file, resolved, user_path
 from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
 
-Kind = Literal["defense", "attack"]
+Kind = Literal["defense", "attack", "recognizer", "dataset", "metric", "scorer", "track", "publisher", "engine"]
+PACKAGES: dict[Kind, str] = {
+    "defense": "ppfr_bench.defenses", "attack": "ppfr_bench.attacks", "recognizer": "ppfr_bench.recognizers",
+    "dataset": "ppfr_bench.datasets", "metric": "ppfr_bench.metrics", "scorer": "ppfr_bench.scorers",
+    "track": "ppfr_bench.tracks", "publisher": "ppfr_bench.leaderboard.publishers", "engine": "ppfr_bench.engines",
+}  # fmt: skip
+_BASES: dict[Kind, str] = {  # module and class that what a file of the kind ends in derives from
+    "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
+    "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
+    "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks._base:Track",
+    "publisher": "ppfr_bench.leaderboard.publishers._base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
+}  # fmt: skip
+_CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
+                           "dataset": "DatasetCard"}  # fmt: skip
+_FORMER_NAMES: dict[tuple[Kind, str], str] = {  # what version 0.1 called them, which is answered for ever
+    ("scorer", "appearance"): "reconstruction",
+    ("scorer", "identity"): "linkage",
+    ("track", "recognition"): "image",
+}
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
 
 
 def names(kind: Kind) -> list[str]:
-    """Names of all plug-ins of a kind, sorted, none of them imported.
+    """Names of all that a kind has, sorted, none of it imported.
 
     Raises:
         UserError: two plug-ins have one name; both sources are named.
@@ -35,6 +57,11 @@ def names(kind: Kind) -> list[str]:
 def source(kind: Kind, name: str) -> str:
     """Where a plug-in comes from: ``module:attribute``."""
     return _find(kind, name).value
+
+
+def current_name(kind: Kind, name: str) -> str:
+    """The name, or the one that took its place if it is a former one."""
+    return name if name in _plugins(kind) else _FORMER_NAMES.get((kind, name), name)
 
 
 def load(kind: Kind, name: str) -> Any:
@@ -75,8 +102,10 @@ def build(kind: Kind, name: str, params: dict[str, Any]) -> Any:
     return plugin(config)
 
 
-def add_plugin(path: Path) -> tuple[Kind, str]:
+def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     """Add one file as a plug-in under a module name of its own, the same in every process that adds it.
+
+    A file may end in several kinds, such as a ``SCORER`` and the ``ATTACK`` that it scores: all are named by its stem.
 
     Raises:
         UserError: no such file, a stem that is no name, a name that is taken, or a file that does not load.
@@ -91,18 +120,18 @@ def add_plugin(path: Path) -> tuple[Kind, str]:
     module_name = f"ppfr_bench.plugins.{path.stem}"
     module = _import_file(module_name, path)
     try:
-        kind = _kind_of(module, path)
-        if (kind, path.stem) not in _added:
-            if path.stem in names(kind):
+        kinds = _kinds_of(module, path)
+        for kind in kinds:
+            if (kind, path.stem) not in _added and path.stem in names(kind):
                 taken = source(kind, path.stem)
                 raise UserError(f"{kind} '{path.stem}' exists already ({taken})", f"Rename {path.name}.")
             _validate(kind, path.stem, getattr(module, kind.upper()))
-            group = f"ppfr_bench.{kind}s"
-            _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", group)
     except BaseException:
         sys.modules.pop(module_name, None)  # once it is mended, it is read anew
         raise
-    return kind, path.stem
+    for kind in kinds:
+        _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", PACKAGES[kind])
+    return [(kind, path.stem) for kind in kinds]
 
 
 def add_class(kind: Kind, name: str, plugin: type) -> None:
@@ -113,8 +142,8 @@ def add_class(kind: Kind, name: str, plugin: type) -> None:
     """
     if not _STEM.fullmatch(name):
         raise UserError(f"expected a name of lower-case letters, digits and _, got {name!r}", "Give it another name.")
-    module_name = f"ppfr_bench.guests_here.{name}"
-    entry = EntryPoint(name, f"{module_name}:{kind.upper()}", f"ppfr_bench.{kind}s")
+    module_name = f"ppfr_bench.plugins_without_files.{name}"
+    entry = EntryPoint(name, f"{module_name}:{kind.upper()}", PACKAGES[kind])
     if name in names(kind) and source(kind, name) != entry.value:
         raise UserError(f"{kind} '{name}' exists already ({source(kind, name)})", "Give yours another name.")
     _validate(kind, name, plugin)
@@ -126,15 +155,28 @@ def add_class(kind: Kind, name: str, plugin: type) -> None:
 
 @cache
 def _built_in(kind: Kind) -> dict[str, EntryPoint]:
-    group = f"ppfr_bench.{kind}s"
+    group, attribute = PACKAGES[kind], kind.upper()
     package = import_module(group)
     stems = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-    return {stem: EntryPoint(stem, f"{group}.{stem}:{kind.upper()}", group) for stem in stems}
+    if kind not in ("defense", "attack"):  # their packages hold other modules too
+        ends = re.compile(rf"^{attribute}(: [^=]+)? = ", re.MULTILINE)
+        folders = [Path(folder) for folder in package.__path__]
+        stems = [stem for stem in stems if any(_ends_in(folder / f"{stem}.py", ends) for folder in folders)]
+    return {stem: EntryPoint(stem, f"{group}.{stem}:{attribute}", group) for stem in stems}
+
+
+def _ends_in(path: Path, pattern: re.Pattern[str]) -> bool:
+    return path.is_file() and pattern.search(path.read_text(encoding="utf-8")) is not None
+
+
+@cache
+def _installed(kind: Kind) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=PACKAGES[kind]))
 
 
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
     found = dict(_built_in(kind))
-    extra = [*entry_points(group=f"ppfr_bench.{kind}s"), *(p for (k, _), p in _added.items() if k == kind)]
+    extra = [*_installed(kind), *(p for (k, _), p in _added.items() if k == kind)]
     for plugin in extra:
         other = found.setdefault(plugin.name, plugin)
         if other.value != plugin.value:
@@ -146,16 +188,19 @@ def _plugins(kind: Kind) -> dict[str, EntryPoint]:
 
 def _find(kind: Kind, name: str) -> EntryPoint:
     plugins = _plugins(kind)
+    name = current_name(kind, name)
     if name not in plugins:
-        raise UserError(f"unknown {kind} '{name}'", did_you_mean(name, plugins))
+        what = {"dataset": "data set"}.get(kind, kind)
+        raise UserError(f"unknown {what} '{name}'", did_you_mean(name, plugins))
     return plugins[name]
 
 
-def _kind_of(module: ModuleType, path: Path) -> Kind:
-    kinds: list[Kind] = [kind for kind in ("defense", "attack") if hasattr(module, kind.upper())]
-    if len(kinds) != 1:
-        raise UserError(f"{printable(path)} must end in DEFENSE = <class> or ATTACK = <class>", "See CONTRIBUTING.md.")
-    return kinds[0]
+def _kinds_of(module: ModuleType, path: Path) -> list[Kind]:
+    kinds: list[Kind] = [kind for kind in PACKAGES if hasattr(module, kind.upper())]
+    if not kinds:
+        wanted = " or ".join(f"{kind.upper()} = <class>" for kind in PACKAGES)
+        raise UserError(f"{printable(path)} must end in {wanted}", "See CONTRIBUTING.md and docs/howto/add_a_kind.md.")
+    return kinds
 
 
 def _import_file(module_name: str, path: Path) -> ModuleType:
@@ -200,19 +245,64 @@ def _said(error: BaseException) -> str:
 
 
 def _validate(kind: Kind, name: str, plugin: Any) -> None:
-    from ppfr_bench import api
-
-    base, card = (api.Defense, api.DefenseCard) if kind == "defense" else (api.Attack, api.AttackCard)
+    module, _, attribute = _BASES[kind].partition(":")
+    base: type = getattr(import_module(module), attribute)
+    shown = f"ppfr_bench.api.{attribute}" if module == "ppfr_bench.api" else f"{module}.{attribute}"
+    card = getattr(import_module("ppfr_bench.cards"), _CARDS[kind]) if kind in _CARDS else None
     wrong = ""
-    if not (isinstance(plugin, type) and issubclass(plugin, base)):
-        wrong = f"expected a subclass of ppfr_bench.api.{base.__name__}, got {plugin!r}"
-    elif getattr(plugin, "__abstractmethods__", None):
-        wrong = f"it does not define {', '.join(sorted(plugin.__abstractmethods__))}"
-    elif type(getattr(plugin, "version", None)) is not int:
+    given: Any = plugin  # of which nothing is known yet
+    if not (isinstance(given, type) and issubclass(given, base)):
+        wrong = f"expected a subclass of {shown}, got {plugin!r}"
+    elif abstract := sorted(getattr(plugin, "__abstractmethods__", ())):
+        wrong = f"it does not define {', '.join(abstract)}"
+    elif kind != "metric" and type(getattr(plugin, "version", None)) is not int:
         wrong = "expected `version = 1` (an int)"
-    elif not isinstance(getattr(plugin, "card", None), card):
+    elif card is not None and not isinstance(getattr(plugin, "card", None), card):
         wrong = f"expected `card = {card.__name__}(...)`"
-    elif not (isinstance(plugin.Config, type) and issubclass(plugin.Config, api.Config)):
-        wrong = "expected its Config to be a subclass of ppfr_bench.api.Config"
+    elif kind in ("defense", "attack", "dataset"):
+        config = import_module("ppfr_bench.cards").Config
+        if not (isinstance(plugin.Config, type) and issubclass(plugin.Config, config)):
+            wrong = "expected its Config to be a subclass of ppfr_bench.api.Config"
+    elif kind == "metric":
+        wrong = plugin.wrong_info(name)
     if wrong:
         raise UserError(f"{kind} '{name}': {wrong}", "See CONTRIBUTING.md.")
+    if kind == "defense":
+        _check_declared(name, plugin)
+
+
+def _check_declared(name: str, plugin: Any) -> None:
+    """Raises:
+    UserError: the card of version 0.1 says that something else is released than what its methods say.
+    """
+    output = "image" if plugin.releases_image() else "representation"
+    if plugin.card.output not in (None, output):
+        raise UserError(
+            f"defense '{name}': its card says output {plugin.card.output!r}, but it releases an {output}",
+            "Leave `output` out: a defense that defines `render` releases a representation, every other an image.",
+        )
+    if plugin.card.track is not None and plugin.card.track not in (track := track_of(plugin), *former("track", track)):
+        raise UserError(
+            f"defense '{name}': its card says track {plugin.card.track!r}, but what it releases belongs to '{track}'",
+            "Leave `track` out: it follows from what is released.",
+        )
+
+
+def former(kind: Kind, name: str) -> list[str]:
+    """Names that something had in earlier versions."""
+    return [old for (of, old), new in _FORMER_NAMES.items() if (of, new) == (kind, name)]
+
+
+def track_of(defense: Any) -> str:
+    """The track that accepts what a class of defenses releases; a general one only where no other does.
+
+    Raises:
+        UserError: none does, or more than one.
+    """
+    accepting = {name: track for name in names("track") if (track := load("track", name))().accepts(defense)}
+    found = [name for name, track in accepting.items() if not track.general] or list(accepting)
+    if len(found) != 1:
+        which = ", ".join(found) or "none"
+        raise UserError(f"what {defense.__name__} releases belongs to one track, got {which}",
+                        "See docs/howto/add_a_kind.md.")  # fmt: skip
+    return found[0]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError
-from ppfr_bench.results import canonical_json
+from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.suites import explain
 
 if TYPE_CHECKING:

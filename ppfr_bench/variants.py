@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.results import canonical_json, digest
+from ppfr_bench.records.hashing import canonical_json, digest
 
 LONGEST = 64  # characters of a label
 _WORD = re.compile(r"[a-z0-9_]{1,24}")

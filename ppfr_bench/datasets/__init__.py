@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ppfr_bench import registry
 from ppfr_bench.api import FaceDataset
-from ppfr_bench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from ppfr_bench.datasets.sequence import SequenceDataset
 
-_CLASSES = {
-    "cfp": "ppfr_bench.datasets.cfp:Cfp",
-    "folder": "ppfr_bench.datasets.folder:Folder",
-    "lfw": "ppfr_bench.datasets.lfw:Lfw",
-    "sequence": "ppfr_bench.datasets.sequence:SequenceDataset",
-    "synthetic": "ppfr_bench.datasets.synthetic:Synthetic",
-}
-
 
 def dataset_names() -> list[str]:
     """Names of all data sets, none of them imported."""
-    return sorted(_CLASSES)
+    return registry.names("dataset")
 
 
 def dataset_class(name: str) -> type[FaceDataset]:
@@ -31,10 +22,7 @@ def dataset_class(name: str) -> type[FaceDataset]:
     Raises:
         UserError: unknown; the nearest name is given.
     """
-    if name not in _CLASSES:
-        raise UserError(f"unknown data set '{name}'", did_you_mean(name, _CLASSES))
-    module, _, attribute = _CLASSES[name].partition(":")
-    loaded: type[FaceDataset] = getattr(import_module(module), attribute)
+    loaded: type[FaceDataset] = registry.load("dataset", name)
     return loaded
 
 

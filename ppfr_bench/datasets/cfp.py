@@ -121,3 +121,6 @@ def _read_list(text: str, name: str) -> dict[str, str]:
         person, view, photo = parts[-3:]
         found[row] = f"images/{person}/{view}_{photo}"
     return found
+
+
+DATASET = Cfp

@@ -143,3 +143,6 @@ def _read_pairs(root: Path, file: str, photos: set[str]) -> list[tuple[str, str,
     if not rows:
         raise UserError(f"{file} holds no pair", "Lines are left,right,same[,fold].")
     return rows
+
+
+DATASET = Folder

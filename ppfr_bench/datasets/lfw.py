@@ -161,3 +161,6 @@ def read_pairs(text: str, where: str) -> Rows:
     if not rows or len(rows) != folds * 2 * size:
         raise UserError(f"{where}: expected {folds * 2 * size} pairs, as line 1 says, got {len(rows)}", official)
     return rows
+
+
+DATASET = Lfw

@@ -20,9 +20,8 @@ from ppfr_bench.datasets.faces import ArrayFaces, subset
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs, measured_people
 from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
-from ppfr_bench.files import folded
+from ppfr_bench.files import folded, write_atomic
 from ppfr_bench.images import UnreadableImage, from_pillow
-from ppfr_bench.results import write_atomic
 
 _ALIGN = "Align it first:  ppfr-bench data prepare folder SRC DST"
 _LABELS = "Give strings or whole numbers, one an image."
@@ -302,3 +301,6 @@ def _as_bytes(image: Any, index: int) -> ByteArray:
     if not (array.min() >= 0 and array.max() <= 1):  # false for NaN too
         raise UserError(f"image {index}: expected floats in [0, 1], got {array.min():g} to {array.max():g}", _SHAPES)
     return to_bytes(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
+
+
+DATASET = SequenceDataset

@@ -26,7 +26,7 @@ from ppfr_bench.datasets.alignment import EYES, align
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.results import canonical_json
+from ppfr_bench.records.hashing import canonical_json
 
 log = logging.getLogger(__name__)
 Split = Literal["defender", "attacker", "evaluation"]
@@ -255,3 +255,6 @@ def _aligned(images: ByteArray, detector: Any, landmarks: Any) -> ByteArray | No
             return None
         out.append(align(image, eyes, EYES))
     return np.stack(out)
+
+
+DATASET = Synthetic

@@ -1,22 +1,27 @@
-"""All that the pages of one suite are made from: its tables, canaries and environments, drawn from the records."""
+"""All that the pages of one suite are made from: its tables, canaries and environments, drawn from records and plan."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from ppfr_bench.leaderboard.rows import Figure, Row, Training
-from ppfr_bench.leaderboard.seeds import Spread, published, split, spread_of
-from ppfr_bench.leaderboard.table import SETS, build, figure_of
-from ppfr_bench.results import Record, canonical_json
-from ppfr_bench.variants import described
+from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
+from ppfr_bench.leaderboard.dials import Dial, dials_of
+from ppfr_bench.leaderboard.rows import Estimate, Row, Training
+from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.leaderboard.text import measure
+from ppfr_bench.records.hashing import canonical_json
+from ppfr_bench.records.plan_file import PlanFile
+from ppfr_bench.records.record import Record
+from ppfr_bench.tracks._base import Column, Track
+
+if TYPE_CHECKING:
+    from ppfr_bench.records.store import ResultStore
 
 CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
-NO_DIALS = ("images", "fingerprint")  # parameters that are digests: of images made elsewhere, of a callable's code
 
 
 @dataclass(frozen=True)
@@ -28,52 +33,56 @@ class Canary:
     surrogate: bool
     status: str
     reason: str
-    accuracy: Figure
+    accuracy: Estimate
     expected: float | None
     moved: bool
-    others: tuple[tuple[str, Figure], ...]
+    others: tuple[tuple[str, Estimate], ...]
 
 
-@dataclass(frozen=True)
-class Dial:
-    """One plug-in at several values of one parameter, its others alike; ``rows`` in the order of the values.
+class AttackColumn(NamedTuple):
+    """An attack of a table: what scores its answer, and the privacy that it sets, if any."""
 
-    ``others``: the parameters in which this dial differs from another of the same plug-in and parameter.
-    """
-
-    name: str
-    key: str
-    rows: tuple[Row, ...]
-    others: str = ""
-
-    @property
-    def title(self) -> str:
-        """``pixelate: block``."""
-        return f"{self.name}: {self.key}" + (f" ({self.others})" if self.others else "")
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the values are numbers, so that there is something between two of them."""
-        return all(_is_number(row.config[self.key]) for row in self.rows)
-
-    def value(self, row: Row) -> str:
-        """``0.35``, ``8``, ``image``."""
-        value = row.config[self.key]
-        return f"{value:g}" if _is_number(value) else value if isinstance(value, str) else canonical_json(value)
+    label: str
+    scorer: str
+    sets: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table: a data set and a track."""
+    """One table: a data set and a track, or a data set of which only canaries are planned.
 
+    Attributes:
+        rules: the track; None where there is none.
+        privacies: names of those of its rows.
+        spread: between seeds, folded into the intervals.
+    """
+
+    suite: str
     dataset: str
     track: str
+    rules: Track | None
     rows: tuple[Row, ...]
+    privacies: tuple[str, ...]
     canaries: tuple[Canary, ...]
     real_people: bool
     revision: str
     seeds: tuple[int, ...]
-    spread: Spread  # between seeds, folded into the intervals
+    spread: Spread = field(default_factory=Spread)
+
+    @property
+    def track_title(self) -> str:
+        """``image track``; empty where there is none."""
+        return self.rules.title if self.rules is not None else ""
+
+    @property
+    def heading(self) -> str:
+        """``synthetic, image track``."""
+        return ", ".join(part for part in (self.dataset, self.track_title) if part)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The numbers of each row that the track declares."""
+        return self.rules.columns(self.privacies) if self.rules is not None else ()
 
     @property
     def recognizers(self) -> list[tuple[str, str]]:
@@ -81,14 +90,23 @@ class Section:
         found = {u.recognizer: u.mark for row in self.rows for u in row.utilities}
         return sorted(found.items(), key=lambda item: (item[1], item[0]))
 
+    @cached_property
+    def attacks(self) -> list[AttackColumn]:
+        """In reading order; baselines that ignore the target have a table of their own."""
+        return list(dict.fromkeys(
+            AttackColumn(cell.attack, cell.scorer, cell.sets)
+            for row in self.rows for cell in row.cells if cell.attack and cell.faces != "unrelated"
+        ))  # fmt: skip
+
     @property
-    def attacks(self) -> list[tuple[str, str]]:
-        """Label and what it measures, appearance first; controls stay in the records."""
-        found = {
-            (cell.attack, cell.measures)
-            for row in self.rows for cell in row.cells if cell.attack and cell.measures != "control"
-        }  # fmt: skip
-        return sorted(found, key=lambda item: (item[1], item[0]))
+    def setting_none(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Scorers whose attacks set no privacy, each with the measurements that are shown of them."""
+        shown: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            for cell in row.cells:
+                if cell.attack and not cell.sets and cell.faces != "unrelated":
+                    shown.setdefault(cell.scorer, {}).update(dict.fromkeys(name for name, _ in cell.shown))
+        return [(scorer, tuple(names)) for scorer, names in sorted(shown.items())]
 
     @property
     def shots(self) -> list[int]:
@@ -96,18 +114,14 @@ class Section:
         found = sorted({cell.shots for row in self.rows for cell in row.cells if cell.state == "ok"})
         return found if len(found) > 1 else []
 
-    def against(self, row: Row, measures: str) -> list[Figure]:
-        """Privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
-        return [row.privacy_against(shots, SETS[measures]) for shots in self.shots]
+    def against(self, row: Row, privacy: str) -> list[Estimate]:
+        """A privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
+        return [row.privacy_against(shots, privacy) for shots in self.shots]
 
     @cached_property
     def dials(self) -> list[Dial]:
-        """Each parameter of which the rows hold two or more settings that gave both retention and a privacy."""
-        by_name: dict[str, list[Row]] = defaultdict(list)
-        for row in self.rows:
-            if row.retention.value is not None and row.appearance.figure.value is not None:
-                by_name[row.name].append(row)
-        return [dial for name in sorted(by_name) for dial in _dials(name, by_name[name])]
+        """Each parameter of which the rows hold two or more settings that can be drawn."""
+        return dials_of(self.rows)
 
     @cached_property
     def longest(self) -> str:
@@ -130,56 +144,130 @@ class Section:
         ]
 
     @property
-    def controls(self) -> list[str]:
-        """Labels of the answers that rebuild nothing."""
-        return sorted({control.attack for row in self.rows for control in row.controls})
+    def baselines(self) -> list[str]:
+        """Labels of the answers that ignore the target."""
+        return sorted({baseline.attack for row in self.rows for baseline in row.baselines})
+
+    @property
+    def likeness(self) -> tuple[str, ...]:
+        """Measurements that are shown of the best reconstruction."""
+        return self.rules.likeness if self.rules is not None else ()
+
+    def likeness_title(self, name: str) -> str:
+        """``LPIPS, low is alike``."""
+        scales = (row.reconstruction.likeness[name] for row in self.rows if row.reconstruction is not None)
+        low_is_alike = any(scale.low_is_alike for scale in scales)
+        return f"{measure(name)}, {'low' if low_is_alike else 'high'} is alike"
 
     @property
     def moved(self) -> list[Canary]:
+        """The canaries that left what is expected."""
         return [canary for canary in self.canaries if canary.moved]
 
 
 @dataclass(frozen=True)
 class Board:
-    """One suite. ``root`` is the results folder: sample pictures lie beside their records."""
+    """One suite.
+
+    Attributes:
+        records: of the suite, foreign ones among them.
+        plan: which of them make its tables.
+        store: where the sample faces of the records lie; without it none are shown.
+    """
 
     suite: str
     records: tuple[Record, ...]
-    root: Path
+    plan: PlanFile
+    store: ResultStore | None = None
+
+    def strip(self, record: Record) -> bytes | None:
+        """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
+        if self.store is None:
+            return None
+        if record.key not in self._strips:
+            self._strips[record.key] = self.store.strip(record)
+        return self._strips[record.key]
+
+    @cached_property
+    def _strips(self) -> dict[str, bytes | None]:
+        """Those that were asked for: three publishers show the same."""
+        return {}
 
     @cached_property
     def rows(self) -> list[Row]:
-        return build(self.records)
+        """Of all tables, in reading order."""
+        return build(self.records, self.plan)
+
+    @cached_property
+    def foreign(self) -> list[Record]:
+        """The records that are of no cell of the plan."""
+        return foreign_records(self.records, self.plan)
+
+    @property
+    def note(self) -> str:
+        """What is said of the foreign records; empty if there is none."""
+        return foreign_note(self.foreign, self.suite)
+
+    @cached_property
+    def planned(self) -> dict[str, list[Record]]:
+        """The records of each data set's cells, under the labels of the plan."""
+        return {label: planned_records(self.records, self.plan.tables[label]) for label in sorted(self.plan.tables)}
+
+    @property
+    def count(self) -> int:
+        """How many records the pages are made from."""
+        return sum(map(len, self.planned.values()))
 
     @cached_property
     def sections(self) -> list[Section]:
-        """One for each table, in order; one without rows for a data set of which only canaries are recorded."""
-        canaries = _canaries(self.records)
-        found: list[Section] = []
-        tables = dict.fromkeys((row.dataset, row.track) for row in self.rows)
-        alone = {canary.dataset for canary in canaries} - {dataset for dataset, _ in tables}
-        for dataset, track in [*tables, *((dataset, "recognition") for dataset in sorted(alone))]:
-            records = [record for record in self.records if record.dataset.label == dataset]
-            found.append(
-                Section(
-                    dataset,
-                    track,
-                    tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)),
-                    tuple(canary for canary in canaries if canary.dataset == dataset),
-                    any(record.real_people for record in records),
-                    min((record.dataset_revision for record in records), default=""),
-                    tuple(sorted({record.seed for record in published(records)})),
-                    spread_of(_of_track(records, track)),
-                )
+        """One for each table, in order; one without rows for a data set of which only canaries are planned."""
+        found = [
+            self._section(
+                table.dataset, table.track, table.rules, table.privacies,
+                spread_of(
+                    [
+                        record for record in self.planned[table.dataset]
+                        if record.cell != "canary" and record.defense.label in table.defenses
+                    ],
+                    table.planned.seed,
+                ),
             )
-        return found
+            for table in tables(self.plan)
+        ]  # fmt: skip
+        there = {section.dataset for section in found}
+        alone = [label for label, records in self.planned.items() if records and label not in there]
+        return found + [self._section(label, "", None, (), Spread()) for label in alone]
+
+    def _section(
+        self, dataset: str, track: str, rules: Track | None, privacies: tuple[str, ...], spread: Spread
+    ) -> Section:
+        planned, records = self.plan.tables[dataset], self.planned[dataset]
+        return Section(
+            self.suite, dataset, track, rules,
+            tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)), privacies,
+            tuple(_canaries(records, planned.seed)),
+            planned.real_people or any(record.real_people for record in records), planned.revision,
+            tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
+        )  # fmt: skip
+
+    @property
+    def reading(self) -> list[tuple[str, str]]:
+        """What each number of the tables is, by its title; with the track's name where tracks differ."""
+        said: dict[str, dict[str, list[str]]] = {}
+        for section in self.sections:
+            for column in section.columns:
+                said.setdefault(column.title, {}).setdefault(column.description, []).append(section.track_title)
+        return [
+            (title if len(found) == 1 else f"{title}, {tracks[0]}", description)
+            for title, found in said.items() for description, tracks in found.items()
+        ]  # fmt: skip
 
     @cached_property
     def environments(self) -> list[tuple[dict[str, str], int]]:
         """Where the records were made, and how many in each place."""
         counts: dict[str, int] = {}
         fields: dict[str, dict[str, str]] = {}
-        for record in self.records:
+        for record in (record for records in self.planned.values() for record in records):
             found = asdict(record.environment)
             key = canonical_json(found)
             counts[key] = counts.get(key, 0) + 1
@@ -187,58 +275,19 @@ class Board:
         return [(fields[key], counts[key]) for key in sorted(counts)]
 
 
-def _dials(name: str, rows: Sequence[Row]) -> list[Dial]:
+def _canaries(records: Sequence[Record], seed: int) -> list[Canary]:
     found = []
-    for key in sorted({key for row in rows for key in row.config} - set(NO_DIALS)):
-        groups: dict[str, dict[str, Row]] = defaultdict(dict)
-        for row in rows:
-            if key in row.config:
-                rest = {other: value for other, value in row.config.items() if other != key}
-                groups[canonical_json(rest)].setdefault(canonical_json(row.config[key]), row)
-        several = [[*group.values()] for _, group in sorted(groups.items()) if len(group) > 1]
-        for group in several:
-            ordered = tuple(sorted(group, key=lambda row: _in_order(row.config[key])))
-            found.append(Dial(name, key, ordered, _apart(group, several, key)))
-    return found
-
-
-def _apart(group: Sequence[Row], groups: Sequence[Sequence[Row]], key: str) -> str:
-    """What is special about the other parameters of a group among those of the same plug-in; nothing if it is alone."""
-    config = group[0].config
-    differing = {
-        name: value
-        for name, value in config.items()
-        if name != key and any(other[0].config.get(name) != value for other in groups)
-    }
-    return described(differing)
-
-
-def _in_order(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, then all else by its text."""
-    return (0, float(value), "") if _is_number(value) else (1, 0.0, canonical_json(value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _of_track(records: Iterable[Record], track: str) -> list[Record]:
-    return [r for r in records if r.cell != "canary" and r.defense_card.get("track", "recognition") == track]
-
-
-def _canaries(records: Sequence[Record]) -> list[Canary]:
-    found = []
-    for record in split([record for record in records if record.cell == "canary"])[0]:
-        if record.cell != "canary" or record.recognizer is None:
+    for record in published([record for record in records if record.cell == "canary"], seed):
+        if record.recognizer is None:
             continue
         expected = record.log.get("expected_accuracy")
         found.append(
             Canary(
                 record.dataset.label, record.recognizer.label, record.surrogate, record.status, record.reason,
-                figure_of(record, "accuracy"),
+                record.estimate("accuracy"),
                 float(expected) if isinstance(expected, int | float) and not isinstance(expected, bool) else None,
                 "canary_moved" in record.flags,
-                tuple((name, figure_of(record, name)) for name in CANARY_METRICS),
+                tuple((name, record.estimate(name)) for name in CANARY_METRICS),
             )
         )  # fmt: skip
     return sorted(found, key=lambda canary: (canary.dataset, canary.surrogate, canary.recognizer))

@@ -3,84 +3,92 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
+from ppfr_bench import registry
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import html
+from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.entries import AttackPages, CoveragePage, DefensePages
-from ppfr_bench.leaderboard.figures import ParetoPlot, ReleasesPlot, SettingsPlot, TrainingPlot
-from ppfr_bench.leaderboard.html import HtmlPage, SuiteLink
-from ppfr_bench.leaderboard.markdown import CsvFile, MarkdownPage, ParquetFile
-from ppfr_bench.leaderboard.samples import SampleGrid
-from ppfr_bench.results import ResultStore, write_atomic
+from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.rendering import SuiteLink, index
+from ppfr_bench.records.store import ResultStore
 
-__all__ = ["PUBLISHERS", "Publisher", "publish"]
+__all__ = ["load_board", "publish", "publishers"]
 
 
-class Publisher(Protocol):
-    """Makes files of a suite's folder from its board: all that match its name, as far as there is something to say."""
+def publishers() -> list[Publisher]:
+    """All that there are, in the order in which they publish.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def order(self) -> int: ...
-    def publish(self, board: Board) -> dict[str, bytes]: ...
-
-
-PUBLISHERS: tuple[Publisher, ...] = (
-    ParetoPlot(), SettingsPlot(), ReleasesPlot(), TrainingPlot(), SampleGrid(), MarkdownPage(), CsvFile(),
-    ParquetFile(), HtmlPage(), DefensePages(), AttackPages(), CoveragePage(),
-)  # fmt: skip
+    Raises:
+        UserError: the file of one does not load.
+    """
+    found: list[Publisher] = [registry.load("publisher", name)() for name in registry.names("publisher")]
+    return sorted(found, key=lambda publisher: (publisher.order, publisher.name))
 
 
-def publish(records_root: Path, suite: str, out: Path) -> list[Path]:
-    """Write ``<out>/<suite>/`` and ``<out>/index.html`` from the records of a suite; the paths, in order.
+def load_board(store: ResultStore, suite: str) -> Board:
+    """The board of a suite, from the records and the plan in a results folder.
+
+    Raises:
+        UserError: no results there, no plan beside them, or a record that cannot be read.
+    """
+    records = tuple(store.records(suite))
+    plan = store.plan(suite)
+    if plan is None:
+        raise UserError(
+            f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
+            f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
+        )
+    return Board(suite, records, plan, store)
+
+
+def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
+    """Write ``<out>/<suite>/`` and ``<out>/index.html`` from the records and the plan of a suite; the paths, in order.
 
     A file that these records have nothing for is removed, so that no page of older records stays behind.
 
+    Args:
+        results: the store of the records, or its folder.
+
     Raises:
-        UserError: no results there, a record that cannot be read, or a folder that cannot be written.
+        UserError: no results there, no plan beside them, a record that cannot be read, or a folder that cannot be
+            written.
     """
     if Path(suite).name != suite or suite.startswith("."):
         raise UserError(f"'{suite}' is not the name of a suite", "Name a folder of the results, such as quick.")
-    store = ResultStore(records_root)
-    board = Board(suite, tuple(store.records(suite)), Path(records_root))
+    store = results if isinstance(results, ResultStore) else ResultStore(results)
+    board = load_board(store, suite)
     folder = Path(out) / suite
     written: list[Path] = []
-    for publisher in sorted(PUBLISHERS, key=lambda one: one.order):
-        files = {folder / path: content for path, content in publisher.publish(board).items()}
-        for path, content in files.items():
-            write_atomic(path, content)
-        for path in set(folder.glob(publisher.name)) - set(files):
-            path.unlink()
-        written += files
-    index = Path(out) / "index.html"
-    write_atomic(index, html.index(_suites(Path(out), board, store)))
-    return [*written, index]
+    for publisher in publishers():
+        for name, content in publisher.publish(board).items():
+            write_atomic(folder / name, content)
+            written.append(folder / name)
+    for path in {path for publisher in publishers() for path in folder.glob(publisher.name)} - set(written):
+        path.unlink()
+    page = Path(out) / "index.html"
+    write_atomic(page, index(_suites(Path(out), suite, board, store)))
+    return [*written, page]
 
 
-def _suites(out: Path, board: Board, store: ResultStore) -> list[SuiteLink]:
+def _suites(out: Path, suite: str, board: Board, store: ResultStore) -> list[SuiteLink]:
     """The suites that have a page in the folder, with what their records say where they are here."""
     links = []
     for page in sorted(out.glob("*/leaderboard.html")):
         name = page.parent.name
-        if name == board.suite:
-            known = board
-        elif (store.root / name).is_dir():
-            known = Board(name, tuple(store.records(name)), store.root)
-        else:
-            known = Board(name, (), store.root)
-        lines = tuple(_line(known))
+        lines: tuple[str, ...] = ()
+        if name == suite:
+            lines = tuple(_lines(board))
+        elif name in store.suites() and store.plan(name) is not None:
+            lines = tuple(_lines(load_board(store, name)))
         links.append(SuiteLink(name, lines, (page.parent / "pareto.svg").is_file()))
     return links
 
 
-def _line(board: Board) -> list[str]:
+def _lines(board: Board) -> list[str]:
     lines = []
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]
-        lines.append(f"{section.dataset}, {section.track} track: {len(section.rows)} defenses, {len(ranked)} ranked.")
+        lines.append(f"{section.heading}: {len(section.rows)} defenses, {len(ranked)} ranked.")
         first = [row.defense for row in ranked if row.rank == 1]
         if first:
             lines.append(f"First: {', '.join(first)}.")

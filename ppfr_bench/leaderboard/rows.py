@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ppfr_bench.cards import Guarantee
+from ppfr_bench.records.estimate import Estimate, Interval
+from ppfr_bench.tracks._base import Privacy, Utility
 from ppfr_bench.variants import again, described, origin
 
-Interval = tuple[float, float]
+__all__ = [
+    "Baseline", "Cell", "CellState", "Estimate", "Faces", "Interval", "Privacy", "Reconstruction", "Row", "Scale",
+    "Training", "Utility",
+]  # fmt: skip
+
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number, or None with the reason; ``path`` is that of its record below the results folder.
-
-    A number with a ``reason`` holds with that reservation.
-    """
-
-    value: float | None
-    interval: Interval | None = None
-    n: int = 0
-    reason: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class Privacy:
-    """1 - the largest leakage, in [0, 1], and what set it: the attack, its measure and, if any, its recognizer.
-
-    Where an attack gave no number the figure is None and ``bound`` is the most that the privacy can be.
-    """
-
-    figure: Figure
-    attack: str = ""
-    measure: str = ""
-    recognizer: str = ""
-    bound: float | None = None
-
-    @property
-    def set_by(self) -> str:
-        """``unet, lpips`` or ``linkage, rank_1, dlib_resnet``; empty if nothing was measured."""
-        return ", ".join(part for part in (self.attack, self.measure, self.recognizer) if part)
+Faces = Literal["", "rebuilt", "released", "unrelated"]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A figure between its floor (an answer without looking) and its ceiling (the same attack, no defense)."""
+    """A number between its floor (an answer that ignores the target) and its ceiling (the same attack, no defense)."""
 
-    figure: Figure
-    blind: float | None
-    ceiling: float | None
+    estimate: Estimate
+    floor: Estimate
+    ceiling: Estimate
+    low_is_alike: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,42 +35,15 @@ class Reconstruction:
     """The best attack that rebuilds faces (looking at the released image is not one), and how like they are."""
 
     attack: str
-    lpips: Scale
-    ssim: Scale
-    samples: str = ""  # path of the picture below the results folder
+    likeness: Mapping[str, Scale]  # by measurement, as many as the track shows
 
 
 @dataclass(frozen=True)
-class Control:
-    """An answer that rebuilds nothing, such as the nearest face at hand: a mark for the reconstructions to beat."""
+class Baseline:
+    """An answer that ignores the target, such as the nearest face at hand: a mark for the reconstructions to beat."""
 
     attack: str
-    lpips: Figure
-    ssim: Figure
-
-
-@dataclass(frozen=True)
-class Utility:
-    """One recognizer on protected images.
-
-    ``surrogate``: learned defenses may have trained on it; ``adapted``: it was itself fine-tuned on what is released.
-    """
-
-    recognizer: str
-    surrogate: bool
-    adapted: bool
-    state: CellState
-    retention: Figure
-    accuracy: Figure  # threshold re-fitted on protected scores
-    accuracy_frozen: Figure  # threshold kept from clear scores
-    clear_accuracy: Figure
-    auc: Figure
-    eer: Figure
-
-    @property
-    def mark(self) -> str:
-        """``fine-tuned``, ``surrogate`` or nothing: whether anyone trained on it."""
-        return "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
+    likeness: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -124,19 +72,31 @@ class Training:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell a row is made of; ``leakage`` in [0, 1] by measure."""
+    """One cell of a row.
+
+    Attributes:
+        scorer: what scored an attack's answer; ``sets``: the privacy that it sets, if any.
+        faces: what the faces of the answer are, as in the plan.
+        key: of its record; empty where there is none.
+        leakage: in [0, 1], by measure.
+        others: what is shown of an attack by which nothing leaks, by measurement.
+        shots: releases of each target that the attack made use of.
+    """
 
     kind: str
     attack: str
     recognizer: str
-    measures: str
     state: CellState
-    reason: str
-    path: str
-    leakage: tuple[tuple[str, Figure], ...] = ()
+    reason: str = ""
+    key: str = ""
+    scorer: str = ""
+    sets: str = ""
+    faces: Faces = ""
+    leakage: tuple[tuple[str, Estimate], ...] = ()
+    others: tuple[tuple[str, Estimate], ...] = ()
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
-    shots: int = 1  # releases of each target that were made use of
+    shots: int = 1
     training: Training | None = None
 
     @property
@@ -145,12 +105,17 @@ class Cell:
         return " / ".join(part for part in (self.attack or self.kind, self.recognizer) if part)
 
     @property
-    def worst(self) -> Figure:
-        """The largest leakage of the cell, or why there is none."""
-        found = [figure for _, figure in self.leakage if figure.value is not None]
+    def shown(self) -> tuple[tuple[str, Estimate], ...]:
+        """What pages show of an attack: what leaks or, where nothing does, its other numbers."""
+        return self.leakage or self.others
+
+    @property
+    def worst(self) -> Estimate:
+        """The largest of the numbers that are shown, or why there is none."""
+        found = [estimate for _, estimate in self.shown if estimate.value is not None]
         if self.state != "ok" or not found:
-            return Figure(None, reason=self.reason or "no leakage was measured", path=self.path)
-        return max(found, key=lambda figure: figure.value if figure.value is not None else -1.0)
+            return Estimate(None, reason=self.reason or "no leakage was measured", key=self.key)
+        return max(found, key=lambda estimate: estimate.value if estimate.value is not None else -1.0)
 
 
 @dataclass(frozen=True)
@@ -159,16 +124,16 @@ class Row:
 
     Attributes:
         rank: 1 + the number of defenses whose score is significantly higher; None for controls and incomplete rows.
-        rank_interval: the middle 95% of the ranks over the replicates.
+        rank_interval: the middle 95% of the ranks over the draws.
         unranked: why there is no rank.
-        score: harmonic mean of retention and appearance privacy, in [0, 1].
-        retention: share of the clear accuracy above chance that is left, mean over unseen recognizers; of a
-            representation, to the recognizer that was fine-tuned on it.
-        black_box: of a representation, what is left to unseen recognizers that are given its picture.
-        front: no complete defense beats it in both retention and appearance privacy.
+        control: an end of the scale; ``unprotected``: the one where nothing is protected.
+        score: what rows are ranked by, with its draws: the same draw of people stands at the same place in every row.
+        retention: what the score takes of what is kept; ``beside``: what stands beside it, if anything does.
+        privacies: by name, those of the track first.
+        baselines: what answers that ignore the target score.
+        front: no complete defense beats it in both numbers that the track trades between.
         measured, expected: utility and attack cells that gave a number, and all that the table has.
         flags: name and the cells that raised it.
-        replicates: of the score, the same draw of identities at the same place in every row.
     """
 
     suite: str
@@ -181,17 +146,18 @@ class Row:
     card: dict[str, Any]
     guarantee: Guarantee | None
     control: bool
+    unprotected: bool
     real_people: bool
-    score: Figure
-    retention: Figure
-    appearance: Privacy
-    identity: Privacy
+    score: Estimate
+    retention: Estimate
+    beside: Estimate | None
+    privacies: dict[str, Privacy]
     utilities: tuple[Utility, ...]
     reconstruction: Reconstruction | None
+    baselines: tuple[Baseline, ...]
     images_per_second: float | None
     seconds: float
     flags: tuple[tuple[str, tuple[str, ...]], ...]
-    controls: tuple[Control, ...]
     cells: tuple[Cell, ...]
     measured: int
     expected: int
@@ -199,8 +165,7 @@ class Row:
     rank_interval: tuple[int, int] | None = None
     unranked: str = ""
     front: bool = False
-    replicates: tuple[float, ...] = field(default=(), repr=False)
-    black_box: Figure | None = None
+    point: tuple[Estimate, Estimate] = field(default=(Estimate(None, reason="unknown"),) * 2, repr=False)
 
     @property
     def setting(self) -> str:
@@ -224,6 +189,11 @@ class Row:
         return f"epsilon {found.epsilon:g}{delta} per {what}"
 
     @property
+    def live(self) -> bool:
+        """Whether it protects any image, so that rows of its plug-in are settings of one method."""
+        return self.card.get("live") is not False
+
+    @property
     def complete(self) -> bool:
         """Every cell of the table gave a number for this defense."""
         return self.measured == self.expected
@@ -233,18 +203,24 @@ class Row:
         """``complete`` or ``incomplete, n of m``."""
         return "complete" if self.complete else f"incomplete, {self.measured} of {self.expected}"
 
-    def privacy_against(self, shots: int, measures: Sequence[str]) -> Figure:
+    @property
+    def drawable(self) -> bool:
+        """Whether it has both numbers of a point in the plots."""
+        return all(estimate.value is not None for estimate in self.point)
+
+    def privacy_against(self, shots: int, privacy: str) -> Estimate:
         """1 - the largest leakage over attacks that hold at most so many releases of each target."""
-        worst = [cell.worst for cell in self.cells if cell.measures in measures and cell.shots <= shots]
-        found = [figure for figure in worst if figure.value is not None]
+        cells = [cell for cell in self.cells if cell.sets == privacy]
+        worst = [cell.worst for cell in cells if cell.shots <= shots]
+        found = [estimate for estimate in worst if estimate.value is not None]
         if not found:
-            return Figure(None, reason="no such attack was measured")
-        figure = max(found, key=lambda figure: figure.value or 0.0)
-        low, high = figure.interval or (figure.value, figure.value)
-        assert figure.value is not None and low is not None and high is not None
-        gaps = any(cell.measures in measures and cell.state != "ok" for cell in self.cells)
+            return Estimate(None, reason="no such attack was measured")
+        largest = max(found, key=lambda estimate: estimate.value or 0.0)
+        low, high = largest.interval or (largest.value, largest.value)
+        assert largest.value is not None and low is not None and high is not None
+        gaps = any(cell.state != "ok" for cell in cells)
         reason = "at most: some attacks gave no number" if gaps else ""
-        return Figure(1 - figure.value, (1 - high, 1 - low), figure.n, reason, figure.path)
+        return Estimate(1 - largest.value, (1 - high, 1 - low), largest.n, reason, key=largest.key)
 
     @property
     def gaps(self) -> tuple[Cell, ...]:
@@ -256,3 +232,13 @@ class Row:
         """The card's title, or the label."""
         title = self.card.get("title")
         return title if isinstance(title, str) and title else self.defense
+
+    @property
+    def appearance(self) -> Privacy:
+        """For scripts of version 0.1: ``privacies["appearance"]``."""
+        return self.privacies["appearance"]
+
+    @property
+    def identity(self) -> Privacy:
+        """For scripts of version 0.1: ``privacies["identity"]``."""
+        return self.privacies["identity"]

@@ -7,7 +7,7 @@ import unicodedata
 from html import escape
 from urllib.parse import urlsplit
 
-from ppfr_bench.leaderboard.rows import Figure, Interval
+from ppfr_bench.records.estimate import Estimate, Interval
 
 MISSING = "–"
 LONGEST = 400  # characters of one untrusted text on a page; the record has all of it
@@ -59,12 +59,32 @@ def interval(found: Interval | None, digits: int = 2) -> str:
     return f"{number(found[0], digits)} to {number(found[1], digits)}" if found else ""
 
 
-def bracketed(figure: Figure, digits: int = 2) -> str:
+def bracketed(estimate: Estimate, digits: int = 2) -> str:
     """``0.93 [0.90, 0.95]``, without brackets where no interval is known."""
-    if figure.value is None or figure.interval is None:
-        return number(figure.value, digits)
-    low, high = (number(end, digits) for end in figure.interval)
-    return f"{number(figure.value, digits)} [{low}, {high}]"
+    if estimate.value is None or estimate.interval is None:
+        return number(estimate.value, digits)
+    low, high = (number(end, digits) for end in estimate.interval)
+    return f"{number(estimate.value, digits)} [{low}, {high}]"
+
+
+def measure(name: str) -> str:
+    """A measurement as a heading: ``LPIPS``, ``MS-SSIM``."""
+    return plain(name, 60).upper().replace("_", "-")
+
+
+def words(name: str) -> str:
+    """A name without its underscores."""
+    return plain(name.replace("_", " "), 60)
+
+
+def short_key(key: str) -> str:
+    """The first digits of a record's key, enough for ``ppfr-bench show``."""
+    return key[:12]
+
+
+def show(key: str) -> str:
+    """What to type to see a record: ``ppfr-bench show 082c1d4c8d28``."""
+    return f"ppfr-bench show {short_key(key)}"
 
 
 def speed(value: float | None) -> str:

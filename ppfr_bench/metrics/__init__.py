@@ -7,44 +7,44 @@ from __future__ import annotations
 
 from functools import cache
 
-from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench import registry
 from ppfr_bench.metrics import attributes, identification, leakage, unlinkability, verification
-from ppfr_bench.metrics.base import ImageMetric, MetricInfo, Score
-from ppfr_bench.metrics.lpips import Lpips
-from ppfr_bench.metrics.ms_ssim import MsSsim
-from ppfr_bench.metrics.psnr import Psnr
-from ppfr_bench.metrics.ssim import Ssim
+from ppfr_bench.metrics.base import ImageMetric, Metric, MetricInfo
 
-__all__ = ["METRICS", "ImageMetric", "MetricInfo", "Score", "image_metric_names", "load_image_metric"]
+__all__ = ["IMAGE_METRICS", "ImageMetric", "Metric", "MetricInfo", "load_image_metric", "metric_info", "metric_names"]
 
-_IMAGE_METRICS: dict[str, type[ImageMetric]] = {metric.info.name: metric for metric in (Lpips, Ssim, MsSsim, Psnr)}
-
-METRICS: dict[str, MetricInfo] = {
+IMAGE_METRICS = ("lpips", "ssim", "ms_ssim", "psnr")  # that every reconstruction is compared by; others a suite asks for
+_NUMBERS: dict[str, MetricInfo] = {
     info.name: info
-    for info in (
-        *(metric.info for metric in _IMAGE_METRICS.values()),
-        *verification.INFOS,
-        *identification.INFOS,
-        *unlinkability.INFOS,
-        *attributes.INFOS,
-        *leakage.INFOS,
-    )
+    for module in (verification, identification, unlinkability, attributes, leakage)
+    for info in module.INFOS
 }
 
 
-def image_metric_names() -> tuple[str, ...]:
-    """Names of the metrics that compare an image with its original."""
-    return tuple(_IMAGE_METRICS)
+def metric_names() -> list[str]:
+    """Names of all metrics, sorted."""
+    return sorted({*_NUMBERS, *registry.names("metric")})
+
+
+def metric_info(name: str) -> MetricInfo:
+    """What a number of that name means.
+
+    Raises:
+        UserError: no metric has that name; the nearest is given.
+    """
+    if name in _NUMBERS:
+        return _NUMBERS[name]
+    found: MetricInfo = registry.load("metric", name).info
+    return found
 
 
 @cache
-def load_image_metric(name: str) -> ImageMetric:
-    """The image metric of that name, its weights loaded once a process.
+def load_image_metric(name: str) -> Metric:
+    """The metric of that name that compares an image with its original, its weights loaded once a process.
 
     Raises:
         UserError: no image metric has that name.
         Unavailable: its weights are not to be had on this machine.
     """
-    if name not in _IMAGE_METRICS:
-        raise UserError(f"There is no image metric '{name}'.", did_you_mean(name, _IMAGE_METRICS))
-    return _IMAGE_METRICS[name]()
+    loaded: Metric = registry.load("metric", name)()
+    return loaded

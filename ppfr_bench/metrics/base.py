@@ -1,10 +1,11 @@
-"""What every metric is made of: its description, a score that may be missing, and the guard on images."""
+"""What every metric is made of: its description, what a file of it ends in, and the guard on images."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from ppfr_bench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FloatArray", "ImageMetric", "MetricInfo", "Score", "check_images"]
+__all__ = ["FloatArray", "ImageMetric", "Metric", "MetricInfo", "check_images"]
 
 FloatArray = npt.NDArray[np.float64]
 TOLERANCE = 1e-6
@@ -49,54 +50,25 @@ class MetricInfo:
         return not math.isnan(value) and (low is None or value >= low) and (high is None or value <= high)
 
 
-@dataclass(frozen=True)
-class Score:
-    """A measured value, or the reason why there is none; a missing value is never a number.
-
-    Attributes:
-        value: a finite number or None. NaN and infinities become None, with a reason.
-        interval: 95% interval (low, high), or None where it is unknown.
-        n: the number of things measured (pairs, targets or images).
-        reason: why ``value`` is None; required then.
-
-    Raises:
-        ValueError: no value and no reason, or an interval upside down.
-    """
-
-    value: float | None
-    interval: tuple[float, float] | None
-    n: int
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        def put(field: str, content: object) -> None:
-            object.__setattr__(self, field, content)
-
-        if self.value is None:
-            if not self.reason:
-                raise ValueError("a score without a value needs a reason")
-        elif math.isfinite(self.value):
-            put("value", float(self.value))
-        else:
-            put("reason", self.reason or f"the value came out as {float(self.value)}")
-            put("value", None)
-        if self.value is None or self.interval is None or not all(map(math.isfinite, self.interval)):
-            put("interval", None)
-            return
-        low, high = map(float, self.interval)
-        if low > high:
-            raise ValueError(f"an interval runs from low to high, not from {low} to {high}")
-        put("interval", (low, high))
-
-
-class ImageMetric(Protocol):
-    """Compares images with their references, one by one."""
+class Metric(ABC):
+    """Compares images with their references, one by one. A file of the package ends in ``METRIC = <class>``."""
 
     info: ClassVar[MetricInfo]
 
+    @abstractmethod
     def values(self, images: Tensor, references: Tensor) -> FloatArray:
         """float32 (n, 3, h, w) in [0, 1], twice -> (n,); UserError on any other shape, type or range."""
-        ...
+
+    @classmethod
+    def wrong_info(cls, name: str) -> str:
+        """What is wrong with ``info`` of a metric in the file of that name; empty if nothing."""
+        found = getattr(cls, "info", None)
+        if not isinstance(found, MetricInfo):
+            return "expected `info = MetricInfo(...)`"
+        return "" if found.name == name else f"expected info.name to be the file's name, got {found.name!r}"
+
+
+ImageMetric = Metric  # its name in version 0.1
 
 
 def check_images(metric: str, images: Tensor, references: Tensor, smallest_side: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics.base import FloatArray, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ ASSET = "lpips_alexnet"
 _CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
 
 
-class Lpips:
+class Lpips(Metric):
     """LPIPS v0.1, AlexNet: weighted squared distance of unit-length features over five layers; 0 = identical.
 
     The linear heads come with package ``lpips``, the trunk from asset ``lpips_alexnet``. The network
@@ -87,3 +87,6 @@ def _network(weights: Any) -> Any:
             f"Fetch it anew: ppfr-bench assets fetch {ASSET}",
         ) from error
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+METRIC = Lpips

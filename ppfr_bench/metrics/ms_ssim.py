@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppfr_bench.metrics.base import FloatArray, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ _KERNEL = 7
 _SCALES = 5
 
 
-class MsSsim:
+class MsSsim(Metric):
     """Multi-scale structural similarity over the five scales and weights of the paper, with a 7x7 window.
 
     The paper's 11x11 window needs 161 pixels a side at five scales; an aligned face has 112, so the
@@ -52,3 +52,6 @@ class MsSsim:
         with torch.inference_mode():
             values = multi_scale_ssim(images, references, kernel_size=_KERNEL, data_range=1.0, reduction="none")
         return np.asarray(values.cpu().numpy(), dtype=np.float64)
+
+
+METRIC = MsSsim

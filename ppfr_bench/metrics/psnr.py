@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppfr_bench.metrics.base import FloatArray, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ _ROUNDING_NOISE = (1 / 255) ** 2 / 12  # mean squared error of rounding to 8 bit
 CAP = -10 * math.log10(_ROUNDING_NOISE)  # 58.92 dB
 
 
-class Psnr:
+class Psnr(Metric):
     """-10 log10 of the mean squared error over all channels and pixels, in dB, images in [0, 1].
 
     Capped at 58.92 dB, the error of rounding to 8 bits ((1/255)^2 / 12): identical images, whose ratio
@@ -41,3 +41,6 @@ class Psnr:
         images, references = check_images("PSNR", images, references, smallest_side=1)
         errors = (images.double() - references.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
         return np.asarray(-10 * np.log10(np.maximum(errors, _ROUNDING_NOISE)), dtype=np.float64)
+
+
+METRIC = Psnr

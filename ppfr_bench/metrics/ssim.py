@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ppfr_bench.metrics.base import FloatArray, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Ssim"]
 
 
-class Ssim:
+class Ssim(Metric):
     """Structural similarity, the mean over channels and windows that lie wholly inside the image.
 
     Gaussian window 11x11, sigma 1.5, K1 = 0.01, K2 = 0.03, never downsampled: the setting of Wang et al. and
@@ -46,3 +46,6 @@ class Ssim:
         with torch.inference_mode():
             values: Any = ssim(images, references, data_range=1.0, reduction="none", downsample=False)
         return np.asarray(values.cpu().numpy(), dtype=np.float64)
+
+
+METRIC = Ssim

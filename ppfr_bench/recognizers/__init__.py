@@ -14,7 +14,7 @@ from importlib import import_module
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.recognizers._brought import Brought, bring, is_brought
-from ppfr_bench.results import Component
+from ppfr_bench.records.record import Component
 
 __all__ = [
     "brought_recognizer", "load_recognizer", "recognizer_card", "recognizer_class", "recognizer_component",

@@ -15,7 +15,7 @@ from typing import Any
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 from ppfr_bench.places import from_environment, is_file, reason, user_path
-from ppfr_bench.results import digest
+from ppfr_bench.records.hashing import digest
 from ppfr_bench.text import printable
 
 

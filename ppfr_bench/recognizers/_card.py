@@ -12,7 +12,7 @@ from ppfr_bench.cards import Config
 from ppfr_bench.errors import UserError
 from ppfr_bench.places import resolved, user_path
 from ppfr_bench.recognizers._brought import Brought, sha256_of
-from ppfr_bench.results import LABEL
+from ppfr_bench.records.record import LABEL
 from ppfr_bench.text import SMALL, parse_toml, printable, read_text
 
 HOWTO = "Keys are listed in docs/howto/bring_a_recognizer.md."

@@ -1,37 +1,59 @@
-"""Plan: a suite becomes a list of cells, each with the spec that determines its result and the key of that spec."""
+"""Plan: a suite becomes cells, each with the stages that its scorer is given and the key of its record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import Any, Literal
 
 from ppfr_bench import registry
-from ppfr_bench.api import AttackCard, Defense, DefenseCard, FaceDataset
-from ppfr_bench.contamination import Training, WithoutCopies
-from ppfr_bench.datasets import dataset_class, load_dataset
+from ppfr_bench.api import Attack, AttackCard, Defense, FaceDataset
+from ppfr_bench.datasets.disjoint_splits import Training, WithoutCopies
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import METRICS
+from ppfr_bench.metrics import metric_info
 from ppfr_bench.recognizers import recognizer_component, recognizer_names
-from ppfr_bench.results import SCHEMA_VERSION, CellKind, Component, digest
-from ppfr_bench.suites import DatasetEntry, Entry, Protocol, Suite, explain
+from ppfr_bench.records.hashing import digest
+from ppfr_bench.records.plan_file import (
+    PlanFile,
+    PlannedAttack,
+    PlannedCell,
+    PlannedDefense,
+    PlannedRecognizer,
+    PlannedTable,
+)
+from ppfr_bench.records.record import CellKind, Component
+from ppfr_bench.runner.graph import Graph, needed
+from ppfr_bench.scorers.base import Scorer
+from ppfr_bench.stages.context import Setting
+from ppfr_bench.stages.spec import Stage
+from ppfr_bench.suites import Entry, Suite
+from ppfr_bench.tracks._base import Track
+from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
-if TYPE_CHECKING:
-    from ppfr_bench.guests import Guest, Luggage
+VERIFICATION = "verification"  # the scorer of cells that measure a recognizer
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One record to be: what is measured (``kind``), on which defense, by which attack and recognizer."""
+    """One record to be: what is measured (``kind``), on which defense, by which attack and recognizer.
+
+    Attributes:
+        track: of the defense.
+        scorer: what scores it; ``extra``: metrics that the suite asks for beside the scorer's own.
+        inputs: the stages whose arrays the scorer is given, by name.
+        key: the hash of all that determines its numbers.
+    """
 
     kind: CellKind
     defense: Component
     attack: Component | None
     recognizer: Component | None
-    key: str
+    track: str
+    scorer: str
+    extra: tuple[str, ...] = ()
+    inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
+    key: str = ""
 
     @property
     def adapted(self) -> bool:
@@ -48,121 +70,210 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite resolved: every component with its version and full parameters, and the cells."""
+    """A suite resolved: every component with its version and full parameters, the cells and their stages.
+
+    Attributes:
+        ceiling: the defense that protects nothing; ``floor``: the one that releases nothing.
+        published_seed: the suite's own seed, also where it runs under another.
+    """
 
     suite: str
-    seed: int
-    surrogate: str
-    protocol: Protocol
-    dataset: Component
-    dataset_params: dict[str, Any]
-    dataset_revision: str
+    title: str
+    setting: Setting
     real_people: bool
-    identity: Component  # the ceiling: nothing is protected
-    blackout: Component  # the floor: nothing is released
+    published_seed: int
+    ceiling: Component
+    floor: Component
     defenses: tuple[Component, ...]
     attacks: dict[str, Component]
     cells: tuple[Cell, ...]
-    plugins: tuple[Path, ...] = ()
-    brought: tuple[str, ...] = ()  # recognizers that are not built in, as they were named
-    guests: tuple[Guest, ...] = ()  # defenses that no file holds
-    luggage: Luggage | None = None  # a data set that no name and parameters open
-    drop_duplicates: bool = False  # whether training copies of measured photographs are left out
 
-    def open_dataset(self) -> FaceDataset:
-        """The data set again, in any process."""
-        entry = DatasetEntry(
-            name=self.dataset.name, params=self.dataset_params, drop_duplicates=self.drop_duplicates
+    @property
+    def dataset(self) -> Component:
+        """The data set, its parameters without folders."""
+        return self.setting.dataset
+
+    @property
+    def seed(self) -> int:
+        """The seed that it runs under."""
+        return self.setting.seed
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All that the cells need, each once, in an order in which they can be computed."""
+        return needed(stage for cell in self.cells for stage in cell.inputs.values())
+
+    def published(self) -> PlanFile:
+        """What ``plan.json`` says of it."""
+        attacks = {label: _planned(one) for label, one in self.attacks.items()}
+        rows = {one.label: one for one in (*self.defenses, *(cell.defense for cell in self.cells))}
+        defenses = {
+            label: PlannedDefense(
+                component=one, track=track_of(one), control=registry.load("defense", one.name).card.control,
+                unprotected=one.name == self.ceiling.name,
+            )
+            for label, one in rows.items()
+        }  # fmt: skip
+        recognizers = {
+            cell.recognizer.label: PlannedRecognizer(
+                component=cell.recognizer, surrogate=cell.recognizer.name == self.setting.surrogate,
+                adapted=cell.adapted,
+            )
+            for cell in self.cells if cell.recognizer is not None
+        }  # fmt: skip
+        metrics = {
+            name: metric_info(name).version
+            for cell in self.cells for name in _scorer(cell.scorer, cell.extra).metrics
+        }  # fmt: skip
+        cells = [
+            PlannedCell(
+                key=cell.key, cell=cell.kind, defense=cell.defense.label, attack=cell.attack.label if cell.attack else "",
+                recognizer=cell.recognizer.label if cell.recognizer else "", seed=self.seed,
+            )
+            for cell in self.cells
+        ]  # fmt: skip
+        table = PlannedTable(
+            dataset=self.dataset, revision=self.setting.dataset_revision, real_people=self.real_people,
+            seed=self.published_seed, protocol=self.setting.protocol.model_dump(mode="json"), defenses=defenses,
+            attacks=attacks, recognizers=recognizers, metrics=metrics,
+            cells=tuple(sorted(cells, key=lambda cell: cell.place)),
         )  # fmt: skip
-        return open_dataset(entry, self.luggage.unpack() if self.luggage else None)
-
-    def folder(self, cell: Cell) -> Path:
-        """Where the cell's record lies below the results root."""
-        what = cell.attack.label if cell.attack else cell.kind
-        return Path(self.suite) / self.dataset.label / cell.defense.label / what
+        return PlanFile(suite=self.suite, title=self.title, tables={self.dataset.label: table})
 
 
-def make_plan(suite: Suite, dataset: FaceDataset, plugins: tuple[Path, ...] = ()) -> Plan:
+def make_plan(
+    suite: Suite, dataset: FaceDataset, *, named: Iterable[Entry] = (), plugins: tuple[Path, ...] = (),
+    device: str = "cpu", wrapped: tuple[WrappedDefense, ...] = (), pickled: PickledDataset | None = None,
+    published_seed: int | None = None,
+) -> Plan:  # fmt: skip
     """Resolve a suite. Every name, key and parameter is checked here, before anything runs.
+
+    Args:
+        named: all attacks that the suite names, where only some of them run.
+        published_seed: the suite's own seed, where it runs under another.
 
     Raises:
         UserError: an unknown or invalid component, named with the nearest known one.
     """
-    identity, blackout = (_component("defense", Entry(name=name)) for name in ("identity", "blackout"))
-    defenses = tuple(_component("defense", entry) for entry in suite.defense)
-    data = Component(
-        label=suite.dataset.label, name=suite.dataset.name, version=dataset.version,
-        config=_without_paths(suite.dataset.params) | _dropped(dataset, defenses),
-    )  # fmt: skip
-    attacks = {entry.label: _component("attack", entry) for entry in suite.attack}
-    named = {source: recognizer_component(source) for source in suite.recognizers}
-    recognizers = tuple(named.values())
-    _check_labels(named)
+    ceiling, floor = (component_of("defense", Entry(name=name)) for name in (suite.ceiling, suite.floor))
+    defenses = tuple(component_of("defense", entry) for entry in suite.defense)
+    attacks = {entry.label: component_of("attack", entry) for entry in suite.attack}
+    recognizers = {source: recognizer_component(source) for source in suite.recognizers}
+    _check_labels(recognizers)
     surrogate = recognizer_component(suite.surrogate) if suite.surrogate else None
-    only = {entry.label: entry.recognizers for entry in suite.attack}
     for attack in attacks.values():
-        _sources(attack, attacks)
-
-    base = {
-        "schema": SCHEMA_VERSION, "seed": suite.seed, "dataset": dataset.revision,
-        "surrogate": surrogate.name if surrogate else "",
-        "protocol": suite.protocol.model_dump(include={"shots", "replicates", "threads"}),
-        "metrics": {name: info.version for name, info in METRICS.items()},
-    }  # fmt: skip
-
-    def cell(
-        kind: CellKind,
-        defense: Component,
-        attack: Component | None = None,
-        recognizer: Component | None = None,
-    ) -> Cell:
-        chain = [identity_of(a) for a in (attack, *_sources(attack, attacks))] if attack else []
-        spec = base | {"cell": kind, "defense": identity_of(defense), "attack": chain,
-                       "recognizer": identity_of(recognizer) if recognizer else None}  # fmt: skip
-        return Cell(kind, defense, attack, recognizer, digest(spec))
-
-    cells = [cell("canary", identity, None, recognizer) for recognizer in recognizers]
-    for defense in sorted(defenses, key=lambda component: component.name != "identity"):  # ceilings first
-        cells += [cell("utility", defense, None, recognizer) for recognizer in recognizers]
-        if surrogate and registry.load("defense", defense.name).card.output == "representation":
-            adapted = Component(
-                label=f"{surrogate.label}_adapted", name=surrogate.name, version=surrogate.version,
-                config=dict(suite.protocol.adaptor),
-            )  # fmt: skip
-            cells.append(cell("utility", defense, None, adapted))
+        _check_sources(attack, attacks)
+    for name in suite.metrics:
+        metric_info(name)
+    setting = Setting(
+        seed=suite.seed, surrogate=surrogate.name if surrogate else "", protocol=suite.protocol,
+        dataset=Component(
+            label=suite.dataset.label, name=suite.dataset.name, version=dataset.version,
+            config=_without_paths(suite.dataset.params) | _dropped(dataset, defenses),
+        ),
+        dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
+        drop_duplicates=isinstance(dataset, WithoutCopies), device=device, plugins=plugins,
+        external=tuple(sorted({*suite.recognizers, suite.surrogate} - {"", *recognizer_names()})), wrapped=wrapped,
+        pickled=pickled,
+    )  # fmt: skip
+    all_named = {entry.label: component_of("attack", entry) for entry in named} | attacks
+    graph = Graph(setting, ceiling, floor, all_named, attacks)
+    adapted = surrogate and Component(
+        label=f"{surrogate.label}_adapted", name=surrogate.name, version=surrogate.version,
+        config=dict(suite.protocol.adaptor),
+    )  # fmt: skip
+    only = {entry.label: entry.recognizers for entry in suite.attack}
+    cells = [_cell("canary", ceiling, None, one, suite, graph) for one in recognizers.values()]
+    for defense in sorted(defenses, key=lambda component: component.name != ceiling.name):  # ceilings first
+        measured = _track(defense).utilities(list(recognizers.values()), adapted)
+        cells += [_cell("utility", defense, None, recognizer, suite, graph) for recognizer in measured]
         for attack in attacks.values():
             card: AttackCard = registry.load("attack", attack.name).card
-            wanted = only[attack.label] or tuple(named)
-            mine = [r for source, r in named.items() if source in wanted or r.label in wanted]
+            wanted = only[attack.label] or tuple(recognizers)
+            mine = [r for source, r in recognizers.items() if source in wanted or r.label in wanted]
             chosen = mine if card.needs_recognizer else [None]
-            cells += [cell("attack", defense, attack, r) for r in chosen]
+            cells += [_cell("attack", defense, attack, one, suite, graph) for one in chosen]
     return Plan(
-        suite=suite.name, seed=suite.seed, surrogate=surrogate.name if surrogate else "", protocol=suite.protocol,
-        dataset=data, dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
-        real_people=dataset.card.real_people, identity=identity, blackout=blackout, defenses=defenses, attacks=attacks,
-        cells=tuple(cells), plugins=plugins,
-        brought=tuple(sorted({*suite.recognizers, suite.surrogate} - {"", *recognizer_names()})),
-        drop_duplicates=isinstance(dataset, WithoutCopies),
+        suite=suite.name, title=suite.title, setting=setting, real_people=dataset.card.real_people,
+        published_seed=suite.seed if published_seed is None else published_seed, ceiling=ceiling, floor=floor,
+        defenses=defenses, attacks=attacks, cells=tuple(cells),
     )  # fmt: skip
-
-
-def open_dataset(entry: DatasetEntry, given: FaceDataset | None = None) -> FaceDataset:
-    """The data set of a suite, its parameters checked, without duplicates where the suite drops them.
-
-    Args:
-        given: one that is open already, and is taken as it is.
-
-    Raises:
-        UserError: unknown data set, unknown key, wrong type, or data that are not there.
-    """
-    dataset = _loaded(entry) if given is None else given
-    return WithoutCopies(dataset) if entry.drop_duplicates else dataset
 
 
 def training_splits(defenses: Iterable[Component]) -> list[Training]:
     """The splits that somebody trains on: the attacker's, and the defender's if one of the defenses learns."""
     learned = any(registry.load("defense", one.name).fit is not Defense.fit for one in defenses)
     return ["attacker", "defender"] if learned else ["attacker"]
+
+
+def track_of(defense: Component) -> str:
+    """The track of a defense, which follows from what it releases."""
+    return registry.track_of(registry.load("defense", defense.name))
+
+
+def scorer_of(attack: Component) -> str:
+    """The scorer of an attack's answers."""
+    return registry.current_name("scorer", registry.load("attack", attack.name).card.measures)
+
+
+def component_of(kind: registry.Kind, entry: Entry) -> Component:
+    """The component of an entry, with all its parameters.
+
+    Raises:
+        UserError: it is unknown, or a parameter is wrong.
+    """
+    plugin = registry.build(kind, entry.name, entry.params)
+    name = registry.current_name(kind, entry.name)
+    config = plugin.config.model_dump(mode="json")
+    return Component(label=entry.label, name=name, version=type(plugin).version, config=config)
+
+
+def _cell(
+    kind: CellKind, defense: Component, attack: Component | None, recognizer: Component | None, suite: Suite,
+    graph: Graph,
+) -> Cell:  # fmt: skip
+    """The cell with its inputs and its key.
+
+    The key follows from what its scorer computes and from the keys of its inputs, so that whatever determines a number
+    is in it and nothing else: neither labels, nor metrics of other scorers, nor where it is computed.
+    """
+    name = scorer_of(attack) if attack is not None else VERIFICATION
+    extra = suite.metrics
+    scorer = _scorer(name, extra)
+    made = Cell(kind, defense, attack, recognizer, track_of(defense), name, extra)
+    inputs = scorer.inputs(graph, made)
+    if attack is not None:  # its answer is checked, and what it reports of its training recorded
+        inputs["attack"] = graph.attack(defense, attack, recognizer)
+    spec = {
+        "cell": kind, "scorer": name, **scorer.spec, "replicates": suite.protocol.replicates, "seed": suite.seed,
+        "recognizer": recognizer.spec if recognizer else None,
+        "inputs": {role: stage.key for role, stage in inputs.items()},
+    }  # fmt: skip
+    return Cell(kind, defense, attack, recognizer, made.track, name, extra, inputs, digest(spec))
+
+
+def _planned(attack: Component) -> PlannedAttack:
+    """What ``plan.json`` says of an attack."""
+    mounted: Attack = registry.build("attack", attack.name, attack.config)
+    name = scorer_of(attack)
+    scorer = _scorer(name, ())
+    faces: Literal["", "rebuilt", "released", "unrelated"] = ""
+    if scorer.shows_faces:
+        faces = "unrelated" if scorer.ignores_target else "released" if mounted.card.shows_released else "rebuilt"
+    return PlannedAttack(
+        component=attack, scorer=name, sets=scorer.sets, faces=faces, shown=scorer.shown, shots=mounted.shots,
+        sources=mounted.sources,
+    )  # fmt: skip
+
+
+def _scorer(name: str, extra: tuple[str, ...]) -> Scorer:
+    found: Scorer = registry.load("scorer", name)(extra)
+    return found
+
+
+def _track(defense: Component) -> Track:
+    found: Track = registry.load("track", track_of(defense))()
+    return found
 
 
 def _dropped(dataset: FaceDataset, defenses: Iterable[Component]) -> dict[str, Any]:
@@ -172,54 +283,19 @@ def _dropped(dataset: FaceDataset, defenses: Iterable[Component]) -> dict[str, A
     return {"drop_duplicates": {split: dataset.dropped(split) for split in training_splits(defenses)}}
 
 
-def _loaded(entry: Entry) -> FaceDataset:
-    try:
-        return load_dataset(entry.name, entry.params)
-    except ValidationError as error:
-        model = dataset_class(entry.name).Config
-        raise UserError(
-            f"data set {entry.name}: {explain(error, model)}", "See the [dataset] table of the suite."
-        ) from error
+def _check_sources(attack: Component, attacks: Mapping[str, Component]) -> None:
+    """Raises:
+    UserError: an attack starts from the reconstructions of one that does not run.
+    """
+    for label in registry.build("attack", attack.name, attack.config).sources:
+        if label not in attacks:
+            raise UserError(
+                f"attack '{attack.label}' starts from '{label}', which this suite does not run",
+                f"Add it to the suite, or choose one of: {', '.join(attacks)}.",
+            )
 
 
-def identity_of(component: Component) -> dict[str, Any]:
-    """What determines a component's output: not its label."""
-    return component.model_dump(exclude={"label"})
-
-
-def _component(kind: registry.Kind, entry: Entry) -> Component:
-    plugin = registry.build(kind, entry.name, entry.params)
-    card = type(plugin).card
-    if isinstance(card, DefenseCard) and card.output == "template":
-        raise UserError(f"{entry.name} releases a template; the suites of this version measure images", "")
-    return Component(
-        label=entry.label,
-        name=entry.name,
-        version=type(plugin).version,
-        config=plugin.config.model_dump(mode="json"),
-    )
-
-
-def _sources(attack: Component, attacks: dict[str, Component]) -> list[Component]:
-    """The attacks whose reconstructions an attack starts from, and theirs."""
-    found: list[Component] = []
-    queue = [attack]
-    while queue:
-        current = queue.pop()
-        for label in registry.build("attack", current.name, current.config).sources:
-            if label not in attacks:
-                raise UserError(
-                    f"attack '{current.label}' starts from '{label}', which this suite does not run",
-                    f"Add it to the suite, or choose one of: {', '.join(attacks)}.",
-                )
-            if attacks[label] in found or attacks[label] == attack:
-                continue
-            found.append(attacks[label])
-            queue.append(attacks[label])
-    return found
-
-
-def _check_labels(named: dict[str, Component]) -> None:
+def _check_labels(named: Mapping[str, Component]) -> None:
     labels = [component.label for component in named.values()]
     for source, component in named.items():
         if labels.count(component.label) > 1:
@@ -228,6 +304,6 @@ def _check_labels(named: dict[str, Component]) -> None:
             )
 
 
-def _without_paths(params: dict[str, Any]) -> dict[str, Any]:
+def _without_paths(params: Mapping[str, Any]) -> dict[str, Any]:
     """Folders say where the data lie, not what they are: they stay out of records."""
     return {name: value for name, value in params.items() if not name.endswith("root")}

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ppfr_bench import registry
-from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import METRICS
-from ppfr_bench.results import Component, Record, ResultStore, canonical_json, digest
+from ppfr_bench.device import device_class
+from ppfr_bench.metrics import metric_info, metric_names
+from ppfr_bench.records.hashing import canonical_json, digest
+from ppfr_bench.records.record import Component, Record
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan
 
 SETTINGS = "superseded"  # the shelf of records of other settings and versions; other data have shelves of their own
@@ -28,7 +30,7 @@ class Moves:
     def __bool__(self) -> bool:
         return bool(self.aside or self.back)
 
-    def message(self, where: Path) -> str:
+    def message(self, where: object) -> str:
         """What was moved, why, and where to."""
         lines = []
         if self.aside:
@@ -47,52 +49,32 @@ def _records(count: int) -> str:
     return "1 earlier record was" if count == 1 else f"{count} earlier records were"
 
 
-def settle(plan: Plan, store: ResultStore, moves: Moves) -> None:
-    """Make the plan's records those of the board: of one data revision, one a cell; the plan's own brought back."""
-    place = Path(plan.suite) / plan.dataset.label
-    for path in sorted((store.root / place).rglob("*.json")):
-        revision = _revision(store, path) or plan.dataset_revision
-        if revision != plan.dataset_revision:
-            store.set_aside(path, _shelf(revision))
-            moves.aside[f"data set {plan.dataset.label} of revision {revision}, now {plan.dataset_revision}"] += 1
-    shelf = store.aside(plan.suite) / _shelf(plan.dataset_revision) / plan.dataset.label
-    for path in sorted(shelf.rglob("*.json")):
-        moves.back += store.bring_back(path)
-    found = [(cell, store.locate(plan.folder(cell), cell.key)) for cell in plan.cells]
-    recorded = [(cell, path) for cell, path in found if path is not None]
-    for _, path in recorded:
-        if store.is_aside(path):
-            moves.back += store.bring_back(path)
-    for cell, _ in recorded:
-        supersede(plan, store, cell, moves)
+def make_room(plan: Plan, store: ResultStore, moves: Moves) -> None:
+    """Publish the plan, and make its records those of the board: what it takes the place of is set aside.
 
-
-def _revision(store: ResultStore, path: Path) -> str:
-    """The data revision of a record; empty of a file that is none, which the leaderboard will name."""
-    try:
-        return store.revision_of(path)
-    except UserError:
-        return ""
-
-
-def supersede(plan: Plan, store: ResultStore, cell: Cell, moves: Moves) -> None:
-    """Set aside the records of the same cell and seed under other keys."""
-    for path, record in _others(plan, store, cell):
-        store.set_aside(path, SETTINGS)
-        moves.aside[why(record, cell, plan)] += 1
-
-
-def _others(plan: Plan, store: ResultStore, cell: Cell) -> Iterator[tuple[Path, Record]]:
-    current = {one.key for one in plan.cells}
-    for path in sorted((store.root / plan.folder(cell)).glob("*.json")):
-        if path.stem in current:
-            continue
-        try:
-            record = store.read(path)
-        except UserError:  # no record: the leaderboard will name it
-            continue
-        if (record.cell, record.seed, _label(record.recognizer)) == (cell.kind, plan.seed, _label(cell.recognizer)):
-            yield path, record
+    Records of the plan that were set aside before are brought back. Records of the data set under another revision go
+    to a shelf of that revision, and come back from it with the data.
+    """
+    suite, label = plan.suite, plan.dataset.label
+    before = store.plan(suite)
+    published = plan.published()
+    revision = published.tables[label].revision
+    table = before.tables.get(label) if before else None
+    if table is not None and table.revision != revision:
+        keys = [cell.key for cell in table.cells]
+        moved = store.set_aside(suite, keys, _shelf(table.revision))
+        moves.aside[f"data set {label} of revision {table.revision}, now {revision}"] += len(moved)
+        moves.back += len(store.bring_back_shelf(suite, _shelf(revision), label))
+    elif table is not None:
+        now = {cell.place: cell.key for cell in published.tables[label].cells}
+        by_key = {cell.key: cell for cell in plan.cells}
+        for cell in table.cells:
+            key = now.get(cell.place, cell.key)
+            if key != cell.key and (record := store.find(suite, cell.key)) is not None:
+                if store.set_aside(suite, [cell.key], SETTINGS):
+                    moves.aside[why(record, by_key[key], plan)] += 1
+    moves.back += len(store.bring_back(suite, [cell.key for cell in plan.cells]))
+    store.write_plan(published)
 
 
 def why(record: Record, cell: Cell, plan: Plan) -> str:
@@ -102,14 +84,14 @@ def why(record: Record, cell: Cell, plan: Plan) -> str:
                       (record.recognizer, cell.recognizer)):  # fmt: skip
         if then is not None and now is not None:
             found += [f"{now.label}: {what}" for what in _changes(then, now)]
-    if record.dataset_revision != plan.dataset_revision:
-        found.append(f"data of revision {record.dataset_revision}, now {plan.dataset_revision}")
+    if record.dataset_revision != plan.setting.dataset_revision:
+        found.append(f"data of revision {record.dataset_revision}, now {plan.setting.dataset_revision}")
     found += [f"{what} {then}, now {now}" for what, then, now in _protocol(record, plan) if then != now]
     if found:
         return "; ".join(found)
     if cell.attack and (sources := registry.build("attack", cell.attack.name, cell.attack.config).sources):
         return f"{cell.attack.label}: another {', '.join(sources)}, which it starts from"
-    return "another surrogate, protocol.shots or list of metrics"  # A key holds these, and a record does not.
+    return "another surrogate, protocol.shots or version of a scorer"  # A key holds these, and a record does not.
 
 
 def _changes(then: Component, now: Component) -> Iterator[str]:
@@ -124,24 +106,21 @@ def _changes(then: Component, now: Component) -> Iterator[str]:
 
 def _protocol(record: Record, plan: Plan) -> Iterator[tuple[str, Any, Any]]:
     """What a record tells of how it was measured, then and now."""
-    yield "protocol.threads", record.environment.threads, plan.protocol.threads
-    for metric in record.metrics.values():
-        if metric.replicates:
-            yield "protocol.replicates", len(metric.replicates), plan.protocol.replicates
-            break
-    for name, metric in sorted(record.metrics.items()):
-        kind = "leakage" if name.startswith("leakage_") else name
-        if kind in METRICS:
-            yield f"version of metric {name}", metric.version, METRICS[kind].version
+    protocol = plan.setting.protocol
+    yield "protocol.threads", record.environment.threads, protocol.threads
+    yield "device", device_class(record.environment.device), device_class(plan.setting.device)
+    draws = [len(part.draws) for one in record.metrics.values() for _, part in one.parts() if part.draws]
+    if draws:
+        yield "protocol.replicates", draws[0], protocol.replicates
+    known = metric_names()
+    for name, found in sorted(record.metrics.items()):
+        if found.metric in known:
+            yield f"version of metric {name}", found.version, metric_info(found.metric).version
 
 
 def _short(value: Any) -> str:
     text = canonical_json(value)
     return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-def _label(component: Component | None) -> str:
-    return component.label if component else ""
 
 
 def _shelf(revision: str) -> str:

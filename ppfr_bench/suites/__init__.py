@@ -14,7 +14,8 @@ from ppfr_bench import registry
 from ppfr_bench.api import Config
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.places import user_path
-from ppfr_bench.results import LABEL, canonical_json, digest
+from ppfr_bench.records.hashing import canonical_json, digest
+from ppfr_bench.records.record import LABEL
 from ppfr_bench.text import SMALL, parse_toml, printable, read_text, toml_value
 from ppfr_bench.variants import LONGEST, Sweep, read_sweep, variant_label
 
@@ -98,6 +99,9 @@ class Suite(Config):
     seed: int = Field(0, ge=0)
     surrogate: str = ""  # the recognizer that learned defenses and attacks may train on; the others are unseen
     recognizers: tuple[str, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = ()  # image metrics beside those that every reconstruction is compared by
+    ceiling: str = "identity"  # the defense that protects nothing, between which
+    floor: str = "blackout"  # and the one that releases nothing a leakage lies
     protocol: Protocol = Protocol()
     drop_duplicates: bool = False  # leave out the training copies of measured photographs, instead of refusing the data
     dataset: DatasetEntry
@@ -105,6 +109,11 @@ class Suite(Config):
     ensemble: str = ""  # a fixed set of attacks, before those of the suite's own
     budget: Budget = "standard"
     attack: tuple[Entry, ...] = Field(min_length=1)
+
+    @property
+    def controls(self) -> tuple[str, str]:
+        """The two ends of the scale, which stand on every board."""
+        return self.ceiling, self.floor
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Suite:

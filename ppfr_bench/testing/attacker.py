@@ -6,7 +6,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ppfr_bench.api import Attack, AttackerView, ByteArray, Defense, Faces, FloatArray, to_bytes, to_float
+from ppfr_bench.api import (
+    Attack,
+    AttackerView,
+    ByteArray,
+    Defense,
+    Faces,
+    FloatArray,
+    materialised,
+    to_bytes,
+    to_float,
+)
 from ppfr_bench.testing.recognizer import TinyRecognizer
 
 
@@ -28,7 +38,7 @@ class TinyEmbedder:
 
     def embed(self, images: ByteArray) -> FloatArray:
         """uint8 (n, 3, h, w) -> float64 (n, d)."""
-        return self.recognizer.embed(to_float(images)).double().numpy()
+        return self.recognizer.embed(to_float(images)).cpu().double().numpy()
 
     def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray:
         """(p, d) and (g, d) -> (p, g)."""
@@ -50,10 +60,19 @@ class TinyOracle:
 def attacker_view(
     attack: Attack, defense: Defense, mine: Faces, targets: ByteArray, gallery: ByteArray, shots: int = 2
 ) -> AttackerView:
-    """What the attack's card entitles it to, and no more; the same at every call."""
+    """What the attack's card entitles it to, and no more, with the materials it declares; the same at every call.
+
+    Args:
+        attack: whose view it is.
+        defense: fitted, if it learns.
+        mine: the attacker's own faces.
+        targets: uint8 (n, 3, h, w), the clear targets, which are protected ``shots`` times.
+        gallery: uint8 (g, 3, h, w), other clear photos of the targets' people.
+        shots: releases of each target in the view, whatever the attack asks for.
+    """
     card = attack.card
     aware = card.knowledge != "oblivious"
-    return AttackerView(
+    view = AttackerView(
         knowledge=card.knowledge,
         auxiliary=mine,
         targets=np.stack([_protected(defense, targets, seed) for seed in range(1, shots + 1)]),
@@ -65,14 +84,15 @@ def attacker_view(
         defense=defense if card.knowledge == "informed" else None,
         protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,
         surrogate=TinySurrogate() if card.needs_surrogate else None,
-        picture=lambda released: _picture(defense, released),
-        representation=type(defense).card.output == "representation",
+        render=lambda released: _render(defense, released),
+        releases_image=defense.releases_image(),
     )
+    return materialised(attack, view)
 
 
-def _picture(defense: Defense, released: ByteArray) -> ByteArray:
+def _render(defense: Defense, released: ByteArray) -> ByteArray:
     with torch.no_grad():
-        return to_bytes(defense.picture(to_float(released)))
+        return to_bytes(defense.render(to_float(released)))
 
 
 def _protected(defense: Defense, images: ByteArray, seed: int) -> ByteArray:

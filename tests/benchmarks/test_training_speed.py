@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ppfr_bench import registry, testing
-from ppfr_bench.api import AttackerView
+from ppfr_bench import device, registry, testing
+from ppfr_bench.api import AttackerView, materialised
 from ppfr_bench.datasets.faces import subset
+from ppfr_bench.learning import inverter
+from ppfr_bench.learning.unet import UNet, train
 
 pytestmark = pytest.mark.slow
 STEPS, ROUNDS = 12, 5
@@ -24,18 +25,16 @@ LIMIT = 1.15
 
 def test_training_step_against_a_bare_loop(benchmark: Any) -> None:
     """Steps of both, turn by turn in one run, so that a busy machine slows them alike; the medians are compared."""
-    network_module = import_module("ppfr_bench.attacks._network")
-    inverter = import_module("ppfr_bench.attacks._inverter")
     unet = registry.load("attack", "unet")
     config = unet.Config(steps=STEPS)
-    channels = inverter.CHANNELS + 3
-    network = network_module.UNet(channels, config.width).to(memory_format=torch.channels_last)
+    channels = inverter.INPUT_CHANNELS
+    network = UNet(channels, config.width).to(memory_format=torch.channels_last)
     inputs = torch.rand(config.batch, channels, config.size, config.size).contiguous(memory_format=torch.channels_last)
     targets = torch.rand(config.batch, 3, config.size, config.size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
 
     def bare() -> None:
-        with network_module.mixed_precision():
+        with device.autocast():
             predicted = network(inputs)
         optimizer.zero_grad(set_to_none=True)
         functional.l1_loss(predicted.float(), targets).backward()
@@ -46,7 +45,7 @@ def test_training_step_against_a_bare_loop(benchmark: Any) -> None:
     view = AttackerView("aware", people, 255 - faces.load([0])[None], 255 - people.load(range(len(people))))
     bare_times: list[float] = []
     real_times: list[float] = []
-    loop = network_module.train
+    loop = train
 
     def alternating(network: Any, batches: Iterator[Any], steps: int, rate: float, loss: Any, validate: Any) -> Any:
         """The attack's own loop; before it fetches a batch, a bare step is made and both are timed."""
@@ -69,7 +68,7 @@ def test_training_step_against_a_bare_loop(benchmark: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inverter, "train", alternating)
-        benchmark.pedantic(lambda: unet(config).fit(view, torch.Generator().manual_seed(0)), rounds=ROUNDS)
+        benchmark.pedantic(lambda: materialised(unet(config), view), rounds=ROUNDS)
     # The first step of each round sets kernels up; the validations are part of the attack, not of a step.
     real = np.array(real_times).reshape(ROUNDS, STEPS)[:, 1:]
     plain = np.array(bare_times).reshape(ROUNDS, STEPS + 1)[:, 1:]

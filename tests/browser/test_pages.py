@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ppfr_bench.leaderboard import pages
-from ppfr_bench.results import ResultStore
+from ppfr_bench.records.store import ResultStore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -43,7 +43,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for record in records:
         store.write(record, pictures.get(record.key))
-    pages.publish(store.root, "quick", root / "out")
+    store.write_plan(made.plan_of(records))
+    pages.publish(store, "quick", root / "out")
     return root / "out"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,32 @@ import torch
 from torch.nn import functional
 
 from ppfr_bench import registry, testing
-from ppfr_bench.api import Attack, AttackerView, ByteArray, Faces, to_bytes, to_float
-from ppfr_bench.check import check_plugin
+from ppfr_bench.api import (
+    Attack,
+    AttackerView,
+    ByteArray,
+    Faces,
+    Material,
+    Scope,
+    TrainingLog,
+    UserError,
+    materialised,
+    to_bytes,
+    to_float,
+)
+from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.datasets.faces import ArrayFaces, subset
+from ppfr_bench.learning.adaptation import (
+    StudentConfig,
+    adapted,
+    fine_tuned_embeddings,
+    released_digest,
+    released_scene,
+    student_material,
+)
+from ppfr_bench.learning.decoding import fit_decoder
+from ppfr_bench.learning.inversion import read_inversion_data
+from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
 NAMES = registry.names("attack")
@@ -111,8 +134,10 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
         assert answers[0].shape == (len(TARGETS), len(GALLERY)) and np.isfinite(answers[0]).all()
     assert np.array_equal(*answers)
     assert torch.equal(torch_state, torch.get_rng_state()), "all randomness from the generator passed in"
+    log = TrainingLog.of(attack.log)
+    assert 1 <= log.shots <= len(view.targets)
     if attack.card.learned:
-        assert attack.log["training_images"] > 0
+        assert log.training_images > 0
 
 
 def test_visual_returns_the_first_shot() -> None:
@@ -160,27 +185,22 @@ def test_unet_starts_at_the_ridge_answer_and_improves() -> None:
     bent, bent_targets = (to_bytes(to_float(images) ** 4) for images in (pictures[:220], targets))
     view = AttackerView("aware", auxiliary=mine, targets=bent_targets[None], auxiliary_protected=bent)
     attack = registry.build("attack", "unet", LIGHT["unet"] | {"steps": 120})
-    improved = mean_error(answer(attack, view), targets)
+    improved = mean_error(answer(attack, materialised(attack, view)), targets)
     ridge = registry.build("attack", "ridge", {"size": LIGHT["unet"]["size"]})
     curve = attack.log["validation"]
     assert curve[0][0] == 0 and curve[-1][0] == 120 == attack.log["steps"]
     assert curve[-1][1] < 0.8 * curve[0][1]
-    assert improved < 0.8 * mean_error(answer(ridge, view), targets)
+    assert improved < 0.8 * mean_error(answer(ridge, materialised(ridge, view)), targets)
     assert isinstance(attack.log["converged"], bool)
 
 
-@pytest.fixture(scope="module")
-def regression() -> Any:
-    return import_module("ppfr_bench.attacks._regression")
-
-
-def test_left_out_answers_are_those_of_a_fit_without_that_person(regression: Any) -> None:
+def test_left_out_answers_are_those_of_a_fit_without_that_person() -> None:
     """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
     generator = seeded(1)
     inputs = (torch.rand(60, 3, 8, 8, generator=generator) * 255).to(torch.uint8)
     outputs = (inputs.float() * 0.5 + 40).flatten(1) / 255
     people = np.repeat(np.arange(20), 3)
-    fitted = regression.regress(inputs, outputs, people, people >= 18)
+    fitted = fit_kernel_ridge(inputs, outputs, people, people >= 18)
     assert fitted.name == "pixels"
     away = people == 4
     x = inputs.flatten(1).double()
@@ -193,7 +213,7 @@ def test_left_out_answers_are_those_of_a_fit_without_that_person(regression: Any
     np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=1e-5)
 
 
-def test_the_kernel_is_chosen_by_what_rebuilds_strangers(regression: Any) -> None:
+def test_the_kernel_is_chosen_by_what_rebuilds_strangers() -> None:
     """Amplitudes where positions are random, the curved one where the answer bends, pixels where it is linear."""
     generator = seeded(2)
     pictures = torch.rand(200, 3, 4, 4, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -205,14 +225,14 @@ def test_the_kernel_is_chosen_by_what_rebuilds_strangers(regression: Any) -> Non
         (rolled, amplitudes, "spectrum"),
         (pictures[:, :, ::8, ::8].repeat(1, 1, 8, 8), (pictures[:, :, 0, 0] * 6).sin(), "curved"),
     ):
-        assert regression.regress(inputs, outputs, people, people >= 160).name == name
+        assert fit_kernel_ridge(inputs, outputs, people, people >= 160).name == name
 
 
-def test_what_a_regression_is_given_stays_as_it_was(regression: Any) -> None:
+def test_what_a_regression_is_given_stays_as_it_was() -> None:
     """Of single precision, too, where a flat view shares memory: the answers to bytes and to floats are the same."""
     pictures = (torch.rand(60, 3, 8, 8, generator=seeded(3)) * 255).to(torch.uint8)
     floats, outputs, people = pictures.float(), (pictures.flatten(1).float() / 90).sin(), np.arange(60)
-    answers = [regression.regress(given, outputs, people, people >= 50)(given) for given in (pictures, floats)]
+    answers = [fit_kernel_ridge(given, outputs, people, people >= 50)(given) for given in (pictures, floats)]
     assert torch.equal(floats, pictures.float())
     torch.testing.assert_close(*answers)
 
@@ -231,18 +251,16 @@ def _keyed(kind: str, images: ByteArray) -> ByteArray:
 @pytest.mark.parametrize("kind", ["added", "xored", "low bits"])
 def test_a_fixed_key_is_decoded(kind: str, crowd: tuple[Faces, ByteArray]) -> None:
     """Added modulo 256, xored, or hidden under random high bits: undone position by position on faces unseen."""
-    decoding = import_module("ppfr_bench.attacks._decoding")
     mine, targets = crowd
-    decoder = decoding.fit_decoder(_keyed(kind, all_of(mine)), mine, mine.identities % 5 == 0)
+    decoder = fit_decoder(_keyed(kind, all_of(mine)), mine, mine.identities % 5 == 0)
     assert decoder is not None
-    assert mean_error(decoder(_keyed(kind, targets)), targets) < 0.3 * blind_error(crowd)
+    assert mean_error(decoder(_keyed(kind, targets)).numpy(), targets) < 0.3 * blind_error(crowd)
 
 
 def test_nothing_is_decoded_where_values_speak_for_themselves(crowd: tuple[Faces, ByteArray]) -> None:
-    decoding = import_module("ppfr_bench.attacks._decoding")
     mine, _ = crowd
     for defense in ("identity", "gaussian_blur", "blackout"):
-        assert decoding.fit_decoder(protected(defense, all_of(mine)), mine, mine.identities % 5 == 0) is None
+        assert fit_decoder(protected(defense, all_of(mine)), mine, mine.identities % 5 == 0) is None
 
 
 def test_averaging_undoes_loud_noise_the_better_the_more_releases(crowd: tuple[Faces, ByteArray]) -> None:
@@ -252,7 +270,7 @@ def test_averaging_undoes_loud_noise_the_better_the_more_releases(crowd: tuple[F
         attack = registry.build("attack", "averaging", SMALL["averaging"] | {"releases": releases})
         view = view_of(attack, "gaussian_noise", mine, targets)
         shots = np.stack([protected("gaussian_noise", targets, seed) for seed in range(releases)])
-        errors.append(mean_error(answer(attack, replace(view, targets=shots)), targets))
+        errors.append(mean_error(answer(attack, materialised(attack, replace(view, targets=shots))), targets))
         assert attack.shots == releases == attack.log["shots"]
     assert errors[1] < 0.6 * errors[0]
 
@@ -314,18 +332,53 @@ def test_more_releases_bring_a_face_nearer_to_itself(crowd: tuple[Faces, ByteArr
     assert alike[1] > alike[0]
 
 
+def declared(materials: tuple[Material, ...]) -> dict[str, Material]:
+    """All materials by their key, with those that they start from."""
+    found = {material.key: material for material in materials}
+    for material in materials:
+        found |= declared(material.starts_from)
+    return found
+
+
 def test_students_of_other_material_share_nothing() -> None:
-    asked = []
-
-    class Spy:
-        def share(self, name: str, spec: Any, compute: Any) -> Any:
-            asked.append((name, json.dumps(spec, sort_keys=True)))
-            return compute(seeded())
-
+    keys: list[set[str]] = []
     for params in ({}, {"images": 4}, {"trained_on": "high_pass"}):
         attack = registry.build("attack", "linkage_student", SMALL["linkage_student"] | params)
-        answer(attack, replace(view_of(attack, "pixelate"), workbench=Spy()))
-    assert len({spec for name, spec in asked if name == "scene"}) == 3
+        keys.append(set(declared(attack.starts_from(Scope(2)))))
+        assert {key.split()[0] for key in keys[-1]} == {"scene", "unet"}
+    assert len(set.union(*keys)) == sum(map(len, keys)) == 6
+
+
+@pytest.mark.parametrize("scope", [Scope(1), Scope(4), Scope(2, releases_image=False)])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_attack_starts_from_can_be_planned(name: str, scope: Scope) -> None:
+    """The same whoever asks, in an order that can be computed, and fit to be sent to a worker."""
+    attack = registry.build("attack", name, SMALL.get(name, {}))
+    found = declared(attack.starts_from(scope))
+    assert found.keys() == declared(registry.build("attack", name, SMALL.get(name, {})).starts_from(scope)).keys()
+    for material in found.values():
+        sent = pickle.loads(pickle.dumps(material))  # noqa: S301 - It was pickled on this line.
+        assert isinstance(material.spec["version"], int) and sent.key == material.key
+
+
+@pytest.mark.parametrize("name", ["ridge", "unet", "pix2pix", "attributes", "gradient_inversion", "linkage_student"])
+def test_an_attack_reads_nothing_that_it_did_not_declare(name: str) -> None:
+    attack = registry.build("attack", name, SMALL[name])
+    view = replace(view_of(attack, "pixelate"), materials={})
+    with pytest.raises(UserError, match="does not declare"):
+        attack.fit(view, seeded())
+
+
+def test_attacks_read_what_another_has_computed() -> None:
+    """With the same parameters, the attacks that start from the U-Net attack's network declare what it declares."""
+    params = TINY | {"warm": 3, "steps": 2}
+    unet = registry.build("attack", "unet", TINY | {"steps": 3})
+    view = view_of(unet, "pixelate")
+    for name, extra in (("pix2pix", {}), ("averaging", {"releases": 1}), ("gradient_inversion", {})):
+        attack = registry.build("attack", name, params | extra)
+        assert set(declared(attack.starts_from(view.scope))) == set(view.materials)
+        whole = testing.attacker_view(attack, registry.build("defense", "pixelate", {}), MINE, TARGETS, GALLERY)
+        assert len(answer(attack, replace(whole, materials=view.materials))) == len(TARGETS)
 
 
 def test_linkage_compares_what_it_is_told_to() -> None:
@@ -356,7 +409,12 @@ def test_check_runs_attacks_whatever_they_need(name: str) -> None:
 def test_check_names_an_answer_of_the_wrong_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recognizer's attack too: nothing is passed over for want of weights."""
     linkage = registry.load("attack", "linkage")
-    monkeypatch.setattr(linkage, "run", lambda self, view: np.zeros((3, 4)))
+
+    def run(self: Attack, view: AttackerView) -> npt.NDArray[np.float64]:
+        self.log["shots"] = 1
+        return np.zeros((3, 4))
+
+    monkeypatch.setattr(linkage, "run", run)
     (finding,) = check_plugin("attack", "linkage")
     assert finding.code == "answer" and "(3, 4)" in finding.message
 
@@ -367,51 +425,130 @@ REPRESENTATION.fit(FACES, seeded())
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("gradient_inversion", "pix2pix")])
 def test_every_attack_takes_a_representation(name: str) -> None:
-    """Learns from its channels, looks at its picture, and answers as it does of images."""
+    """Learns from its channels, looks at what is rendered of it, and answers as it does of images."""
     attack = registry.build("attack", name, SMALL.get(name, {}))
     view = testing.attacker_view(attack, REPRESENTATION, MINE, TARGETS, GALLERY)
     found = answer(attack, view)
     assert len(found) == len(TARGETS) and np.isfinite(found).all()
     if name == "visual":
-        drawn = to_bytes(REPRESENTATION.picture(to_float(view.targets[0])))
-        assert np.array_equal(found, drawn) and not np.array_equal(found, view.targets[0])
+        rendered = to_bytes(REPRESENTATION.render(to_float(view.targets[0])))
+        assert np.array_equal(found, rendered) and not np.array_equal(found, view.targets[0])
 
 
 def test_a_shuffle_a_photo_is_read_better_by_strength(crowd: tuple[Faces, ByteArray]) -> None:
     """Channels in a random order tell a regression nothing; ordered by how strong they are they do."""
     mine, targets = crowd
-    inverter = import_module("ppfr_bench.attacks._inverter")
     shuffled = registry.build("defense", "ppfr_fd", {"key": "image"})
     shuffled.fit(mine, seeded())
     view = testing.attacker_view(registry.build("attack", "ridge", {}), shuffled, mine, targets, targets)
-    scene = inverter.set_scene(view, 64, 1)
-    assert set(scene.seen.views()) == {"picture", "channels", "by strength"} and scene.channels == (2 * 36, 1)
-    assert scene.view == "by strength"
+    data = read_inversion_data(view, 64, 1)
+    assert set(data.own.regression_inputs()) == {"picture", "channels", "by strength"}
+    assert data.representation_channels == (2 * 36, 1) and data.estimated_from == "by strength"
 
 
 def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray]) -> None:
-    """The routine that attackers and the fine-tuned recognizer share: trained once, whoever asks."""
+    """The student is computed before, the scene of the released images with a generator of its own."""
     mine, targets = crowd
-    adaptation = import_module("ppfr_bench.attacks._adaptation")
-    asked: list[str] = []
+    config = StudentConfig(**(TINY | {"warm": 2, "steps": 2}))
+    asked: list[Material] = []
 
-    class Bench:
-        kept: ClassVar[dict[str, Any]] = {}
+    class OnStudent(Attack):
+        card = registry.load("attack", "linkage_student").card
 
-        def share(self, name: str, spec: Any, compute: Any) -> Any:
-            key = name + json.dumps(spec, sort_keys=True)
-            if key not in self.kept:
-                asked.append(name)
-                self.kept[key] = compute(seeded())
-            return self.kept[key]
+        def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+            return (student_material(scope, config),)
 
-    attack = registry.build("attack", "linkage_student", {})
-    view = testing.attacker_view(attack, REPRESENTATION, mine, targets, targets)
-    view = replace(view, workbench=Bench(), targets=view.targets[:1])
-    config = adaptation.StudentConfig(**(TINY | {"warm": 2, "steps": 2}))
-    found = adaptation.adapt(view, view.targets[0], config)
-    again = adaptation.adapt(view, view.targets[0], config)
-    assert asked.count("student") == 1 and asked.count("scene") == 2, "the second scene is that of what was asked for"
-    np.testing.assert_array_equal(found.released, again.released)
+        def run(self, view: AttackerView) -> npt.NDArray[Any]:
+            raise NotImplementedError
+
+    def generator_for(material: Material) -> torch.Generator:
+        asked.append(material)
+        return seeded()
+
+    view = testing.attacker_view(OnStudent(), REPRESENTATION, mine, targets, targets, shots=1)
+    found = adapted(view, view.targets[0], config, generator_for)
+    (scene,) = asked
+    assert scene.key == released_scene(view.scope, config.size, released_digest(view.targets[0])).key
+    assert scene.spec["material"] == {"released": released_digest(view.targets[0])} and scene.key not in view.materials
     assert found.own.shape == (len(mine), 192) and found.released.shape == (len(targets), 192)
     np.testing.assert_allclose(np.linalg.norm(found.released, axis=1), 1, atol=1e-5)
+    embeddings, log = fine_tuned_embeddings(found, mine.identities, seeded())
+    assert embeddings.shape == found.released.shape and np.isfinite(embeddings).all()
+    assert log["shots"] == 1 and 0 <= log["without_head_rank_1"] <= 1 and "shrinkage" in log["head"]
+    with pytest.raises(UserError, match="student"):
+        adapted(replace(view, materials={}), view.targets[0], config, generator_for)
+
+
+OLD_ATTACK = """
+import json
+import numpy as np
+import torch
+from ppfr_bench.api import Attack, AttackCard, Config, to_bytes, to_float
+
+class OldConfig(Config):
+    other: bool = False
+
+class Old(Attack):
+    version = 1
+    card = AttackCard(title="Old", family="linear", reference="0.1", licence="MIT", measures="appearance",
+                      knowledge="aware", learned=True)
+    Config = OldConfig
+
+    @property
+    def key(self):
+        return "other" if self.config.other else "same"
+
+    def fit(self, view, generator):
+        protected = view.picture(np.asarray(view.auxiliary_protected))
+        def compute(generator):
+            assert isinstance(generator, torch.Generator)
+            return {"mean": protected.mean(0), "note": np.array(json.dumps({"channels": view.representation}))}
+        found = view.workbench.share("mean", {"version": 1}, compute)
+        self.shift = view.auxiliary.load(range(len(view.auxiliary))).mean(0) - found["mean"]
+        self.log |= {"training_images": len(protected)} | json.loads(str(found["note"]))
+
+    def run(self, view):
+        return (view.picture(view.targets[0]) + self.shift).round().clip(0, 255).astype(np.uint8)
+
+ATTACK = Old
+"""
+OLD_DEFENSE = """
+import torch
+from ppfr_bench.api import Defense, DefenseCard
+
+class Old(Defense):
+    version = 1
+    card = DefenseCard(title="Old", family="frequency", reference="0.1", licence="MIT", output="representation",
+                       track="representation")
+
+    def protect(self, images, generator):
+        return torch.nn.functional.pixel_unshuffle(images, 4)
+
+    def picture(self, released):
+        return torch.nn.functional.pixel_shuffle(released, 4)
+
+DEFENSE = Old
+"""
+
+
+def test_plug_ins_of_version_0_1_go_on_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``key``, ``picture``, ``representation`` and ``view.workbench`` are read as what they are called now."""
+    monkeypatch.setattr(registry, "_added", {})
+    for name, text in (("old_attack", OLD_ATTACK), ("old_defense", OLD_DEFENSE)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(text, encoding="utf-8")
+        registry.add_plugin(file)
+    for other in (False, True):
+        assert registry.build("attack", "old_attack", {"other": other}).key_access == ("other" if other else "same")
+    old = registry.build("defense", "old_defense", {})
+    assert not old.releases_image() and old.render(torch.rand(1, 48, 28, 28)).shape == (1, 3, 112, 112)
+    for defense, representation in ((registry.build("defense", "pixelate", {}), False), (old, True)):
+        attack = registry.build("attack", "old_attack", {})
+        view = testing.attacker_view(attack, defense, MINE, TARGETS, GALLERY)
+        assert answer(attack, view).shape == TARGETS.shape
+        assert attack.log == {"training_images": len(MINE), "channels": representation}
+    assert view.targets.shape == (2, len(TARGETS), 48, 28, 28)
+    ridge = registry.build("attack", "ridge", SMALL["ridge"])
+    assert answer(ridge, testing.attacker_view(ridge, old, MINE, TARGETS, GALLERY)).shape == TARGETS.shape
+    # The check may ask for the number of shots in the log, which version 0.1 did not.
+    assert {finding.code for finding in check_plugin("attack", "old_attack")} <= {"log"}

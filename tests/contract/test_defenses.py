@@ -26,7 +26,7 @@ from ppfr_bench.api import (
     to_bytes,
     to_float,
 )
-from ppfr_bench.conformance import check_defense, leaked_images, randomness_flags
+from ppfr_bench.contracts.defense import check_defense, leaked_images, randomness_flags
 
 NAMES = [name for name in registry.names("defense") if registry.load("defense", name).card.live]
 FACES = testing.example_faces()

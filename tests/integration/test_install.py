@@ -90,7 +90,8 @@ def test_the_sdist_holds_what_its_tests_and_docs_need_and_no_records(built: tupl
     with tarfile.open(built[1]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "mkdocs.yml", "docs/index.md",
-              "examples/notebook.ipynb", "attacks/visual.py", "tests/conftest.py", "PKG-INFO"}  # fmt: skip
+              "examples/notebook.ipynb", "attacks/visual.py", "studies/README.md", "tests/conftest.py",
+              "PKG-INFO"}  # fmt: skip
     assert wanted <= names
     assert not [name for name in names if name.startswith(("results", "leaderboards", ".git/", ".venv"))]
 

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,10 @@ from typing import Any
 
 import pytest
 
-from ppfr_bench.nightly import rotating
+from ppfr_bench.maintenance.nightly import rotating
+from ppfr_bench.records.estimate import Estimate, column
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
 
 pytestmark = pytest.mark.assets
 Environment = dict[str, str]
@@ -26,7 +31,7 @@ SAYS = {
     "shape": "shape",
     "range": "range|\\[0, 1\\]",
     "raises": "no face found",
-    "dies": "worker died",
+    "dies": "process died",
     "hangs": "timeout: more than 20 s", "leaks": "lets clear images out|clear_image",
 }  # fmt: skip
 BROKEN = {
@@ -59,8 +64,23 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, command_environment: Environ
     return results
 
 
+def flat(record: Record) -> dict[str, Any]:
+    """A record as JSON, its numbers under the names that tidy tables have."""
+    numbers = {column(name, part): one for name, found in record.metrics.items() for part, one in found.parts()}
+    kept = {name: {"value": one.value, "interval": one.interval, "n": one.n} for name, one in numbers.items()}
+    return record.model_dump(mode="json") | {"metrics": kept}
+
+
 def records(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(results.rglob("*.json"))]
+    return [flat(record) for record in ResultStore(results).records()] if ResultStore(results).suites() else []
+
+
+def rewrite(results: Path, change: Callable[[Record], Record]) -> None:
+    """Write every record of smoke anew, changed."""
+    store = ResultStore(results)
+    for record in list(store.records("smoke")):
+        store.write(change(record))
+    store.compact("smoke")
 
 
 def pick(results: Path, **wanted: str) -> dict[str, Any]:
@@ -73,7 +93,8 @@ def pick(results: Path, **wanted: str) -> dict[str, Any]:
 
 
 def content(results: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(results)): p.read_bytes() for p in sorted(results.rglob("*")) if p.is_file()}
+    files = (path for path in sorted(results.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(results)): path.read_bytes() for path in files}
 
 
 def differences(one: Path, two: Path) -> list[str]:
@@ -156,17 +177,16 @@ def test_what_a_run_takes_the_place_of_is_told_of_and_comes_back(
     assert "set aside" not in ppfr_bench(*command, env=command_environment).stderr
     before = content(results / "smoke")
     done = ppfr_bench(*command, "--set", "protocol.replicates=30", "--json", env=command_environment)
-    assert (json.loads(done.stdout)["set_aside"], len(before)) == (3, 4)  # three records and a picture
+    assert json.loads(done.stdout)["set_aside"] == 3
     assert "protocol.replicates 50, now 30" in done.stderr and "none deleted" in done.stderr
     assert done.stderr.count("set aside in") == 1
-    assert {record["key"] for record in records(results)} >= {Path(name).stem for name in before}
-    (key,) = [record["key"] for record in records(results / "smoke/set-aside") if record["cell"] == "attack"]
+    (key,) = [one.key for one in ResultStore(results).set_aside_records("smoke", "") if one.cell == "attack"]
     assert "visual" in ppfr_bench("show", key[:12], "--results", results, env=command_environment).stdout
     done = ppfr_bench(*command, "--json", env=command_environment)
     told = json.loads(done.stdout)
     assert (told["already_recorded"], told["brought_back"]) == (told["cells"], told["cells"])
     there = {name: x for name, x in content(results / "smoke").items() if not name.startswith("set-aside")}
-    assert there == before
+    assert there == before, "the plan, the rows, the draws and the sample faces are those of before"
     ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
     done = ppfr_bench("score", "block_permutation", "--suite", "smoke", "--results", results, "--json",
                       env=command_environment)  # fmt: skip
@@ -239,7 +259,7 @@ def test_a_suite_that_leaves_copies_out_does_so_in_every_command(
     )
     command = [sys.executable, "-m", "ppfr_bench.cli", "run", str(suite), "--results", str(results)]
     process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not list(results.rglob("*.json")):
+    while process.poll() is None and not list(results.rglob(".cells/*.json")):
         pass
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -262,12 +282,12 @@ def test_a_suite_that_leaves_copies_out_does_so_in_every_command(
 def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, command_environment: Environment) -> None:
     command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--results", str(tmp_path / "r")]
     process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and len(list(tmp_path.rglob("*.json"))) < 3:
+    while process.poll() is None and len(list(tmp_path.rglob(".cells/*.json"))) < 3:
         pass
     assert process.poll() is None, "the run ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 3 <= len(list(tmp_path.rglob("*.json"))) < len(records(smoke))
+    assert 3 <= len(records(tmp_path / "r")) < len(records(smoke))
     ppfr_bench("run", "smoke", "--results", tmp_path / "r", "--workers", 2, env=command_environment)
     assert differences(smoke, tmp_path / "r") == []
 
@@ -288,11 +308,14 @@ def test_recorded_numbers_are_measured_again_to_the_last_digit(
     mine = [record for record in records(smoke) if record["defense"]["label"] == "block_permutation"]
     assert found == {"same": len(mine), "within": 0, "outside": [], "not_recorded": 0}
     shutil.copytree(smoke, tmp_path / "edited")
-    (path,) = (tmp_path / "edited/smoke/synthetic/block_permutation/ridge").glob("*.json")
-    record = json.loads(path.read_text())
-    flattered = {"value": 0.1, "interval": [0.05, 0.15]}
-    record["metrics"]["leakage_lpips"] |= flattered
-    path.write_text(json.dumps(record))
+
+    def flattered(record: Record) -> Record:
+        if record.defense.label != "block_permutation" or record.slot[1] != "ridge":
+            return record
+        better = replace(record.metrics["lpips"], leakage=Estimate(0.1, (0.05, 0.15), 12))
+        return record.model_copy(update={"metrics": record.metrics | {"lpips": better}})
+
+    rewrite(tmp_path / "edited", flattered)
     done = ppfr_bench(*command[:-1], tmp_path / "edited", env=command_environment, code=1)
     assert "leakage_lpips" in done.stdout
 
@@ -399,12 +422,18 @@ def test_a_night_names_what_moved_and_nothing_else(
     quiet = json.loads(ppfr_bench(*arguments, "--json", env=command_environment).stdout)
     assert quiet["changed"] == 0 and quiet["sampled"] > 0 and quiet["findings"] == []
     assert differences(smoke, results) == [], "what did not change stays as it is"
-    for path in results.rglob("*.json"):  # every canary and utility record, whichever of them the night takes
-        record = json.loads(path.read_text())
-        for metric in record["metrics"].values():
-            if metric["interval"]:
-                metric |= {"value": metric["value"] + 5, "interval": [x + 5 for x in metric["interval"]]}
-        path.write_text(json.dumps(record))
+
+    def moved(record: Record) -> Record:
+        def far(one: Estimate) -> Estimate:
+            low, high = one.interval or (0.0, 0.0)
+            return (
+                replace(one, value=one.value + 5, interval=(low + 5, high + 5)) if one.interval and one.value else one
+            )
+
+        changed = {name: replace(found, value=far(found.value)) for name, found in record.metrics.items()}
+        return record.model_copy(update={"metrics": changed})
+
+    rewrite(results, moved)  # every record, whichever of them the night takes
     loud = json.loads(ppfr_bench(*arguments, "--json", env=command_environment, code=1).stdout)
     assert {finding["kind"] for finding in loud["findings"]} == {"drift"}
     assert len({finding["what"] for finding in loud["findings"]}) == quiet["sampled"] == loud["sampled"]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ppfr_bench import registry
-from ppfr_bench.check import check_plugin
+from ppfr_bench.contracts.check import check_plugin
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -88,7 +88,7 @@ def test_pages_from_beside_the_docs_are_in_it(site: Path) -> None:
 
 
 def test_every_link_in_a_page_leads_somewhere_in_the_repository() -> None:
-    for page in [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+    for page in [*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "studies/README.md"))]:
         for path in re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / path).exists(), f"{page.relative_to(ROOT)} -> {path}"
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppfr_bench.results import Component, Cost, Environment, MetricValue, Record, digest
+from ppfr_bench.cards import TrainingLog
+from ppfr_bench.records import samples as sample_faces
+from ppfr_bench.records.estimate import Estimate, Measurement
+from ppfr_bench.records.hashing import digest
+from ppfr_bench.records.plan_file import (
+    PlanFile,
+    PlannedAttack,
+    PlannedCell,
+    PlannedDefense,
+    PlannedRecognizer,
+    PlannedTable,
+)
+from ppfr_bench.records.record import Component, Cost, Environment, Record
 
 ENVIRONMENT = Environment(
     ppfr_bench="0.1.0", commit="0123456789abcdef", dirty=False, python="3.11.7", torch="2.15.0",
@@ -19,35 +29,40 @@ ENVIRONMENT = Environment(
 REPLICATES = 200
 
 
-def value(
-    number: float | None,
-    replicates: Sequence[float] = (),
-    *,
-    reason: str = "",
-    direction: str = "higher_is_better",
-    version: int = 1,
-) -> MetricValue:
+SCORERS = {"appearance": "reconstruction", "identity": "linkage"}  # what an attack measures -> its scorer
+SETS = {"appearance": "appearance", "attributes": "appearance", "identity": "identity"}
+LOWER = ("lpips", "eer")  # metrics of which less is better
+
+
+def estimate(number: float | None, draws: Sequence[float] = (), *, reason: str = "") -> Estimate:
     interval = None
-    if replicates:
-        low, high = np.quantile(replicates, [0.025, 0.975])
+    if draws:
+        low, high = np.quantile(draws, [0.025, 0.975])
         interval = (float(low), float(high))
-    return MetricValue(
-        value=number, interval=interval, n=120, version=version, direction=direction,
-        reason=reason if number is None else "", replicates=tuple(replicates),
-    )  # type: ignore[arg-type]  # fmt: skip
+    return Estimate(number, interval, 120, reason if number is None else "", tuple(draws))
+
+
+def value(
+    number: float | None, draws: Sequence[float] = (), *, metric: str = "accuracy", reason: str = "", version: int = 1,
+    **parts: Estimate,
+) -> Measurement:  # fmt: skip
+    return Measurement(
+        metric=metric, version=version, direction="lower_is_better" if metric in LOWER else "higher_is_better",
+        value=estimate(number, draws, reason=reason), **parts,
+    )  # fmt: skip
 
 
 def around(number: float, spread: float, seed: int = 0) -> tuple[float, ...]:
-    """Replicates around a number; the same seed moves them together, as paired draws do."""
+    """Draws around a number, in five digits; the same seed moves them together, as paired draws do."""
     draws = np.random.RandomState(seed).normal(0, 1, REPLICATES)
-    return tuple(float(x) for x in np.clip(number + spread * draws, 0, 1))
+    return tuple(float(f"{x:.5g}") for x in np.clip(number + spread * draws, 0, 1))
 
 
 def record(
     defense: str,
     cell: str,
     *,
-    metrics: dict[str, MetricValue] | None = None,
+    metrics: dict[str, Measurement] | None = None,
     attack: str | None = None,
     attack_name: str | None = None,
     attack_config: dict[str, Any] | None = None,
@@ -69,12 +84,14 @@ def record(
     log: dict[str, Any] | None = None,
     samples: bytes | None = None,
     defense_name: str | None = None,
+    track: str = "image",
+    adapted: bool = False,
 ) -> Record:
     key = digest([suite, dataset, defense, cell, attack, recognizer, revision, seed, attack_config])
     if card is None:
         card = {
             "title": defense.replace("_", " ").capitalize(), "family": "classical", "reference": "A paper, 2020",
-            "licence": "MIT", "track": "recognition", "code_url": "https://example.org/code",
+            "licence": "MIT", "code_url": "https://example.org/code",
             "randomness": "deterministic", "deviations": ["Smaller than in the paper."],
         }  # fmt: skip
     return Record(
@@ -83,65 +100,71 @@ def record(
         attack=Component(label=attack, name=attack_name or attack, version=1, config=attack_config or {})
         if attack else None,
         recognizer=Component(label=recognizer, name=recognizer, version=1) if recognizer else None,
-        surrogate=surrogate, measures=measures, knowledge="aware" if attack else None, seed=seed, status=status,
-        reason=reason, metrics=metrics or {}, flags=flags, log=log or {}, defense_card=card | {"control": control},
-        samples=f"{key}.jpg" if samples else None,
-        samples_sha256=hashlib.sha256(samples).hexdigest() if samples else None, environment=ENVIRONMENT,
+        surrogate=surrogate, adapted=adapted, track=track, scorer=SCORERS.get(measures or "", measures or ""),
+        sets=SETS.get(measures or "", ""), knowledge="aware" if attack else None, seed=seed, status=status,
+        reason=reason, metrics=metrics or {}, flags=flags, log={} if attack else log or {},
+        training=TrainingLog.of({"shots": 1} | (log or {})) if attack and status == "ok" else None,
+        defense_card=card | {"control": control}, samples=sample_faces.name_of(samples) if samples else "",
+        environment=ENVIRONMENT,
         cost=Cost(seconds=seconds, protect_images_per_second=speed),
     )  # type: ignore[arg-type]  # fmt: skip
 
 
 def utility(
-    defense: str, recognizer: str, retention: float | None, *, replicates: Sequence[float] = (), reason: str = "",
+    defense: str, recognizer: str, retention: float | None, *, draws: Sequence[float] = (), reason: str = "",
     surrogate: bool = False, **more: Any,
 ) -> Record:  # fmt: skip
     accuracy = None if retention is None else 0.5 + 0.49 * retention
     metrics = {
-        "retention": value(retention, replicates, reason=reason), "clear_accuracy": value(0.99),
+        "retention": value(retention, draws, metric="retention", reason=reason), "clear_accuracy": value(0.99),
         "accuracy": value(accuracy, reason=reason),
-        "accuracy_frozen": value(accuracy and accuracy - 0.02, reason=reason), "auc": value(accuracy, reason=reason),
-        "eer": value(accuracy and 1 - accuracy, reason=reason),
+        "accuracy_frozen": value(accuracy and accuracy - 0.02, reason=reason),
+        "auc": value(accuracy, metric="auc", reason=reason),
+        "eer": value(accuracy and 1 - accuracy, metric="eer", reason=reason),
     }  # fmt: skip
     return record(defense, "utility", recognizer=recognizer, surrogate=surrogate, metrics=metrics, speed=850.0, **more)
 
 
 def appearance(
-    defense: str, attack: str, leakage: dict[str, float | None], *,
-    replicates: dict[str, Sequence[float]] | None = None, reason: str = "broken", **more: Any,
+    defense: str, attack: str, leakage: dict[str, float | None], *, draws: Mapping[str, Sequence[float]] | None = None,
+    reason: str = "broken", version: int = 1, **more: Any,
 ) -> Record:  # fmt: skip
     metrics = {}
     for name, leaked in leakage.items():
-        drawn = (replicates or {}).get(name, ())
-        metrics[f"leakage_{name}"] = value(leaked, drawn, reason=reason, direction="lower_is_better")
         floor, ceiling = (0.6, 0.1) if name == "lpips" else (0.35, 0.95)
-        metrics[name] = value(floor + (leaked or 0) * (ceiling - floor))
-        metrics |= {f"{name}_blind": value(floor), f"{name}_ceiling": value(ceiling)}
-    return record(defense, "attack", attack=attack, measures="appearance", metrics=metrics, **more)
+        metrics[name] = value(
+            floor + (leaked or 0) * (ceiling - floor), metric=name, version=version, floor=estimate(floor),
+            ceiling=estimate(ceiling), leakage=estimate(leaked, (draws or {}).get(name, ()), reason=reason),
+        )  # fmt: skip
+    measures = more.pop("measures", "appearance")
+    return record(defense, "attack", attack=attack, measures=measures, metrics=metrics, **more)
 
 
 def identity(
-    defense: str, attack: str, recognizer: str, leakage: float, *, replicates: Sequence[float] = (), **more: Any
+    defense: str, attack: str, recognizer: str, leakage: float, *, draws: Sequence[float] = (), **more: Any
 ) -> Record:
     metrics = {
-        "leakage_rank_1": value(leakage, replicates, direction="lower_is_better"), "rank_1": value(leakage),
-        "rank_1_blind": value(1 / 60), "rank_1_ceiling": value(1.0),
-    }  # fmt: skip
+        "rank_1": value(
+            leakage, metric="rank_1", floor=estimate(1 / 60), ceiling=estimate(1.0), leakage=estimate(leakage, draws)
+        )
+    }
     return record(defense, "attack", attack=attack, recognizer=recognizer, measures="identity", metrics=metrics, **more)
 
 
 def simple(defense: str, kept: float, leaked: float, spread: float = 0.01, seed: int = 0, **more: Any) -> list[Record]:
-    """A defense with one unseen recognizer and one attack, its replicates around the given numbers."""
-    replicates = {"lpips": around(leaked, spread, seed + 100)}
+    """A defense with one unseen recognizer and one attack, its draws around the given numbers."""
+    draws = {"lpips": around(leaked, spread, seed + 100)}
     return [
-        utility(defense, "dlib_resnet", kept, replicates=around(kept, spread, seed), **more),
-        appearance(defense, "unet", {"lpips": leaked}, replicates=replicates, **more),
+        utility(defense, "dlib_resnet", kept, draws=around(kept, spread, seed), **more),
+        appearance(defense, "unet", {"lpips": leaked}, draws=draws, **more),
     ]
 
 
 def canary(recognizer: str, accuracy: float, expected: float, *, moved: bool = False, **more: Any) -> Record:
     metrics = {
-        "accuracy": value(accuracy), "auc": value(0.999), "eer": value(0.01),
-        "tar_at_far_1e-2": value(0.99), "tar_at_far_1e-3": value(None, reason="too few impostor pairs"),
+        "accuracy": value(accuracy), "auc": value(0.999, metric="auc"), "eer": value(0.01, metric="eer"),
+        "tar_at_far_1e-2": value(0.99, metric="tar_at_far_1e-2"),
+        "tar_at_far_1e-3": value(None, metric="tar_at_far_1e-3", reason="too few impostor pairs"),
     }  # fmt: skip
     return record(
         "identity", "canary", recognizer=recognizer, metrics=metrics, log={"expected_accuracy": expected},
@@ -164,9 +187,7 @@ def strip(colour: int, kind: str) -> bytes:
         image = image.resize((448 // 8, 112 // 8), Image.Resampling.BOX).resize((448, 112), Image.Resampling.NEAREST)
     elif kind == "rebuilt":
         image = image.resize((448 // 5, 112 // 5), Image.Resampling.BOX).resize((448, 112), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
+    return sample_faces.settled(np.asarray(image))
 
 
 # defense -> retention, leakage when looked at, by ridge, by unet, linkage, its control flag
@@ -191,13 +212,11 @@ def quick(**more: Any) -> tuple[list[Record], dict[str, bytes]]:
         for j, (name, surrogate) in enumerate(RECOGNIZERS):
             here = max(0.0, kept - 0.02 * j)
             records.append(
-                utility(
-                    defense, name, here, replicates=around(here, 0.02, j), surrogate=surrogate, control=control, **more
-                )
+                utility(defense, name, here, draws=around(here, 0.02, j), surrogate=surrogate, control=control, **more)
             )
             leaked = max(0.0, linked - 0.03 * j)
             drawn = around(leaked, 0.02, 20 + j)
-            records.append(identity(defense, "linkage", name, leaked, replicates=drawn, control=control, **more))
+            records.append(identity(defense, "linkage", name, leaked, draws=drawn, control=control, **more))
         for attack, leaked in (("visual", seen), ("ridge", ridge), ("unet", unet)):
             kind = "clear" if defense == "identity" else "released" if attack == "visual" else "rebuilt"
             picture = None if more.get("real_people") else strip(i if attack != "visual" else 0, kind)
@@ -206,12 +225,53 @@ def quick(**more: Any) -> tuple[list[Record], dict[str, bytes]]:
                 "ssim": max(0.0, leaked - 0.08),
                 "ms_ssim": max(0.0, leaked - 0.04),
             }
-            replicates = {name: around(x, 0.015, 40 + i) for name, x in leakage.items() if x is not None}
+            draws = {name: around(x, 0.015, 40 + i) for name, x in leakage.items() if x is not None}
             made = appearance(
-                defense, attack, leakage, replicates=replicates, samples=picture, control=control,
+                defense, attack, leakage, draws=draws, samples=picture, control=control,
                 flags=("attack_not_converged",) if (defense, attack) == ("stochastic_local", "unet") else (), **more,
             )  # fmt: skip
             records.append(made)
             if picture is not None:
                 pictures[made.key] = picture
     return records, pictures
+
+
+def plan_of(records: Sequence[Record], seed: int = 0) -> PlanFile:
+    """The plan whose cells are those of the records, of one suite; a later record of one cell is planned, not both."""
+    tables: dict[str, PlannedTable] = {}
+    for record in records:
+        found = _table_of(record, seed)
+        label = record.dataset.label
+        tables[label] = tables[label].merged(found) if label in tables else found
+    return PlanFile(suite=records[0].suite if records else "quick", title="Quick", tables=tables)
+
+
+def _table_of(record: Record, seed: int) -> PlannedTable:
+    kind, attack, recognizer = record.slot
+    attacks = {attack: _attack_of(record)} if record.attack else {}
+    recognizers = {}
+    if record.recognizer:
+        recognizers[recognizer] = PlannedRecognizer(
+            component=record.recognizer, surrogate=record.surrogate, adapted=record.adapted
+        )
+    cell = PlannedCell(
+        key=record.key, cell=kind, defense=record.defense.label, attack=attack, recognizer=recognizer, seed=record.seed
+    )
+    defense = PlannedDefense(
+        component=record.defense, track=record.track, control=record.defense_card.get("control") is True,
+        unprotected=record.defense.name == "identity",
+    )  # fmt: skip
+    return PlannedTable(
+        dataset=record.dataset, revision=record.dataset_revision, real_people=record.real_people, seed=seed,
+        defenses={record.defense.label: defense}, attacks=attacks, recognizers=recognizers,
+        metrics={one.metric: one.version for one in record.metrics.values()}, cells=(cell,),
+    )  # fmt: skip
+
+
+def _attack_of(record: Record) -> PlannedAttack:
+    assert record.attack is not None
+    faces = {"reconstruction": "released" if record.attack.name == "visual" else "rebuilt", "control": "unrelated"}
+    return PlannedAttack(
+        component=record.attack, scorer=record.scorer, sets=record.sets, faces=faces.get(record.scorer, ""),
+        shown="d_sys" if record.scorer == "unlinkability" else "", shots=record.attack.config.get("releases", 1),
+    )  # type: ignore[arg-type]  # fmt: skip

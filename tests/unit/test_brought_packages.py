@@ -20,7 +20,7 @@ from made_networks import by_hand, write_onnx
 from PIL import Image
 
 from ppfr_bench.api import ByteArray, to_float
-from ppfr_bench.check import examine_recognizer
+from ppfr_bench.contracts.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.metrics.verification import auc
 from ppfr_bench.recognizers import _brought as brought

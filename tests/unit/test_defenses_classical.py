@@ -11,7 +11,7 @@ from scipy.ndimage import median_filter
 
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Defense, UserError, to_bytes, to_float
-from ppfr_bench.conformance import check_defense
+from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.datasets.faces import ArrayFaces
 
 EXAMPLES = testing.example_faces()

@@ -13,7 +13,7 @@ from ppfr_bench.defenses.dp_samp import sample_size
 
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Defense, UserError, to_bytes, to_float
-from ppfr_bench.conformance import check_defense
+from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.datasets.faces import ArrayFaces
 
 EXAMPLES = testing.example_faces()

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ppfr_bench import assets, cli, doctor, nightly
-from ppfr_bench.cli_recognizers import overview
+from ppfr_bench import assets, cli, doctor
+from ppfr_bench.cli.recognizers import overview
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.maintenance import nightly
 from ppfr_bench.parallel import ordered
 from ppfr_bench.places import folder_at, from_environment, home_folder, resolved, user_path
 from ppfr_bench.recognizers._brought import folder_of

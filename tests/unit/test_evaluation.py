@@ -15,13 +15,13 @@ import made_records as made
 import pytest
 import torch
 import torch.nn.functional as F
+from ppfr_bench.records.store import ResultStore
 
 import ppfr_bench as pb
-from ppfr_bench import guests, registry
+from ppfr_bench import registry, wrapping
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.evaluation import Evaluation, _entry
-from ppfr_bench.results import ResultStore
 from ppfr_bench.suites import load_suite
 
 
@@ -46,8 +46,8 @@ class GreyNoise(Defense):
         return images * self.config.strength
 
 
-def guest(thing: Any, name: str = "mine", version: int = 1, randomness: Any = "deterministic") -> guests.Guest:
-    return guests.guest_of(thing, name, version, randomness, 0.0)
+def guest(thing: Any, name: str = "mine", version: int = 1, randomness: Any = "deterministic") -> wrapping.WrappedDefense:
+    return wrapping.wrapped_defense(thing, name, version, randomness, 0.0)
 
 
 def test_importing_the_package_loads_neither_torch_nor_pandas() -> None:
@@ -65,7 +65,7 @@ def test_importing_the_package_loads_neither_torch_nor_pandas() -> None:
      (torch.nn.Identity(), "identity"), (F.avg_pool2d, "avg_pool2d")],
 )  # fmt: skip
 def test_a_name_is_made_of_what_it_is_called(thing: Any, name: str) -> None:
-    assert guests.name_of(thing) == name
+    assert wrapping.name_of(thing) == name
 
 
 def test_a_guest_is_a_defense_with_its_identity_among_its_parameters() -> None:
@@ -73,11 +73,11 @@ def test_a_guest_is_a_defense_with_its_identity_among_its_parameters() -> None:
     one = guest(mosaic)
     one.adopt()
     built = registry.build("defense", "mine", {})
-    assert built.config.model_dump() == {"fingerprint": one.identity} and not one.unseen
+    assert built.config.model_dump() == {"code_hash": one.identity} and not one.unseen
     torch.testing.assert_close(built.protect(images, torch.Generator()), mosaic(images))
     other = guest(lambda images: mosaic(images) / 2)
     other.adopt()  # a function defined again takes the place of the first
-    assert registry.build("defense", "mine", {}).config.fingerprint == other.identity != one.identity
+    assert registry.build("defense", "mine", {}).config.code_hash == other.identity != one.identity
 
 
 def test_identity_follows_what_moves_numbers_and_nothing_else() -> None:
@@ -93,7 +93,7 @@ def test_a_class_keeps_its_version_card_and_parameters() -> None:
     assert (entry.name, entry.params) == ("grey_noise", {"strength": 0.25})
     built = registry.build("defense", "grey_noise", entry.params)
     assert (type(built).version, built.randomness, built.config.strength) == (3, "per_call", 0.25)
-    assert mine is not None and built.config.fingerprint == mine.identity
+    assert mine is not None and built.config.code_hash == mine.identity
 
 
 def test_a_plugin_is_known_by_its_name_however_it_is_given() -> None:
@@ -134,10 +134,10 @@ def test_a_setting_of_data_that_are_open_is_refused() -> None:
 
 
 def test_a_worker_that_cannot_read_a_guest_says_so() -> None:
-    broken = guests.Guest("mine", b"no pickle", "0" * 64, 1, guest(mosaic).card)
+    broken = wrapping.WrappedDefense("mine", b"no pickle", "0" * 64, 1, guest(mosaic).card)
     broken.adopt()
     with pytest.raises(UserError, match="mine cannot be read by a worker"):
-        registry.build("defense", "mine", {"fingerprint": "0"}).protect(torch.zeros(1, 3, 4, 4), torch.Generator())
+        registry.build("defense", "mine", {"code_hash": "0"}).protect(torch.zeros(1, 3, 4, 4), torch.Generator())
 
 
 def random_undeclared(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

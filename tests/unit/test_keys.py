@@ -7,8 +7,8 @@ import torch
 
 from ppfr_bench import registry
 from ppfr_bench.api import to_bytes, to_float
-from ppfr_bench.results import Component
-from ppfr_bench.runner.lab import other_key
+from ppfr_bench.records.record import Component
+from ppfr_bench.runner.graph import other_key
 from ppfr_bench.testing import example_faces
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import made_records as made
 import numpy as np
 import pytest
 
+from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import table
+from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.plan_file import PlanFile, PlannedTable
+from ppfr_bench.records.record import Record
 
-HOSTILE = '"><script>alert(1)</script>| `rm -rf` [x](javascript:alert(1)) \x1b[31m\u202e\n=cmd()'
+
+def build(records: list[Record], of: list[Record] | None = None) -> list[Row]:
+    """Rows under the plan of the records, or of others."""
+    return table.build(records, made.plan_of(records if of is None else of))
+
+
+def changed(plan: PlanFile, dataset: str = "synthetic", **update: Any) -> PlanFile:
+    """A plan of which one table is otherwise."""
+    other: PlannedTable = plan.tables[dataset].model_copy(update=update)
+    return plan.model_copy(update={"tables": plan.tables | {dataset: other}})
 
 
 def by_label(rows: list[Row]) -> dict[str, Row]:
@@ -24,63 +38,61 @@ def by_label(rows: list[Row]) -> dict[str, Row]:
 
 def test_retention_is_the_mean_over_unseen_recognizers() -> None:
     records = [
-        made.utility("a", "one", 0.9, replicates=[0.8, 1.0]),
-        made.utility("a", "two", 0.5, replicates=[0.4, 0.8]),
-        made.utility("a", "three", 0.1, replicates=[0.0, 0.0], surrogate=True),
-        made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": [0.5, 0.5]}),
+        made.utility("a", "one", 0.9, draws=[0.8, 1.0]),
+        made.utility("a", "two", 0.5, draws=[0.4, 0.8]),
+        made.utility("a", "three", 0.1, draws=[0.0, 0.0], surrogate=True),
+        made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": [0.5, 0.5]}),
     ]
-    (row,) = table.build(records)
+    (row,) = build(records)
     assert row.retention.value == pytest.approx(0.7)
     # Replicate by replicate: (0.8 + 0.4) / 2 = 0.6 and 0.9; its percentiles lie between them.
     assert row.retention.interval == pytest.approx((0.6 + 0.025 * 0.3, 0.9 - 0.025 * 0.3))
     assert row.score.value == pytest.approx(2 * 0.7 * 0.5 / 1.2)
-    assert row.replicates == pytest.approx((2 * 0.6 * 0.5 / 1.1, 2 * 0.9 * 0.5 / 1.4))
+    assert row.score.draws == pytest.approx((2 * 0.6 * 0.5 / 1.1, 2 * 0.9 * 0.5 / 1.4))
 
 
 def test_retention_falls_back_to_the_surrogate_only_where_no_recognizer_is_unseen() -> None:
     only = made.utility("a", "three", 0.6, surrogate=True)
-    (row,) = table.build([only])
+    (row,) = build([only])
     assert row.retention.value == pytest.approx(0.6) and "surrogate" in row.retention.reason
     failed = made.record("a", "utility", recognizer="one", status="skipped", reason="npm is missing")
-    (row,) = table.build([only, failed])
+    (row,) = build([only, failed])
     assert row.retention.value is None and "unseen" in row.retention.reason
 
 
 def test_retention_above_one_or_below_zero_is_clipped_in_the_score_only() -> None:
     for kept, score in ((1.2, 2 * 1.0 * 0.5 / 1.5), (-0.1, 0.0)):
-        (row,) = table.build(
+        (row,) = build(
             [
-                made.utility("a", "one", kept, replicates=[kept, kept]),
-                made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": [0.5, 0.5]}),
+                made.utility("a", "one", kept, draws=[kept, kept]),
+                made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": [0.5, 0.5]}),
             ]
         )
         assert row.retention.value == pytest.approx(kept)
         assert row.score.value == pytest.approx(score)
-        assert row.replicates == pytest.approx((score, score))
+        assert row.score.draws == pytest.approx((score, score))
 
 
 def test_privacy_is_set_by_the_worst_attack_and_measure_and_its_interval_by_the_worst_of_each_replicate() -> None:
     records = [
-        made.appearance(
-            "a", "ridge", {"lpips": 0.3, "ssim": 0.6}, replicates={"lpips": [0.9, 0.2], "ssim": [0.5, 0.7]}
-        ),
-        made.appearance("a", "unet", {"lpips": 0.5, "ssim": 0.1}, replicates={"lpips": [0.4, 0.6], "ssim": [0.1, 0.1]}),
+        made.appearance("a", "ridge", {"lpips": 0.3, "ssim": 0.6}, draws={"lpips": [0.9, 0.2], "ssim": [0.5, 0.7]}),
+        made.appearance("a", "unet", {"lpips": 0.5, "ssim": 0.1}, draws={"lpips": [0.4, 0.6], "ssim": [0.1, 0.1]}),
         made.identity("a", "linkage", "one", 0.2),
         made.identity("a", "linkage", "two", 0.8),
         made.identity("a", "linkage_unet", "one", 0.4),
     ]
-    (row,) = table.build(records)
-    assert (row.appearance.attack, row.appearance.measure) == ("ridge", "ssim")
-    assert row.appearance.figure.value == pytest.approx(0.4)
+    (row,) = build(records)
+    assert (row.privacies["appearance"].attack, row.privacies["appearance"].measure) == ("ridge", "ssim")
+    assert row.privacies["appearance"].estimate.value == pytest.approx(0.4)
     # Worst of each replicate: 0.9 (ridge, lpips) and 0.7 (ridge, ssim). The interval reaches up to the value.
-    assert row.appearance.figure.interval == pytest.approx((0.1 + 0.025 * 0.2, 0.4))
-    assert row.identity.set_by == "linkage, rank_1, two"
-    assert row.identity.figure.value == pytest.approx(0.2)
-    assert row.identity.figure.interval is None
+    assert row.privacies["appearance"].estimate.interval == pytest.approx((0.1 + 0.025 * 0.2, 0.4))
+    assert row.privacies["identity"].set_by == "linkage, rank_1, two"
+    assert row.privacies["identity"].estimate.value == pytest.approx(0.2)
+    assert row.privacies["identity"].estimate.interval is None
 
 
 def test_unlinkability_and_controls_are_shown_and_set_no_privacy() -> None:
-    linked = {"d_sys": made.value(0.8, direction="lower_is_better")}
+    linked = {"d_sys": made.value(0.8)}
     for measured in (linked, {"d_sys": made.value(None, reason="fewer than 20 mated scores")}):
         records = [
             made.appearance("a", "ridge", {"lpips": 0.3}),
@@ -91,12 +103,13 @@ def test_unlinkability_and_controls_are_shown_and_set_no_privacy() -> None:
             ),
             made.record("a", "attack", attack="nearest", measures="control", metrics={"lpips": made.value(0.1)}),
         ]
-        (row,) = table.build(records)
+        (row,) = build(records)
         assert row.measured == row.expected == 5
-        assert row.identity.figure.value == pytest.approx(0.8)
-        assert row.appearance.figure.value == pytest.approx(0.7)
+        assert row.privacies["identity"].estimate.value == pytest.approx(0.8)
+        assert row.privacies["appearance"].estimate.value == pytest.approx(0.7)
         shown = next(cell for cell in row.cells if cell.attack == "unlinkability").worst
-        assert shown.value == measured["d_sys"].value
+        assert shown.value == measured["d_sys"].value.value
+        assert [baseline.attack for baseline in row.baselines] == ["nearest"]
 
 
 @pytest.mark.parametrize(
@@ -106,28 +119,28 @@ def test_unlinkability_and_controls_are_shown_and_set_no_privacy() -> None:
 )
 def test_an_attack_behind_what_it_builds_on_is_undertrained(strong: float, spread: float, behind: bool) -> None:
     def records(**more: Any) -> list[Any]:
-        weak = made.appearance("a", "ridge", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, spread, seed=1)})
+        weak = made.appearance("a", "ridge", {"lpips": 0.5}, draws={"lpips": made.around(0.5, spread, seed=1)})
         drawn = {"lpips": made.around(strong, spread, seed=2)}
-        found = made.appearance("a", "unet", {"lpips": strong}, replicates=drawn, **more)
+        found = made.appearance("a", "unet", {"lpips": strong}, draws=drawn, **more)
         return [weak, found]
 
     weak, found = records()
-    (row,) = table.build([weak, found.model_copy(update={"builds_on": ("ridge",)})])
+    (row,) = build([weak, found.model_copy(update={"builds_on": ("ridge",)})])
     assert (row.flags == (("attack_undertrained", ("unet below ridge on lpips",)),)) is behind
-    (row,) = table.build([weak, found])
+    (row,) = build([weak, found])
     assert row.flags == (), "nothing is known of how they compare"
 
 
 def test_more_releases_must_not_leak_less() -> None:
     def averaged(releases: int, leakage: float) -> Any:
         return made.appearance(
-            "a", f"averaging_{releases}", {"ssim": leakage}, replicates={"ssim": made.around(leakage, 0.01, releases)},
+            "a", f"averaging_{releases}", {"ssim": leakage}, draws={"ssim": made.around(leakage, 0.01, releases)},
             attack_name="averaging", attack_config={"releases": releases},
         )  # fmt: skip
 
-    (row,) = table.build([averaged(4, 0.6), averaged(16, 0.4)])
+    (row,) = build([averaged(4, 0.6), averaged(16, 0.4)])
     assert row.flags == (("attack_undertrained", ("averaging_16 below averaging_4 on ssim",)),)
-    (row,) = table.build([averaged(4, 0.4), averaged(16, 0.6)])
+    (row,) = build([averaged(4, 0.4), averaged(16, 0.6)])
     assert row.flags == ()
 
 
@@ -135,12 +148,12 @@ def test_more_releases_must_not_leak_less() -> None:
 def test_fewer_releases_may_leak_less(shots: int, behind: bool) -> None:
     """What trains against the live defense is held to those that had no more releases than it."""
     weak = made.appearance(
-        "a", "averaging", {"ssim": 0.6}, replicates={"ssim": made.around(0.6, 0.01)}, log={"shots": shots}
+        "a", "averaging", {"ssim": 0.6}, draws={"ssim": made.around(0.6, 0.01)}, log={"shots": shots}
     )
     strong = made.appearance(
-        "a", "adversarial", {"ssim": 0.4}, replicates={"ssim": made.around(0.4, 0.01)}, log={"shots": 4}
+        "a", "adversarial", {"ssim": 0.4}, draws={"ssim": made.around(0.4, 0.01)}, log={"shots": 4}
     )
-    (row,) = table.build([weak, strong.model_copy(update={"builds_on": ("averaging",)})])
+    (row,) = build([weak, strong.model_copy(update={"builds_on": ("averaging",)})])
     assert bool(row.flags) is behind
 
 
@@ -149,12 +162,13 @@ def test_looking_is_not_a_reconstruction() -> None:
         made.appearance("a", "visual", {"lpips": 0.9, "ssim": 0.9}),
         made.appearance("a", "unet", {"lpips": 0.4}),
     ]
-    (row,) = table.build(records)
-    assert row.appearance.attack == "visual"
+    (row,) = build(records)
+    assert row.privacies["appearance"].attack == "visual"
     assert row.reconstruction is not None and row.reconstruction.attack == "unet"
-    assert row.reconstruction.lpips.figure.value == pytest.approx(0.6 - 0.4 * 0.5)
-    assert (row.reconstruction.lpips.blind, row.reconstruction.lpips.ceiling) == (0.6, 0.1)
-    assert row.reconstruction.ssim.figure.value is None and row.reconstruction.ssim.figure.reason
+    assert row.reconstruction.likeness["lpips"].estimate.value == pytest.approx(0.6 - 0.5 * 0.4)
+    lpips, ssim = row.reconstruction.likeness["lpips"], row.reconstruction.likeness["ssim"]
+    assert (lpips.floor.value, lpips.ceiling.value) == (0.6, 0.1)
+    assert ssim.estimate.value is None and ssim.estimate.reason
 
 
 # Ranks -------------------------------------------------------------------------------------------------------------
@@ -162,7 +176,7 @@ def test_looking_is_not_a_reconstruction() -> None:
 
 def test_rank_counts_only_significantly_higher_scores_and_ties_share_one() -> None:
     rows = by_label(
-        table.build(
+        build(
             made.simple("best", 0.9, 0.1, seed=1)
             + made.simple("close_a", 0.70, 0.40, spread=0.03, seed=2)
             + made.simple("close_b", 0.69, 0.40, spread=0.03, seed=3)
@@ -184,10 +198,10 @@ def test_the_comparison_is_paired_and_needs_97_5_percent_of_the_replicates(highe
     records = []
     for label, replicates in (("a", better), ("b", common)):
         records += [
-            made.utility(label, "one", float(replicates.mean()), replicates=list(replicates)),
-            made.appearance(label, "unet", {"lpips": 0.5}, replicates={"lpips": [0.5] * 200}),
+            made.utility(label, "one", float(replicates.mean()), draws=list(replicates)),
+            made.appearance(label, "unet", {"lpips": 0.5}, draws={"lpips": [0.5] * 200}),
         ]
-    rows = by_label(table.build(records))
+    rows = by_label(build(records))
     assert (rows["a"].rank, rows["b"].rank) == (1, rank)
 
 
@@ -197,30 +211,40 @@ def test_an_attack_without_a_number_never_improves_a_rank(status: str) -> None:
     mine = made.simple("mine", 0.8, 0.01, seed=2)
     if status != "absent":
         mine.append(
-            made.record("mine", "attack", attack="ridge", measures="appearance", status=status, reason="no memory")
+            made.record(
+                "mine",
+                "attack",
+                attack="ridge",
+                measures="appearance",
+                status=status,
+                reason="no memory",
+            )
         )
-    rows = table.build(mine + other)
+    rows = build(mine + other)
     assert [row.defense for row in rows] == ["honest", "mine"]
     row = rows[1]
     assert (rows[0].rank, row.rank, row.front) == (1, None, False)
     assert row.completeness == "incomplete, 2 of 3" == row.unranked
-    assert row.score.value is None and row.appearance.figure.value is None
-    assert row.appearance.bound == pytest.approx(0.99) and "at most 0.99" in row.appearance.figure.reason
+    assert row.score.value is None and row.privacies["appearance"].estimate.value is None
+    assert (
+        row.privacies["appearance"].bound == pytest.approx(0.99)
+        and "at most 0.99" in row.privacies["appearance"].estimate.reason
+    )
     assert [cell.state for cell in row.gaps] == ["missing" if status == "absent" else status]
 
 
 def test_a_measure_on_which_the_attack_is_broken_undefended_is_left_out_for_all_alike() -> None:
     part = made.appearance("a", "unet", {"lpips": 0.3, "ssim": None}, reason=BROKEN)
-    (row,) = table.build([made.utility("a", "one", 0.8), part])
-    assert row.complete and row.appearance.measure == "lpips"
+    (row,) = build([made.utility("a", "one", 0.8), part])
+    assert row.complete and row.privacies["appearance"].measure == "lpips"
     for metrics, reason in (({"lpips": None}, BROKEN), ({"lpips": 0.3, "ssim": None}, "no value for attack")):
-        (row,) = table.build([made.utility("a", "one", 0.8), made.appearance("a", "unet", metrics, reason=reason)])
+        (row,) = build([made.utility("a", "one", 0.8), made.appearance("a", "unet", metrics, reason=reason)])
         assert row.completeness == "incomplete, 1 of 2"
         assert row.gaps[0].state == "unmeasured" and reason in row.gaps[0].reason
 
 
 def test_controls_have_no_rank_and_do_not_take_one() -> None:
-    rows = table.build(
+    rows = build(
         made.simple("identity", 1.0, 1.0, control=True)
         + made.simple("blackout", 0.0, 0.0, control=True)
         + made.simple("cheat", 1.0, 0.0, control=True)
@@ -233,9 +257,9 @@ def test_controls_have_no_rank_and_do_not_take_one() -> None:
     assert rows[0].front and not any(row.front for row in rows[1:])
 
 
-def test_a_row_without_replicates_cannot_be_outranked_and_so_gets_no_rank() -> None:
+def test_a_row_without_draws_cannot_be_outranked_and_so_gets_no_rank() -> None:
     rows = by_label(
-        table.build(
+        build(
             [
                 *made.simple("measured", 0.5, 0.5),
                 made.utility("bare", "dlib_resnet", 0.4),
@@ -244,84 +268,193 @@ def test_a_row_without_replicates_cannot_be_outranked_and_so_gets_no_rank() -> N
         )
     )
     assert rows["measured"].rank == 1
-    assert rows["bare"].rank is None and "replicates" in rows["bare"].unranked
+    assert rows["bare"].rank is None and "draws" in rows["bare"].unranked
     assert rows["bare"].score.value == pytest.approx(2 * 0.4 * 0.1 / 0.5)
+
+
+# The plan ----------------------------------------------------------------------------------------------------------
+
+
+def story() -> list[Record]:
+    return made.simple("a", 0.5, 0.5) + made.simple("b", 0.4, 0.5)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 7}, {"revision": "another"}, {"attack_config": {"steps": 1}}],
-    ids=["seed", "revision", "settings"],
+    [{"seed": 7}, {"revision": "another"}, {"attack_config": {"steps": 1}}, {"dataset": "elsewhere"}],
+    ids=["seed", "revision", "settings", "data set"],
 )
-def test_records_measured_otherwise_do_not_compare(change: dict[str, Any]) -> None:
-    odd = made.appearance("c", "unet", {"lpips": 0.0}, replicates={"lpips": made.around(0.0, 0)}, **change)
-    kept = made.utility("c", "dlib_resnet", 0.9, replicates=made.around(0.9, 0.01))
-    rows = by_label(table.build(made.simple("a", 0.5, 0.5) + made.simple("b", 0.4, 0.5) + [kept, odd]))
-    assert rows["c"].rank is None and rows["c"].gaps[0].state == "incomparable"
+def test_a_record_of_no_cell_of_the_plan_is_on_no_board_and_changes_nothing(change: dict[str, Any]) -> None:
+    """Nothing votes: many foreign records change as little as one."""
+    foreign = [
+        found
+        for label in ("a", "b", "c", "d")
+        for found in (
+            made.utility(label, "one", 0.9, **{key: x for key, x in change.items() if key != "attack_config"}),
+            made.appearance(label, "unet", {"lpips": 0.1}, **change),
+        )
+    ]
+    plan = made.plan_of(story())
+    assert table.build(story() + foreign, plan) == table.build(story(), plan)
+    board = Board("quick", (*foreign, *story()), plan)
+    assert board.foreign == foreign and f"{len(foreign)} records are of no cell of the plan" in board.note
+    assert board.count == len(story()) and len(board.sections) == 1
+    assert Board("quick", tuple(story()), plan).note == ""
+
+
+def test_a_planned_cell_without_a_record_is_missing() -> None:
+    planned = [*story(), *made.simple("c", 0.9, 0.1), made.appearance("a", "ridge", {"lpips": 0.4})]
+    rows = by_label(build(story(), of=planned))
+    assert [(cell.title, cell.state) for cell in rows["c"].gaps] == [
+        ("utility / dlib_resnet", "missing"), ("ridge", "missing"), ("unet", "missing")
+    ]  # fmt: skip
+    assert rows["c"].title == "c" and rows["c"].promise == "" and rows["c"].card == {}
+    # A slot that is planned for one row is expected of all.
+    assert [(cell.title, cell.state) for cell in rows["b"].gaps] == [("ridge", "missing")]
+
+
+def test_a_record_that_is_older_than_the_plan_does_not_compare() -> None:
+    """What a later run has planned anew for some rows is not what an earlier one measured on the others."""
+    records = [*story(), *made.simple("c", 0.9, 0.1)]
+    plan = made.plan_of(records)
+    attack = plan.tables["synthetic"].attacks["unet"]
+    newer = attack.component.model_copy(update={"version": attack.component.version + 1})
+    found = [
+        record.model_copy(update={"attack": newer}) if record.attack and record.defense.label != "c" else record
+        for record in records
+    ]
+    later = changed(plan, attacks={"unet": attack.model_copy(update={"component": newer})})
+    rows = by_label(table.build(found, later))
+    assert rows["c"].rank is None and [gap.state for gap in rows["c"].gaps] == ["incomparable"]
+    assert "attack unet was run with other settings, or in another version, than the plan's" in rows["c"].gaps[0].reason
     assert {rows["a"].rank, rows["b"].rank} == {1, 2}
 
 
-def test_another_version_of_a_metric_and_a_second_record_of_a_cell_do_not_compare() -> None:
-    base = made.simple("a", 0.5, 0.5) + made.simple("b", 0.4, 0.5)
-    newer = made.simple("c", 0.9, 0.1)
-    metrics = newer[1].metrics | {"leakage_lpips": made.value(0.1, made.around(0.1, 0.01), version=2)}
-    rows = by_label(table.build([*base, newer[0], newer[1].model_copy(update={"metrics": metrics})]))
-    assert rows["c"].rank is None and "versions" in rows["c"].gaps[0].reason
-    twice = base[1].model_copy(update={"key": "f" * 64})
-    rows = by_label(table.build([*base, twice]))
+def test_another_version_of_a_metric_does_not_compare() -> None:
+    records = story()
+    metric = records[1].metrics["lpips"]
+    plan = changed(made.plan_of(records), metrics={metric.metric: metric.version + 1})
+    newer = replace(metric, version=metric.version + 1)
+    found = [records[0], records[1].model_copy(update={"metrics": {"lpips": newer}}), *records[2:]]
+    rows = by_label(table.build(found, plan))
+    assert rows["b"].rank is None and "other versions of metrics" in rows["b"].gaps[0].reason
+    assert rows["a"].rank == 1
+
+
+def test_a_defense_of_two_settings_is_no_row() -> None:
+    """A suite file was edited, and only one attack run again: the numbers are not of one defense."""
+    records = [*made.simple("a", 0.5, 0.5), made.appearance("a", "ridge", {"lpips": 0.4})]
+    other = records[0].defense.model_copy(update={"config": {"block": 8}})
+    (row,) = build([*records[:2], records[2].model_copy(update={"defense": other})], of=records)
+    assert [(gap.title, gap.state) for gap in row.gaps] == [("ridge", "incomparable")]
+    assert "defense a was run with other settings" in row.gaps[0].reason
+
+
+def test_two_records_of_one_cell_do_not_compare_and_one_twice_is_one() -> None:
+    base = story()
+    assert build([*base, base[1]], of=base) == build(base)
+    other = base[1].model_copy(update={"flags": ("attack_not_converged",)})
+    rows = by_label(build([*base, other], of=base))
     assert rows["a"].rank is None and "2 records of one cell" in rows["a"].gaps[0].reason
+
+
+def test_a_record_counts_under_the_labels_of_the_plan() -> None:
+    """A suite file was edited, and an attack has another label: its numbers are the same, under the same key."""
+    records = story()
+    former = [
+        record.model_copy(update={"attack": record.attack.model_copy(update={"label": "earlier"})})
+        if record.attack else record
+        for record in records
+    ]  # fmt: skip
+    assert build(former, of=records) == build(records)
+
+
+def test_a_track_that_is_not_here_is_an_error_that_says_what_to_type() -> None:
+    plan = made.plan_of(story())
+    defenses = plan.tables["synthetic"].defenses
+    plan = changed(plan, defenses={x: one.model_copy(update={"track": "cloak"}) for x, one in defenses.items()})
+    with pytest.raises(UserError, match="track 'cloak'") as error:
+        table.build(story(), plan)
+    assert "--plugin" in error.value.hint
+
+
+@pytest.mark.parametrize("part", ["attacks", "defenses"])
+def test_a_plan_that_does_not_describe_its_cells_is_an_error(part: str) -> None:
+    with pytest.raises(UserError, match="does not describe"):
+        table.build(story(), changed(made.plan_of(story()), **{part: {}}))
 
 
 def test_tables_are_kept_apart_and_the_order_of_records_is_nothing() -> None:
     records = made.simple("a", 0.5, 0.5) + made.simple("b", 0.6, 0.5)
     records += made.simple("a", 0.1, 0.5, dataset="lfw", real_people=True)
-    records += made.simple("c", 0.9, 0.5, card={"track": "cloak", "title": "C"})
-    rows = table.build(records)
+    records += made.simple("c", 0.9, 0.5, track="representation")
+    rows = build(records)
     assert [(row.dataset, row.track, row.defense, row.rank) for row in rows] == [
-        ("lfw", "recognition", "a", 1), ("synthetic", "cloak", "c", 1),
-        ("synthetic", "recognition", "b", 1), ("synthetic", "recognition", "a", 2),
+        ("lfw", "image", "a", 1), ("synthetic", "image", "b", 1), ("synthetic", "image", "a", 2),
+        ("synthetic", "representation", "c", 1),
     ]  # fmt: skip
-    assert table.build(records[::-1]) == rows
+    assert build(records[::-1], of=records) == rows
+
+
+# Flags, training ---------------------------------------------------------------------------------------------------
 
 
 def test_flags_are_gathered_with_the_cells_that_raised_them() -> None:
     flagged = made.appearance("a", "unet", {"lpips": 0.5}, flags=("attack_not_converged", "attack_below_blind"))
-    (row,) = table.build([flagged])
+    (row,) = build([flagged])
     assert row.flags == (("attack_below_blind", ("unet",)), ("attack_not_converged", ("unet",)))
 
 
 @pytest.mark.parametrize(("steps", "early"), [(148, True), (225, False), (300, False)])
 def test_an_attack_that_sets_a_privacy_and_stopped_too_soon_is_flagged(steps: int, early: bool) -> None:
-    log = {"steps": steps, "validation": [[0, 0.2], [steps, 0.1]]}
+    log = {"steps": steps, "validation": ((0, 0.2), (steps, 0.1))}
     more: dict[str, Any] = {"attack_config": {"steps": 300}, "log": log}
-    (row,) = table.build([made.appearance("a", "unet", {"lpips": 0.5}, **more)])
+    (row,) = build([made.appearance("a", "unet", {"lpips": 0.5}, **more)])
     raised = (("attack_stopped_early", (f"unet at {steps} of 300",)),) if early else ()
     assert row.flags == raised
-    (row,) = table.build([
+    (row,) = build([
         made.appearance("a", "unet", {"lpips": 0.5}, **more), made.appearance("a", "ridge", {"lpips": 0.6})
     ])  # fmt: skip
     assert row.flags == ()  # another attack sets it
 
 
 @pytest.mark.parametrize(
-    "log",
-    [{"steps": 10**9}, {"steps": "many"}, {"steps": 9, "validation": "none"}, {"steps": 9, "validation": [[0, "x"]]},
-     {"steps": 9, "validation": [[0, float("nan")]]}, {"steps": 9, "validation": [[10**400, 0.1]]},
-     {"steps": 9, "validation": [[0, 0.0], [9, 0.0]]}],
+    "reported",
+    [{"steps": 10**9}, {"validation": ((0, 0.1),)}, {"steps": 9, "validation": ((0, 0.1), (10**9, 0.1))},
+     {"steps": 9, "validation": ((0, -0.1), (9, 0.1))}, {"steps": 9, "validation": ((0, 0.0), (9, 0.0))}],
 )  # fmt: skip
-def test_a_log_of_another_form_draws_no_curve(log: dict[str, Any]) -> None:
-    (row,) = table.build([made.appearance("a", "mine", {"lpips": 0.5}, attack_config={"steps": 10}, log=log)])
+def test_training_that_cannot_be_draws_no_curve(reported: dict[str, Any]) -> None:
+    (row,) = build([made.appearance("a", "mine", {"lpips": 0.5}, attack_config={"steps": 10}, log=reported)])
     (cell,) = row.cells
     assert cell.training is None or cell.training.error == ()
 
 
 def test_attributes_set_appearance_privacy_where_they_leak_most() -> None:
-    leaked = {"leakage_skin_tone": made.value(0.9, direction="lower_is_better")}
+    leaked = made.value(0.9)
+    leaked = replace(leaked, leakage=leaked.value)
     records = [
         made.appearance("a", "ridge", {"lpips": 0.3}),
-        made.record("a", "attack", attack="attributes", measures="attributes", metrics=leaked),
+        made.record("a", "attack", attack="attributes", measures="attributes", metrics={"skin_tone": leaked}),
         made.utility("a", "one", 0.9),
     ]
-    (row,) = table.build(records)
-    assert row.appearance.figure.value == pytest.approx(0.1)
-    assert row.appearance.set_by == "attributes, skin_tone"
+    (row,) = build(records)
+    assert row.privacies["appearance"].estimate.value == pytest.approx(0.1)
+    assert row.privacies["appearance"].set_by == "attributes, skin_tone"
+
+
+def test_an_attack_may_set_a_privacy_that_no_track_names() -> None:
+    leaked = made.value(0.7)
+    leaked = replace(leaked, leakage=leaked.value)
+    records = [
+        *made.simple("a", 0.5, 0.5),
+        made.record("a", "attack", attack="places", measures="whereabouts", metrics={"country": leaked}).model_copy(
+            update={"sets": "whereabouts"}
+        ),
+    ]
+    board = Board("quick", tuple(records), made.plan_of(records))
+    (section,) = board.sections
+    (row,) = section.rows
+    assert list(row.privacies) == ["appearance", "identity", "whereabouts"] and row.complete
+    assert row.privacies["whereabouts"].estimate.value == pytest.approx(0.3)
+    assert [column.title for column in section.columns][-1] == "Whereabouts privacy"
+    assert [attack.label for attack in section.attacks] == ["unet", "places"]

@@ -10,10 +10,10 @@ from pathlib import Path
 import made_records as made
 import pytest
 
-from ppfr_bench import nightly
 from ppfr_bench.errors import UserError
-from ppfr_bench.nightly import Finding, Night
-from ppfr_bench.results import Component
+from ppfr_bench.maintenance import nightly
+from ppfr_bench.maintenance.nightly import Finding, Night
+from ppfr_bench.records.record import Component
 from ppfr_bench.runner.plan import Cell
 
 DEFENSE = Component(label="a", name="a", version=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import re
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import made_records as made
 import pandas as pd
@@ -21,12 +21,16 @@ from rich.console import Console
 from ppfr_bench import registry
 from ppfr_bench.api import Guarantee
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import claims, figures, pages, table, terminal, text
+from ppfr_bench.leaderboard import losses, pages, reported_figures, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.entries import DefensePages
+from ppfr_bench.leaderboard.publishers.defense_pages import DefensePages
+from ppfr_bench.leaderboard.publishers.samples import SampleGrid
+from ppfr_bench.leaderboard.publishers.settings_plot import SettingsPlot
 from ppfr_bench.leaderboard.rows import Row
-from ppfr_bench.leaderboard.samples import SampleGrid
-from ppfr_bench.results import Component, Record, ResultStore
+from ppfr_bench.records.plan_file import PlanFile
+from ppfr_bench.records.record import Component, Record
+from ppfr_bench.records.samples import name_of
+from ppfr_bench.records.store import ResultStore
 
 HOSTILE = '"><script>alert(1)</script>| `rm -rf` [x](javascript:alert(1)) \x1b[31m\u202e\n=cmd()'
 
@@ -35,10 +39,18 @@ def by_label(rows: list[Row]) -> dict[str, Row]:
     return {row.defense: row for row in rows}
 
 
-def write(root: Path, records: list[Record], pictures: dict[str, bytes] | None = None) -> Path:
+def build(records: list[Record]) -> list[Row]:
+    return table.build(records, made.plan_of(records))
+
+
+def write(
+    root: Path, records: list[Record], pictures: dict[str, bytes] | None = None, plan: PlanFile | None = None
+) -> Path:
     store = ResultStore(root)
     for record in records:
         store.write(record, (pictures or {}).get(record.key))
+    store.write_plan(plan or made.plan_of(records))
+    store.compact(records[0].suite)
     return root
 
 
@@ -59,15 +71,20 @@ ENTRIES = {
 }
 
 
+def board_of(records: list[Record]) -> Board:
+    return Board("quick", tuple(records), made.plan_of(records))
+
+
 def html_of(folder: Path) -> dict[str, str]:
     """Every page of a suite by its path, which a hostile name may have had a part in."""
     return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.html"))}
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_records_and_plan_give_the_same_bytes(tmp_path: Path) -> None:
     records, pictures = made.quick()
-    one = write(tmp_path / "one", records, pictures)
-    two = write(tmp_path / "deeper" / "down" / "two", records[::-1], pictures)
+    plan = made.plan_of(records)
+    one = write(tmp_path / "one", records, pictures, plan)
+    two = write(tmp_path / "deeper" / "down" / "two", records[::-1], pictures, plan)
     pages.publish(one, "quick", tmp_path / "out")
     first = content(tmp_path / "out")
     assert set(first) == {f"quick/{name}" for name in NAMES | ENTRIES} | {"index.html"}
@@ -88,16 +105,16 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     records, pictures = made.quick()
     pages.publish(write(tmp_path / "r", records, pictures), "quick", tmp_path / "out")
     lines = list(csv.DictReader(io.StringIO((tmp_path / "out/quick/leaderboard.csv").read_text())))
-    rows = table.build(records)
+    rows = build(records)
     assert [line["defense"] for line in lines] == [row.defense for row in rows]
     for line, row in zip(lines, rows, strict=True):
         assert line["rank"] == ("" if row.rank is None else str(row.rank))
         assert row.score.value is not None
         assert float(line["score"]) == pytest.approx(row.score.value, abs=1e-5)
-        assert line["appearance_privacy_set_by"] == row.appearance.set_by
+        assert line["appearance_privacy_set_by"] == row.privacies["appearance"].set_by
     page = (tmp_path / "out/quick/leaderboard.html").read_text()
     for row in rows:
-        assert row.appearance.figure.path in page
+        assert text.show(row.privacies["appearance"].estimate.key) in page
     assert "attack_not_converged" in page and "as expected" in page
 
 
@@ -120,10 +137,10 @@ def test_what_is_published_stands_beside_what_was_measured(tmp_path: Path) -> No
         made.identity("partialface", "linkage", "dlib_resnet", 0.75),
     ]  # fmt: skip
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
-    theirs = claims.claims()["partialface"]
+    theirs = reported_figures.reported_figures()["partialface"]
     assert theirs.accuracy and theirs.attack
-    (one,) = claims.beside(tuple(table.build(records)))
-    assert one.row.defense == "partialface" and one.published is theirs
+    (one,) = reported_figures.comparisons(build(records))
+    assert one.row.defense == "partialface" and one.reported is theirs
     assert one.accuracy.value == pytest.approx(0.5 + 0.49 * 0.5)
     assert one.worst is not None and one.worst.worst.value == 0.75
     for name in ("leaderboard.html", "defenses/partialface.html"):
@@ -135,7 +152,7 @@ def test_what_is_published_stands_beside_what_was_measured(tmp_path: Path) -> No
 
 
 def test_every_claim_is_of_a_defense_that_is_here() -> None:
-    assert set(claims.claims()) <= set(registry.names("defense"))
+    assert set(reported_figures.reported_figures()) <= set(registry.names("defense"))
 
 
 def several_releases() -> list[Record]:
@@ -159,10 +176,10 @@ def test_a_defense_whose_averaging_failed_is_not_drawn_as_steady(tmp_path: Path)
     failing = made.record(
         "steady", "attack", attack="averaging", measures="appearance", status="failed", reason="out of memory"
     )
-    records = [record for record in several_releases() if record.folder != failing.folder]
-    store = write(tmp_path / "r", [*records, failing])
-    (section,) = Board("quick", tuple(ResultStore(store).records("quick")), store).sections
-    assert [row.defense for row, _ in figures._against(section, "appearance")] == ["averaged"]
+    place = (failing.defense.label, failing.slot)
+    records = [record for record in several_releases() if (record.defense.label, record.slot) != place]
+    (section,) = board_of([*records, failing]).sections
+    assert [row.defense for row, _ in losses.along_releases(section, "appearance")] == ["averaged"]
 
 
 def test_what_training_bought_is_drawn_and_told(tmp_path: Path) -> None:
@@ -179,8 +196,8 @@ def test_what_training_bought_is_drawn_and_told(tmp_path: Path) -> None:
     assert "slow 0.75 after 100 of 100 steps" in (folder / "leaderboard.html").read_text()
     assert "nothing 1.00 after 40 of 100 steps" in (folder / "leaderboard.html").read_text()
     assert "| slow | 100 | 100 | 0.2000 | 0.1500 | 0.750 |" in (folder / "leaderboard.md").read_text()
-    (section,) = Board("quick", tuple(ResultStore(store).records("quick")), store).sections
-    assert section.longest == "unet" and figures.gaining(section) == ["slow"]
+    (section,) = board_of(records).sections
+    assert section.longest == "unet" and losses.gaining(section) == ["slow"]
 
 
 def test_training_against_controls_alone_is_not_drawn(tmp_path: Path) -> None:
@@ -207,13 +224,13 @@ def several_settings() -> list[Record]:
         *at("keyed", "keyed", {"key": "session"}, 0.9, 0.9), *at("keyed_image", "keyed", {"key": "image"}, 0.2, 0.2),
         *at("two_one", "two", {"a": 1, "b": 1}, 0.5, 0.5), *at("two_other", "two", {"a": 2, "b": 2}, 0.5, 0.4),
         *at("alone", "alone", {"block": 8}, 0.5, 0.5),
-        *at("one_folder", "precomputed", {"images": "a"}, 0.5, 0.5),
-        *at("two_folder", "precomputed", {"images": "b"}, 0.5, 0.4),
+        *at("one_folder", "precomputed", {"images": "a" * 64}, 0.5, 0.5),
+        *at("two_folder", "precomputed", {"images": "b" * 64}, 0.5, 0.4),
     ]  # fmt: skip
 
 
 def test_settings_of_one_parameter_are_a_dial_in_the_order_of_its_values(tmp_path: Path) -> None:
-    (section,) = Board("quick", tuple(several_settings()), tmp_path).sections
+    (section,) = board_of(several_settings()).sections
     assert [(dial.title, [dial.value(row) for row in dial.rows], dial.ordered) for dial in section.dials] == [
         ("keyed: key", ["image", "session"], False),
         ("mosaic: block", ["4", "8", "16"], True),
@@ -228,10 +245,10 @@ def test_dials_of_a_grid_are_told_apart_and_incomplete_rows_are_in_none(tmp_path
         for b in (1, 2)
         for record in at(f"x_{a}_{b}", "x", {"a": a, "b": b, "c": 0}, 0.5 + a / 10, b / 10)
     ]
-    (section,) = Board("quick", tuple(grid), tmp_path).sections
+    (section,) = board_of(grid).sections
     assert [dial.title for dial in section.dials] == ["x: a (b = 1)", "x: a (b = 2)", "x: b (a = 1)", "x: b (a = 2)"]
     failing = [record for record in grid if (record.defense.label, record.cell) != ("x_2_2", "utility")]
-    (section,) = Board("quick", tuple(failing), tmp_path).sections
+    (section,) = Board("quick", tuple(failing), made.plan_of(grid)).sections
     assert [dial.title for dial in section.dials] == ["x: a", "x: b"]
 
 
@@ -256,9 +273,9 @@ def test_a_sweep_is_drawn_and_told(tmp_path: Path) -> None:
 
 
 def test_settings_that_were_attacked_for_appearance_alone_have_one_panel(tmp_path: Path) -> None:
-    records = [record for record in several_settings() if record.measures != "identity"]
-    assert len(figures.SettingsPlot().panels(Board("quick", tuple(records), tmp_path))) == 1
-    assert len(figures.SettingsPlot().panels(Board("quick", tuple(several_settings()), tmp_path))) == 2
+    records = [record for record in several_settings() if record.sets != "identity"]
+    assert len(SettingsPlot().panels(board_of(records))) == 1
+    assert len(SettingsPlot().panels(board_of(several_settings()))) == 2
 
 
 def test_a_moved_canary_is_said_first(tmp_path: Path) -> None:
@@ -306,17 +323,23 @@ def test_whatever_is_missing_there_is_a_page(records: list[Record], files: set[s
         if record.status != "ok":
             assert record.reason in found["coverage.html"] and record.reason in found[f"defenses/{label}.html"]
     console = Console(file=io.StringIO(), width=200)
-    terminal.print_table(table.build(records), console)
-    for what in (*records, *table.build(records)):
+    terminal.print_table(build(records), console)
+    for what in (*records, *build(records)):
         terminal.explain(what, console)
     assert "None" not in console.file.getvalue().replace("None was", "")  # type: ignore[attr-defined]
 
 
 def test_no_records_at_all(tmp_path: Path) -> None:
-    (tmp_path / "r" / "quick").mkdir(parents=True)
+    """All that is planned is missing; where nothing is planned either, there is what to type."""
+    planned = made.plan_of(made.simple("a", 0.5, 0.5))
+    ResultStore(tmp_path / "r").write_plan(planned)
     pages.publish(tmp_path / "r", "quick", tmp_path / "out")
-    assert "no records of this suite yet" in (tmp_path / "out/quick/leaderboard.html").read_text()
-    assert table.build([]) == []
+    page = (tmp_path / "out/quick/leaderboard.html").read_text()
+    assert "no records of this suite yet" in page and "incomplete, 0 of 2" in page
+    assert "no records of this suite yet" in (tmp_path / "out/quick/coverage.html").read_text()
+    assert "There are no records" in (tmp_path / "out/quick/leaderboard.md").read_text()
+    nothing = planned.model_copy(update={"tables": {}})
+    assert table.build([], nothing) == []
     console = Console(file=io.StringIO())
     terminal.print_table([], console)
     assert "No defense has been measured" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -324,6 +347,34 @@ def test_no_records_at_all(tmp_path: Path) -> None:
         pages.publish(tmp_path / "r", "smoke", tmp_path / "out")
     with pytest.raises(UserError, match="not the name of a suite"):
         pages.publish(tmp_path / "r", "../r", tmp_path / "out")
+
+
+def test_records_without_a_plan_are_an_error_that_says_what_to_type(tmp_path: Path) -> None:
+    root = write(tmp_path, made.simple("a", 0.5, 0.5))
+    (root / "quick" / "plan.json").unlink()
+    with pytest.raises(UserError, match=r"no plan\.json") as error:
+        pages.publish(root, "quick", tmp_path / "out")
+    assert "ppfr-bench run quick" in error.value.hint
+
+
+def test_records_of_no_cell_of_the_plan_are_listed_and_change_no_page_but_coverage(tmp_path: Path) -> None:
+    records, pictures = made.quick()
+    root = write(tmp_path / "r", records, pictures)
+    pages.publish(root, "quick", tmp_path / "out")
+    before = content(tmp_path / "out/quick")
+    (strange,) = made.simple("pixelate", 0.9, 0.1, revision="another")[:1]
+    ResultStore(root).write(strange)
+    pages.publish(root, "quick", tmp_path / "out")
+    after = content(tmp_path / "out/quick")
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {"coverage.html", "leaderboard.html", "leaderboard.md"} and set(after) == set(before)
+    assert "1 record is of no cell of the plan of quick" in after["leaderboard.html"].decode()
+    assert strange.key[:12] in after["coverage.html"].decode()
+    assert strange.key[:12] not in after["leaderboard.html"].decode()
+    console = Console(file=io.StringIO(), width=200)
+    found = pages.load_board(ResultStore(root), "quick")
+    terminal.print_table(found.rows, console, found.note)
+    assert "1 record is of no cell of the plan" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
@@ -338,8 +389,7 @@ def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
 
 
 def board(root: Path, records: list[Record], pictures: dict[str, bytes]) -> Board:
-    write(root, records, pictures)
-    return Board("quick", tuple(records), root)
+    return pages.load_board(ResultStore(write(root, records, pictures)), "quick")
 
 
 def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
@@ -350,23 +400,43 @@ def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
     one_real = [records[0].model_copy(update={"real_people": True}), *records[1:]]
     assert SampleGrid().publish(board(tmp_path / "c", one_real, pictures)) == {}
     for shown, root, of in ((True, "a", records), (False, "b", real), (False, "c", one_real)):
-        files = DefensePages().publish(Board("quick", tuple(of), tmp_path / root))
+        shown_board = Board("quick", tuple(of), made.plan_of(of), ResultStore(tmp_path / root))
+        files = DefensePages().publish(shown_board)
         assert any(path.endswith(".jpg") for path in files) is shown
 
 
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
     assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) != {}
-    assert SampleGrid().publish(board(tmp_path / "b", records, dict.fromkeys(pictures, b"not a picture"))) == {}
     swapped = dict.fromkeys(pictures, made.strip(3, "clear"))
-    assert SampleGrid().publish(board(tmp_path / "c", records, swapped)) == {}
-    outside = made.strip(1, "clear")
-    (tmp_path / "secret.jpg").write_bytes(outside)
-    named = {"samples": "../../../../../secret.jpg", "samples_sha256": hashlib.sha256(outside).hexdigest()}
-    escaping = [record.model_copy(update=named) for record in records]
-    write(tmp_path / "r", escaping)
-    assert (tmp_path / "r" / escaping[-1].folder / named["samples"]).read_bytes() == outside, "it can be reached"
-    assert SampleGrid().publish(board(tmp_path / "r", escaping, {})) == {}
+    assert SampleGrid().publish(board(tmp_path / "b", records, swapped)) == {}
+    found = board(tmp_path / "c", records, pictures)
+    for sheet in (tmp_path / "c").rglob("*.jpg"):
+        sheet.write_bytes(b"not a picture")
+    assert SampleGrid().publish(found) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff" + bytes(100)])
+def test_a_store_that_gives_no_picture_shows_none(content: bytes) -> None:
+    class Store:
+        def strip(self, record: Record) -> bytes:
+            return content
+
+    records, _ = made.quick()
+    given: Any = Store()
+    assert SampleGrid().publish(Board("quick", tuple(records), made.plan_of(records), given)) == {}
+
+
+def test_the_faces_of_another_seed_are_not_shown(tmp_path: Path) -> None:
+    records, pictures = made.quick()
+    again, others = made.quick(seed=1)
+    faces = {key: made.strip(9, "clear") for key in others}
+    again = [
+        record.model_copy(update={"samples": name_of(faces[record.key])}) if record.key in faces else record
+        for record in again
+    ]
+    once = SampleGrid().publish(board(tmp_path / "a", records, pictures))
+    assert SampleGrid().publish(board(tmp_path / "b", [*records, *again], pictures | faces)) == once != {}
 
 
 # Hostile text ------------------------------------------------------------------------------------------------------
@@ -388,7 +458,7 @@ class Tags(HTMLParser):
 
 def hostile(url: str = "javascript:alert(1)") -> list[Record]:
     card = {
-        "title": HOSTILE, "family": HOSTILE, "reference": HOSTILE, "licence": "x" * 5000, "track": HOSTILE,
+        "title": HOSTILE, "family": HOSTILE, "reference": HOSTILE, "licence": "x" * 5000,
         "code_url": url, "deviations": [HOSTILE],
     }  # fmt: skip
     good = made.simple("a", 0.5, 0.5, card=card)
@@ -453,19 +523,18 @@ def test_text_from_records_is_inert_in_a_spreadsheet(tmp_path: Path) -> None:
     for start in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1"):
         assert text.csv_text(start).startswith("'")
     assert text.csv_text("plain") == "plain"
-    reason = "=HYPERLINK(1)"
-    records = [*made.simple("a", 0.5, 0.5, card={"track": reason})]
+    records = [record.model_copy(update={"flags": ("=HYPERLINK(1)",)}) for record in made.simple("a", 0.5, 0.5)]
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
     (line,) = csv.DictReader(io.StringIO((tmp_path / "out/quick/leaderboard.csv").read_text()))
-    assert line["track"] == f"'{reason}"
+    assert line["flags"] == "'=HYPERLINK(1)"
 
 
 def test_text_from_records_is_inert_on_the_terminal() -> None:
     console = Console(file=io.StringIO(), width=300, force_terminal=True, color_system=None)
     records = hostile()
-    for what in (*records, *table.build(records)):
+    for what in (*records, *build(records)):
         terminal.explain(what, console)
-    terminal.print_table(table.build(records), console)
+    terminal.print_table(build(records), console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b[31m" not in shown and "\u202e" not in shown
     assert "[x](javascript" in shown, "brackets are text, not markup"
@@ -477,7 +546,7 @@ def test_text_from_records_is_inert_on_the_terminal() -> None:
 def test_a_row_and_a_record_are_explained_in_words() -> None:
     records, _ = made.quick()
     console = Console(file=io.StringIO(), width=200)
-    row = by_label(table.build(records))["stochastic_local"]
+    row = by_label(build(records))["stochastic_local"]
     terminal.explain(row, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for part in (
@@ -489,11 +558,11 @@ def test_a_row_and_a_record_are_explained_in_words() -> None:
         "9 of 9 cells",
     ):
         assert part in shown
-    assert row.appearance.figure.path in shown
-    record = next(r for r in records if r.cell == "attack" and r.measures == "identity")
+    assert text.show(row.privacies["appearance"].estimate.key) in shown
+    record = next(r for r in records if r.cell == "attack" and r.sets == "identity")
     console = Console(file=io.StringIO(), width=200)
     terminal.explain(record, console)
-    assert "floor (without looking) 0.0167, ceiling (no defense) 1.0000" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "floor (ignoring the target) 0.0167; ceiling (no defense) 1.0000" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_numbers_are_printed_one_way() -> None:
@@ -530,10 +599,10 @@ def test_privacy_against_more_releases_is_never_larger(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = board(tmp_path, records, {})
     (section,) = found.sections
-    assert section.shots == [1, 4, 16] and section.controls == ["nearest"]
+    assert section.shots == [1, 4, 16] and section.baselines == ["nearest"]
     (row,) = section.rows
-    assert [figure.value for figure in section.against(row, "appearance")] == pytest.approx([0.5, 0.5, 0.2])
-    assert [figure.value for figure in section.against(row, "identity")] == pytest.approx([0.8] * 3)
+    assert [one.value for one in section.against(row, "appearance")] == pytest.approx([0.5, 0.5, 0.2])
+    assert [one.value for one in section.against(row, "identity")] == pytest.approx([0.8] * 3)
     pages.publish(tmp_path, "quick", tmp_path / "out")
     for name in ("leaderboard.html", "leaderboard.md"):
         page = (tmp_path / "out/quick" / name).read_text()
@@ -544,7 +613,7 @@ def test_one_release_for_all_needs_no_section(tmp_path: Path) -> None:
     (section,) = board(
         tmp_path, [made.appearance("a", "unet", {"lpips": 0.5}), made.utility("a", "one", 0.9)], {}
     ).sections
-    assert section.shots == [] and section.controls == []
+    assert section.shots == [] and section.baselines == []
 
 
 def test_a_guarantee_is_shown_wherever_the_row_is(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ppfr_bench import precomputed, registry
+from ppfr_bench import registry
 from ppfr_bench.api import Unavailable, UserError, to_bytes, to_float
-from ppfr_bench.check import check_plugin
+from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.datasets.faces import subset
+from ppfr_bench.protection import precomputed
 from ppfr_bench.testing import example_faces
 
 FACES = example_faces()

@@ -15,9 +15,9 @@ from PIL import Image
 from ppfr_bench import prepare as module
 from ppfr_bench.datasets import load_dataset
 from ppfr_bench.datasets.alignment import TEMPLATE
+from ppfr_bench.datasets.opening import open_dataset
 from ppfr_bench.errors import UserError
 from ppfr_bench.prepare import Options, prepare
-from ppfr_bench.runner.plan import open_dataset
 from ppfr_bench.suites import load_suite
 
 

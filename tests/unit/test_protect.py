@@ -15,7 +15,7 @@ from ppfr_bench import registry
 from ppfr_bench.api import ByteArray, UserError
 from ppfr_bench.cli import app
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, Face
-from ppfr_bench.protect_picture import blend, protect_image
+from ppfr_bench.protection.picture import blend, protect_image
 from ppfr_bench.testing import example_faces
 
 CROP = example_faces().load([0])[0]

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from ppfr_bench import registry
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 from ppfr_bench.cli import app
-from ppfr_bench.protect import protect_folder, release
-from ppfr_bench.protect_picture import protect_photograph
+from ppfr_bench.protection.folder import protect_folder, release
+from ppfr_bench.protection.picture import protect_photograph
 from ppfr_bench.testing import example_faces
 
 FACES = example_faces().load(range(16))

@@ -28,17 +28,17 @@ from made_videos import (
 )
 from typer.testing import CliRunner
 
-from ppfr_bench import protect_video as module
 from ppfr_bench.api import ByteArray, UserError
 from ppfr_bench.cli import app
 from ppfr_bench.datasets import second_detector
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, Face, find_faces
 from ppfr_bench.errors import Unavailable
-from ppfr_bench.protect import for_one_person
-from ppfr_bench.protect_picture import ReleasedPicture
-from ppfr_bench.protect_video import protect_frame, protect_video
-from ppfr_bench.tracks import Track, follow
-from ppfr_bench.video import Frame, Video
+from ppfr_bench.protection import video as module
+from ppfr_bench.protection.face_tracks import Track, follow
+from ppfr_bench.protection.folder import for_one_person
+from ppfr_bench.protection.picture import ReleasedPicture
+from ppfr_bench.protection.video import protect_frame, protect_video
+from ppfr_bench.protection.video_file import Frame, Video
 
 # Tracks
 

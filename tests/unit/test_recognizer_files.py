@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from ppfr_bench.api import to_float
 from ppfr_bench.assets import asset_path
-from ppfr_bench.check import examine_recognizer
 from ppfr_bench.cli import app
+from ppfr_bench.contracts.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers._file import parts_of

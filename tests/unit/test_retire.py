@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,16 @@ import made_records as made
 import pytest
 
 from ppfr_bench.leaderboard.table import build
-from ppfr_bench.nightly import _superseded
-from ppfr_bench.results import Record, ResultStore
-from ppfr_bench.runner import execute as running
-from ppfr_bench.runner.execute import execute, missing
+from ppfr_bench.maintenance.nightly import _superseded
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
+from ppfr_bench.runner import execution
+from ppfr_bench.runner.execution import execute, missing
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
-from ppfr_bench.runner.supersede import Moves, settle, supersede
+from ppfr_bench.runner.supersede import Moves, make_room
 from ppfr_bench.suites import load_suite
+
+PICTURE = made.strip(1, "clear")
 
 
 def plan_of(*overrides: str, revision: str = "r") -> Plan:
@@ -31,11 +35,15 @@ def plan_of(*overrides: str, revision: str = "r") -> Plan:
 def record_of(plan: Plan, cell: Cell, **changes: Any) -> Record:
     """A good record of a cell, such as its measurement would be."""
     measures = "appearance" if cell.attack else None
-    shape = made.record(cell.defense.label, cell.kind, measures=measures, attack="unet" if cell.attack else None)
+    shape = made.record(
+        cell.defense.label, cell.kind, measures=measures, attack="unet" if cell.attack else None,
+        samples=PICTURE if cell.attack else None,
+    )  # fmt: skip
     return shape.model_copy(
         update={
-            "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "dataset_revision": plan.dataset_revision,
-            "defense": cell.defense, "attack": cell.attack, "recognizer": cell.recognizer, "seed": plan.seed,
+            "key": cell.key, "suite": plan.suite, "dataset": plan.dataset,
+            "dataset_revision": plan.setting.dataset_revision, "defense": cell.defense, "attack": cell.attack,
+            "recognizer": cell.recognizer, "seed": plan.seed, "track": cell.track,
         }
         | changes
     )  # fmt: skip
@@ -45,26 +53,11 @@ def record_of(plan: Plan, cell: Cell, **changes: Any) -> Record:
 def _measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell is measured, here and at once; what is tested is what happens to the records."""
 
-    class Pool:
-        def __init__(self, initargs: tuple[Plan], **_: Any) -> None:
-            (self.plan,) = initargs
+    def run(plan: Plan, pending: list[Cell], where: object, keep: Callable[[Cell, Record, bytes | None], None]) -> None:
+        for cell in pending:
+            keep(cell, record_of(plan, cell), PICTURE if cell.attack else None)
 
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def stop(self) -> None:
-            pass
-
-        def schedule(self, _: Any, args: tuple[Cell], timeout: float) -> Any:
-            (cell,) = args
-            picture = b"a picture" if cell.attack else None
-            named = {"samples": f"{cell.key}.jpg", "samples_sha256": "0" * 64} if picture else {}
-            return SimpleNamespace(result=lambda: (record_of(self.plan, cell, **named), picture))
-
-    monkeypatch.setattr(running, "ProcessPool", Pool)
+    monkeypatch.setattr(execution, "_run", run)
 
 
 def run(plan: Plan, store: ResultStore) -> list[str]:
@@ -75,7 +68,13 @@ def run(plan: Plan, store: ResultStore) -> list[str]:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """All but what a run that goes on has left to fold: nothing."""
+    assert not list(root.rglob(".cells/*.j*"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def of_board(root: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files(root).items() if "set-aside" not in name}
 
 
 def keys(store: ResultStore) -> set[str]:
@@ -83,26 +82,20 @@ def keys(store: ResultStore) -> set[str]:
 
 
 def test_only_the_same_cell_of_the_same_seed_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
-    plan = plan_of("protocol.replicates=60")
-    cell = next(cell for cell in plan.cells if cell.attack and cell.attack.label == "unet")
-    assert cell.attack is not None
-    store = ResultStore(tmp_path)
-    older = cell.attack.model_copy(update={"config": cell.attack.config | {"steps": 1}})
-    old = record_of(plan, cell, key="1" * 64, attack=older)
-    elsewhere = plan.defenses[2]
-    others = [
-        record_of(plan, cell, key="2" * 64, seed=1),
-        record_of(plan, cell, key="3" * 64, defense=elsewhere),
-        record_of(plan, cell, key="4" * 64, recognizer=made.identity("a", "linkage", "one", 0.2).recognizer),
-    ]
-    for record in (old, *others):
-        store.write(record)
-    store.write(record_of(plan, cell))
-    moves = Moves()
-    supersede(plan, store, cell, moves)
-    assert keys(store) == {record.key for record in others} | {cell.key}
-    assert store.find(old.folder, old.key) == old
-    assert moves.aside == {"unet: steps 1, now 4": 1}
+    store, plan = ResultStore(tmp_path), plan_of("protocol.replicates=60")
+    older = plan_of("protocol.replicates=60", "attack.unet.steps=1", "defense.pixelate.block=8")
+    other_seed = plan_of("protocol.replicates=60", "attack.unet.steps=1", "seed=1")
+    for earlier in (older, other_seed):
+        run(earlier, store)
+    now = {cell.key for cell in plan.cells}
+    unets = [cell for cell in older.cells if cell.attack and cell.attack.label == "unet"]
+    replaced = [cell for cell in unets if cell.key not in now and cell.defense.label != "pixelate_block_8"]
+    assert replaced
+    (told,) = run(plan, store)
+    assert f"{len(replaced)}: unet: steps 1, now 4" in told
+    everything = {cell.key for one in (older, other_seed, plan) for cell in one.cells}
+    assert keys(store) == everything - {cell.key for cell in replaced}
+    assert all(store.find("smoke", key) is not None for key in everything)
 
 
 def test_going_back_to_an_earlier_setting_costs_nothing(tmp_path: Path) -> None:
@@ -114,29 +107,29 @@ def test_going_back_to_an_earlier_setting_costs_nothing(tmp_path: Path) -> None:
     unets = [cell for cell in first.cells if cell.attack and cell.attack.label == "unet"]
     assert f"{len(unets)} earlier records were set aside in {tmp_path}/smoke/set-aside, none deleted" in told
     assert f"{len(unets)}: unet: steps 4, now 3" in told and "measures nothing again" in told
-    assert keys(store) == {cell.key for cell in second.cells}
+    assert keys(store) == {cell.key for cell in second.cells} and store.aside_count() == len(unets)
     for cell in (*first.cells, *second.cells):
-        assert store.find(first.folder(cell), cell.key) is not None
-    everything = files(tmp_path)
-    assert sorted(before.values()) == sorted(x for path, x in everything.items() if Path(path).stem in
-                                             {Path(one).stem for one in before})  # fmt: skip
+        assert store.find("smoke", cell.key) is not None
     assert missing(first, store) == []
     (told,) = run(first, store)
     assert f"{len(unets)} earlier records were brought back from" in told
     assert keys(store) == {cell.key for cell in first.cells}
-    assert {path: content for path, content in files(tmp_path).items() if "set-aside" not in path} == before
+    assert of_board(tmp_path) == before, "to the last byte"
+    everything = files(tmp_path)
     assert run(first, store) == [], "nothing is left to move"
-    assert len(files(tmp_path)) == len(everything)
+    assert files(tmp_path) == everything
 
 
-def test_a_picture_goes_with_its_record(tmp_path: Path) -> None:
+def test_sample_faces_go_with_their_record(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    run(plan_of(), store)
-    run(plan_of("attack.unet.steps=3"), store)
-    for path in tmp_path.rglob("*.json"):
-        record = store.read(path)
-        assert record.samples is None or path.with_name(record.samples).read_bytes() == b"a picture"
-    assert {path.stem for path in tmp_path.rglob("*.jpg")} <= {path.stem for path in tmp_path.rglob("*.json")}
+    first, second = plan_of(), plan_of("attack.unet.steps=3")
+    run(first, store)
+    run(second, store)
+    for cell in (*first.cells, *second.cells):
+        record = store.find("smoke", cell.key)
+        assert record is not None and store.strip(record) == (PICTURE if cell.attack else None)
+    sheets = {path.with_suffix("") for path in tmp_path.rglob("*.jpg")}
+    assert sheets <= {path.with_suffix("") for path in tmp_path.rglob("*.jsonl")}
 
 
 def test_defenses_of_several_settings_stand_side_by_side(tmp_path: Path) -> None:
@@ -146,8 +139,10 @@ def test_defenses_of_several_settings_stand_side_by_side(tmp_path: Path) -> None
     labels = {record.defense.label: record.defense.config for record in store.records()}
     mosaics = {label: config["block"] for label, config in labels.items() if label.startswith("pixelate")}
     assert mosaics == {"pixelate": 14, "pixelate_block_8": 8, "pixelate_block_4": 4}
-    assert set(mosaics) <= {row.defense for row in build(store.records("smoke"))}
-    assert store.paths_aside() == []
+    published = store.plan("smoke")
+    assert published is not None
+    assert set(mosaics) <= {row.defense for row in build(list(store.records("smoke")), published)}
+    assert store.aside_count() == 0
 
 
 def test_a_table_holds_one_revision_of_the_data_and_the_other_is_kept(tmp_path: Path) -> None:
@@ -156,17 +151,16 @@ def test_a_table_holds_one_revision_of_the_data_and_the_other_is_kept(tmp_path: 
     ours, theirs = plan_of(revision="ours"), plan_of(revision="theirs")
     run(ours, store)
     run(plan_of("defense.pixelate.block=8", revision="ours"), store)
-    before = files(tmp_path)
+    before = keys(store)
     (told,) = run(theirs, store)
     assert "data set synthetic of revision ours, now theirs" in told
     assert keys(store) == {cell.key for cell in theirs.cells}
-    assert all(store.find(ours.folder(cell), cell.key) is not None for cell in ours.cells)
-    few = replace(ours, cells=ours.cells[:3])
-    (told,) = run(few, store)
+    assert all(store.find("smoke", key) is not None for key in before)
+    (told,) = run(replace(ours, cells=ours.cells[:3]), store)
     assert "set aside" in told and "brought back" in told
-    assert {path: content for path, content in files(tmp_path).items() if "set-aside" not in path} == before
+    assert keys(store) == before
     assert any(record.defense.label == "pixelate_block_8" for record in store.records())
-    assert len(store.paths_aside("smoke")) == len(theirs.cells)
+    assert store.aside_count() == len(theirs.cells)
 
 
 def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
@@ -182,8 +176,8 @@ def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
     ("overrides", "says"),
     [
         (("protocol.threads=1",), "protocol.threads 2, now 1"),
-        (("protocol.shots=4",), "another surrogate, protocol.shots or list of metrics"),
-        (("surrogate=dlib_resnet",), "another surrogate, protocol.shots or list of metrics"),
+        (("protocol.replicates=60",), "another surrogate, protocol.shots or version of a scorer"),
+        (("protocol.shots=4",), "another surrogate, protocol.shots or version of a scorer"),
     ],
 )
 def test_why_is_told(overrides: tuple[str, ...], says: str, tmp_path: Path) -> None:
@@ -198,31 +192,18 @@ def test_a_kill_between_a_record_and_the_move_is_made_good_by_the_next_run(tmp_p
     first, second = plan_of(), plan_of("attack.unet.steps=3")
     run(first, store)
     for cell in second.cells:
-        store.write(record_of(second, cell))
+        store.write(record_of(second, cell), PICTURE if cell.attack else None)
     assert keys(store) > {cell.key for cell in second.cells}
-    assert any(row.gaps for row in build(store.records("smoke")))
     run(second, store)
     assert keys(store) == {cell.key for cell in second.cells}
 
 
-def test_a_file_that_is_no_record_stops_no_run_and_stays(tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
-    first = plan_of()
-    run(first, store)
-    unet = next(cell for cell in first.cells if cell.attack and cell.attack.label == "unet")
-    broken = [tmp_path / first.folder(unet) / f"{digit * 64}.json" for digit in "01"]
-    for path, content in zip(broken, (b"\xff", b"{}"), strict=True):
-        path.write_bytes(content)
-    (told,) = run(plan_of("attack.unet.steps=3"), store)
-    assert "set aside" in told and all(path.is_file() for path in broken)
-
-
-def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
+def test_making_room_twice_is_making_it_once(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     run(plan_of(), store)
     run(plan_of("attack.unet.steps=3"), store)
     before, moves = files(tmp_path), Moves()
-    settle(plan_of("attack.unet.steps=3"), store, moves)
+    make_room(plan_of("attack.unet.steps=3"), store, moves)
     assert not moves and files(tmp_path) == before
 
 
@@ -233,15 +214,3 @@ def test_a_night_compares_with_the_record_that_is_about_to_be_set_aside(tmp_path
     (cell, *_) = missing(second, store)
     then = _superseded(second, store, cell)
     assert then is not None and then.key in {one.key for one in first.cells}
-
-
-def test_a_row_of_two_settings_of_a_defense_is_no_row(tmp_path: Path) -> None:
-    """A suite file was edited, and only one attack run again: the numbers are not of one defense."""
-    records = [*made.simple("a", 0.5, 0.5), made.appearance("a", "ridge", {"lpips": 0.4})]
-    (row,) = build(records)
-    assert row.complete
-    other = records[0].defense.model_copy(update={"config": {"block": 8}})
-    mixed = [*records[:2], records[2].model_copy(update={"defense": other})]
-    (row,) = build(mixed)
-    assert [(gap.title, gap.state) for gap in row.gaps] == [("ridge", "incomparable")]
-    assert "defense a was run with other settings than in the rest of its row" in row.gaps[0].reason

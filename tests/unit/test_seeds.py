@@ -8,23 +8,32 @@ import made_records as made
 import numpy as np
 import pytest
 
-from ppfr_bench.leaderboard.seeds import split
-from ppfr_bench.leaderboard.table import build
-from ppfr_bench.results import Record
+from ppfr_bench.leaderboard import seeds, table
+from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.seeds import Spread
+from ppfr_bench.records.record import Record
+
+
+def build(records: list[Record]) -> list[Row]:
+    return table.build(records, made.plan_of(records))
+
+
+def split(records: list[Record], seed: int = 0) -> tuple[list[Record], Spread]:
+    return seeds.split(records, seed)
 
 
 def measured(defense: str, leaked: float, seed: int = 0) -> list[Record]:
     return [
-        made.utility(defense, "dlib_resnet", 0.8, replicates=made.around(0.8, 0.01), seed=seed),
+        made.utility(defense, "dlib_resnet", 0.8, draws=made.around(0.8, 0.01), seed=seed),
         made.appearance(
-            defense, "unet", {"lpips": leaked}, replicates={"lpips": made.around(leaked, 0.01)}, seed=seed
+            defense, "unet", {"lpips": leaked}, draws={"lpips": made.around(leaked, 0.01)}, seed=seed
         ),
     ]  # fmt: skip
 
 
 def unet(records: list[Record], defense: str) -> Any:
     found = next(r for r in records if r.attack is not None and r.defense.label == defense)
-    return found.metrics["leakage_lpips"]
+    return found.metrics["lpips"].leakage
 
 
 def test_one_seed_changes_nothing() -> None:
@@ -38,17 +47,17 @@ def test_other_seeds_widen_every_row_and_move_no_number() -> None:
     main, spread = split(records)
     assert {record.seed for record in main} == {0} and len(main) == 4
     assert spread.seeds == (0, 1, 2) and spread.defenses == ("a",)
-    (deviation,) = (found for (_, name), found in spread.deviations.items() if name == "leakage_lpips")
+    (deviation,) = (found for (_, _, part), found in spread.deviations.items() if part == "leakage")
     assert deviation == pytest.approx(np.std([0.3, 0.2, 0.4], ddof=1))
     for defense, value in (("a", 0.3), ("b", 0.5)):
         before, after = unet(records, defense), unet(main, defense)
         assert after.value == before.value == value
         assert after.interval[0] < before.interval[0] < value < before.interval[1] < after.interval[1]
-        assert np.std(after.replicates) == pytest.approx(np.hypot(0.01, deviation), rel=0.25)
+        assert np.std(after.draws) == pytest.approx(np.hypot(0.01, deviation), rel=0.25)
     rows = {row.defense: row for row in build(records)}
     narrow = {row.defense: row for row in build(measured("a", 0.3) + measured("b", 0.5))}
     for defense in ("a", "b"):
-        wide, slim = rows[defense].appearance.figure.interval, narrow[defense].appearance.figure.interval
+        wide, slim = (found[defense].privacies["appearance"].estimate.interval for found in (rows, narrow))
         assert rows[defense].complete and wide is not None and slim is not None
         assert wide[1] - wide[0] > 2 * (slim[1] - slim[0])
 
@@ -61,6 +70,16 @@ def test_numbers_of_other_seeds_outside_the_interval_are_counted() -> None:
     leakages = 8
     retentions = 8
     assert spread.agreement == (leakages + retentions - 1, leakages + retentions)
+
+
+def test_the_published_seed_is_the_plan_s_and_not_that_of_most_records() -> None:
+    records = measured("a", 0.3, seed=1) + measured("b", 0.5, seed=1) + measured("a", 0.2)
+    main, spread = split(records)
+    assert [(record.defense.label, record.seed) for record in main] == [("b", 1), ("b", 1), ("a", 0), ("a", 0)]
+    assert spread.seeds == (0, 1)
+    rows = {row.defense: row for row in build(records)}
+    assert rows["a"].complete and rows["a"].privacies["appearance"].estimate.value == pytest.approx(0.8)
+    assert {cell.state for cell in rows["b"].cells} == {"incomparable"}
 
 
 def test_a_seed_that_is_alone_with_its_cell_is_no_repetition() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import made_records as made
 import pytest
+from ppfr_bench.records.store import ResultStore
 
-from ppfr_bench import registry, submission
+from ppfr_bench import registry
 from ppfr_bench.errors import UserError
-from ppfr_bench.results import Record, ResultStore
+from ppfr_bench.maintenance import submission
+from ppfr_bench.records.record import Record
 from ppfr_bench.runner.plan import Plan, make_plan, open_dataset
 from ppfr_bench.suites import load_suite
 

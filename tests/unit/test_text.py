@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppfr_bench import nightly, registry
+from ppfr_bench import registry
 from ppfr_bench.errors import UserError
+from ppfr_bench.maintenance import nightly
 from ppfr_bench.recognizers._card import read_card
 from ppfr_bench.suites import load_suite
 from ppfr_bench.text import decode_text, parse_json, parse_toml, printable, read_text, toml_value

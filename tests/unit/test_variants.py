@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ppfr_bench import options, registry
+from ppfr_bench import registry
 from ppfr_bench.cli import app
 from ppfr_bench.errors import UserError
-from ppfr_bench.results import LABEL
+from ppfr_bench.records.record import LABEL
+from ppfr_bench.runner import choice
 from ppfr_bench.suites import Entry, Suite, load_suite
 from ppfr_bench.variants import LONGEST, again, described, origin, read_sweep, variant_label
 
@@ -120,7 +121,7 @@ def test_a_setting_that_the_suite_lists_goes_by_its_label() -> None:
     assert [label for label in defenses(suite) if "anonymizer" in label] == [
         "stochastic_anonymizer_70", "stochastic_anonymizer_100",
     ]  # fmt: skip
-    chosen = options.choose("defense", ["stochastic_anonymizer"], suite.defense)
+    chosen = choice.choose("defense", ["stochastic_anonymizer"], suite.defense)
     assert [entry.label for entry in chosen] == ["stochastic_anonymizer_70"]
 
 
@@ -142,19 +143,19 @@ def test_an_attack_that_others_start_from_keeps_its_label() -> None:
 def test_what_is_chosen_by_its_own_name_is_the_changed_one() -> None:
     suite = load_suite("quick", ("defense.stochastic_anonymizer_70.strength=0.6",))
     for name in ("stochastic_anonymizer_70", "stochastic_anonymizer_70_strength_0p6"):
-        (entry,) = options.choose("defense", [name], suite.defense)
+        (entry,) = choice.choose("defense", [name], suite.defense)
         assert entry.params == {"strength": 0.6}
 
 
 def test_a_setting_without_effect_is_refused() -> None:
     suite = load_suite("quick", ("defense.pixelate.block=8",))
     with pytest.raises(UserError, match="a setting of defense 'pixelate' has no effect") as error:
-        options.narrowed(suite, ["gaussian_blur"], [], [])
+        choice.narrowed(suite, ["gaussian_blur"], [], [])
     assert "--defense pixelate" in error.value.hint
-    assert "pixelate_block_8" in defenses(options.narrowed(suite, ["pixelate"], [], []))
+    assert "pixelate_block_8" in defenses(choice.narrowed(suite, ["pixelate"], [], []))
     suite = load_suite("quick", ("attack.averaging_4.steps=3",))
     with pytest.raises(UserError, match="a setting of attack 'averaging_4' has no effect"):
-        options.narrowed(suite, [], ["visual"], [])
+        choice.narrowed(suite, [], ["visual"], [])
 
 
 # Sweeps --------------------------------------------------------------------------------------------------------------
@@ -198,14 +199,14 @@ def test_sweeps_go_together_with_settings_choices_and_each_other() -> None:
     swept = ["defense.pixelate.block=4,8"]
     suite = load_suite("smoke", (), None, tuple(swept))
     for chosen in (["pixelate"], ["identity"]):
-        labels = set(defenses(options.narrowed(suite, chosen, [], swept)))
+        labels = set(defenses(choice.narrowed(suite, chosen, [], swept)))
         assert labels == {"pixelate_block_4", "pixelate_block_8"} | (set(chosen) - {"pixelate"})
 
 
 def test_a_sweep_over_what_the_suite_lists_goes_by_its_labels() -> None:
     sweeps = ["defense.stochastic_anonymizer.strength=0.1,0.35,0.7"]
     suite = load_suite("quick", (), None, tuple(sweeps))
-    chosen = options.narrowed(suite, ["stochastic_anonymizer"], [], sweeps)
+    chosen = choice.narrowed(suite, ["stochastic_anonymizer"], [], sweeps)
     assert set(defenses(chosen)) == {
         "stochastic_anonymizer_strength_0p1", "stochastic_anonymizer", "stochastic_anonymizer_70",
     }  # fmt: skip
@@ -274,4 +275,4 @@ def test_every_shipped_defense_can_be_labelled_by_each_of_its_parameters() -> No
 def test_two_entries_never_share_a_label() -> None:
     entries = tuple(Entry(name="precomputed", label="mine", params={"images": digit * 64}) for digit in "ab")
     with pytest.raises(UserError, match="two defenses would be labelled 'mine', and their records mixed"):
-        options.narrowed(load_suite("smoke"), ["identity"], [], [], entries)
+        choice.narrowed(load_suite("smoke"), ["identity"], [], [], entries)

@@ -32,8 +32,8 @@ from made_videos import (
 from PIL import Image
 
 from ppfr_bench.api import ByteArray, UserError
-from ppfr_bench.protect_video import protect_video
-from ppfr_bench.video import Video, quarter_turn, turned
+from ppfr_bench.protection.video import protect_video
+from ppfr_bench.protection.video_file import Video, quarter_turn, turned
 
 # Which way up
 

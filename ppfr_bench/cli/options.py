@@ -1,0 +1,80 @@
+"""Options that several commands share. Imports wait, so that ``--help`` loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ppfr_bench import registry
+from ppfr_bench.errors import UserError
+from ppfr_bench.text import toml_value
+
+if TYPE_CHECKING:
+    from ppfr_bench.runner.execution import Where
+    from ppfr_bench.runner.request import Request
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+Results = Annotated[str, typer.Option("--results", help="Folder of the records, or a URL such as s3://bucket/results.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="path=value, e.g. attack.unet.steps=300; repeatable.")
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", help="One entry a value, e.g. defense.pixelate.block=4,8,14; repeatable."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes; as many as pay off on this machine, without.")
+]
+Scheduler = Annotated[
+    str, typer.Option("--scheduler", help="Address of a Dask cluster, e.g. tcp://host:8786; or inline, for debugging.")
+]
+Stages = Annotated[
+    str, typer.Option("--stages", envvar="PPFR_BENCH_STAGES", help="Folder or URL that all workers see.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps; cuda:1 for the second GPU.")]
+RESULTS = "results"
+
+
+def where(workers: int | None, scheduler: str, stages: str, device: str, threads: int) -> Where:
+    """Where a plan is run, from the options that say so."""
+    from ppfr_bench.device import device_class
+    from ppfr_bench.engines.base import Resources
+    from ppfr_bench.runner.execution import LOCAL, Where
+
+    named = scheduler in registry.names("engine")
+    resources = Resources(workers, "" if named else scheduler, threads, device_class(device))
+    return Where(scheduler if named else LOCAL, resources, stages)
+
+
+def resolved(suite: str, defenses: list[str], device: str = "cpu") -> Request:
+    """A suite as it is shipped, with some defenses alone."""
+    from ppfr_bench.runner.request import Asked, resolve
+
+    return resolve(suite, Asked(defenses=tuple(defenses), device=device))
+
+
+def params(settings: list[str] | None) -> dict[str, Any]:
+    """``key=value`` options as a dict."""
+    params: dict[str, Any] = {}
+    for setting in settings or ():
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: expected key=value", "For example:  --set sigma=6")
+        params[name] = toml_value(text, setting)
+    return params
+
+
+def check_writable(folder: str) -> None:
+    """Raises:
+    UserError: nothing can be written there.
+    """
+    from ppfr_bench.files import write_atomic
+
+    if "://" in folder:
+        return
+    probe = Path(folder) / ".writable"
+    write_atomic(probe, b"")
+    probe.unlink()

@@ -1,0 +1,1 @@
+"""What a defense, an attack and a recognizer must keep to."""

@@ -1,0 +1,219 @@
+"""What a defense must keep to before it is attacked, what is odd about it, and whether a clear image gets out of it."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_float
+from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
+from ppfr_bench.contracts.findings import BreachError, Finding, on, where
+from ppfr_bench.stages.release import RANGE_SLACK, protect_once
+
+__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
+
+_STRAY_SHARE = 1e-3  # of bytes that may move by one level with the batch size: sums in another order, then rounded
+_BY_CHANCE = 0.5  # of the images may meet the same draw twice: there may be few draws, which is flagged, not refused
+_DRAWS = 16  # of one image; a defense with 16 outcomes in all repeats one of them with near certainty
+_FAR = 4  # a pixel is far from another beyond a quarter of the image's larger side
+_SPREAD = 0.01  # of the far pixels, moved by more than TOUCHED levels: no filter carries one level that far
+_SEEDED = 0.25  # of the images: a decision taken on the whole image may tip on one pixel now and then
+
+
+def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> list[Finding]:
+    """Every breach of the contract that shows on a few images; an empty list if it keeps to it.
+
+    Checked: shape, type, [0, 1], finite, of what it renders too; the input left alone; the same bytes for one seed; the
+    same bytes in any batch (but for stray roundings); torch's, NumPy's and Python's global randomness left alone; and
+    the randomness contract, read so:
+
+    - ``deterministic``, ``per_session_key``, ``per_user_key``: two seeds give the same bytes, as keys are part of the
+      parameters or drawn in ``fit``, never in ``protect``.
+    - ``per_call``, ``per_image_key``: two seeds differ, and so do two copies of one image in one batch, on most images
+      (where there are few draws, two may be the same by chance). Who holds the
+      key afterwards cannot be seen from outside. Randomness derived from the image's content is ``deterministic``.
+
+    Args:
+        defense: fitted, if it learns.
+        images: uint8 (n, 3, h, w), n at least 1; 8 to 16 are enough.
+        names: n labels for messages.
+        seed: any int.
+    """
+    findings: list[Finding] = []
+    before = _rng_state()
+    try:
+        with _global_randomness_kept():
+            released = _protect(defense, images, names, seed)
+            _check_render(defense, images, released)
+            if _rng_state() != before:
+                message = "uses global randomness, expected only the generator passed in"
+                findings.append(Finding("global_random", message))
+            again = _protect(defense, images, names, seed)
+            if differing := _differing(released, again, names):
+                message = "two runs with one seed differ" + on(differing)
+                findings.append(Finding("not_reproducible", message, differing))
+            else:  # without reproducibility, the next two would only repeat it
+                findings += _check_batches(defense, images, names, seed, released)
+                findings += _check_randomness(defense, images, names, seed, released)
+    except BreachError as breach:
+        findings.append(breach.finding)
+    return findings
+
+
+def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[str, ...]:
+    """What is odd about the randomness of a defense that ``check_defense`` has passed; no reason to reject it.
+
+    - ``low_entropy_draws``: claims to be random, and of 16 draws of the first image two or more are equal. Whoever
+      has the method can try all outcomes.
+    - ``content_seeded``: noise that is a function of the image. Claimed ``deterministic``: one pixel moved by one level
+      in every channel moves more than 1% of the pixels a quarter of the image away by more than 2 levels, on a quarter
+      of the images or more; a filter or a map of the whole image does not. Claimed random: two copies of an image in
+      one batch come out equal, though another seed, or such a pixel, changes them. Several releases of one photo are
+      then one, but who guesses the photo can check the guess.
+
+    Args:
+        defense: fitted, if it learns.
+        images: uint8 (n, 3, h, w), n at least 1; 8 to 16 are enough.
+        seed: any int.
+
+    Raises:
+        UserError: the defense breaks the contract on these images.
+    """
+    names = [str(i) for i in range(len(images))]
+    flags = []
+    try:
+        with _global_randomness_kept():
+            if defense.randomness in ("per_call", "per_image_key"):
+                draws = _protect(defense, np.repeat(images[:1], _DRAWS, axis=0), names[:1] * _DRAWS, seed)
+                outcomes = len({draw.tobytes() for draw in draws})
+                if outcomes < _DRAWS:
+                    flags.append("low_entropy_draws")
+                first, second = np.split(_protect(defense, np.concatenate([images, images]), names * 2, seed), 2)
+                if outcomes == 1 and not _differing(first, second, names):  # not one of few keys twice, by chance
+                    other = _protect(defense, images, names, seed + 1)
+                    if _differing(first, other, names) or _spreads(defense, images, names, seed):
+                        flags.append("content_seeded")
+            elif defense.randomness == "deterministic" and _spreads(defense, images, names, seed):
+                flags.append("content_seeded")
+    except BreachError as breach:
+        raise UserError(
+            f"The randomness of a defense that breaks the contract cannot be told: {breach.finding.message}.",
+            "Run check_defense first.",
+        ) from breach
+    return tuple(flags)
+
+
+def _spreads(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> bool:
+    """Whether one pixel, moved by one level, moves many far from it, on enough of the images."""
+    n, _, height, width = images.shape
+    places = np.random.RandomState(seed % 2**32)
+    rows, columns = places.randint(height, size=(n,)), places.randint(width, size=(n,))
+    moved, at = images.copy(), (np.arange(n), slice(None), rows, columns)
+    moved[at] = np.where(images[at] < 255, images[at] + 1, 254)
+    before, after = (_protect(defense, batch, names, seed) for batch in (images, moved))
+    distance = np.maximum(before, after) - np.minimum(before, after)
+    shown = distance.shape[-2:]  # a representation has a grid of its own
+    reach = max(shown) // _FAR
+    away_rows = np.abs(np.arange(shown[0])[None, :] - (rows * shown[0] // height)[:, None]) > reach
+    away_columns = np.abs(np.arange(shown[1])[None, :] - (columns * shown[1] // width)[:, None]) > reach
+    far = away_rows[:, :, None] | away_columns[:, None, :]
+    share = ((distance.max(axis=1) > TOUCHED) & far).sum(axis=(1, 2)) / np.maximum(far.sum(axis=(1, 2)), 1)
+    return bool((share > _SPREAD).mean() >= _SEEDED)
+
+
+def _protect(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, split: Sequence[int] = ()
+) -> ByteArray:
+    """What the defense releases, in batches of the sizes in ``split`` (default: one), under one generator.
+
+    Raises:
+        BreachError: it raises, or what it returns is no image batch of that shape.
+    """
+    generator, out, start = torch.Generator().manual_seed(seed), [], 0
+    for size in split or [len(images)]:
+        part = slice(start, start + size)
+        out.append(protect_once(defense, images[part], generator, names[part]))
+        start += size
+    return np.concatenate(out)
+
+
+def _check_render(defense: Defense, images: ByteArray, released: ByteArray) -> None:
+    """Raises:
+    BreachError: what it makes of its own release is no image of at least that size, or not twice the same.
+    """
+    n, _, height, width = images.shape
+    expected = f"expected of render float32 images of shape {images.shape} in [0, 1]"
+    try:
+        with torch.no_grad():
+            drawn, again = (defense.render(to_float(released)) for _ in range(2))
+    except Exception as error:  # whatever the code of a plug-in raises is the finding
+        raise BreachError(Finding("render", f"render raises {type(error).__name__}: {error}")) from error
+    fits = isinstance(drawn, torch.Tensor) and drawn.dtype == torch.float32 and drawn.shape[:2] == (n, 3)
+    if not fits or drawn.shape[2] < height or drawn.shape[3] < width:
+        came = f"{drawn.dtype} {tuple(drawn.shape)}" if isinstance(drawn, torch.Tensor) else type(drawn).__name__
+        raise BreachError(Finding("render", f"{expected}, got {came}"))
+    if not torch.isfinite(drawn).all() or drawn.min() < -RANGE_SLACK or drawn.max() > 1 + RANGE_SLACK:
+        raise BreachError(Finding("render", f"{expected}, got [{float(drawn.min()):.3g}, {float(drawn.max()):.3g}]"))
+    if not torch.equal(drawn, again):
+        raise BreachError(Finding("render", "render draws another image each time, expected the same"))
+
+
+def _check_batches(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
+) -> list[Finding]:
+    uneven = [size for size in (len(images) // 3, len(images) - len(images) // 3) if size]
+    for split, what in ([1] * len(images), "one by one"), (uneven, f"in batches of {uneven}"):
+        other = _protect(defense, images, names, seed, split)
+        distance = np.abs(other.astype(np.int16) - released)
+        strays = (distance == 1).mean(axis=(1, 2, 3))
+        bad = (distance > 1).any(axis=(1, 2, 3)) | (strays > _STRAY_SHARE)
+        if differing := tuple(name for name, is_bad in zip(names, bad, strict=True) if is_bad):
+            hint = "; draw from per_image_generators(generator, n)" if defense.randomness.startswith("per_") else ""
+            message = f"{len(images)} images at once and {what} come out differently{hint}"
+            return [Finding("batch_size", message + on(differing), differing)]
+    return []
+
+
+def _check_randomness(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
+) -> list[Finding]:
+    declared: Randomness = defense.randomness
+    differing = _differing(released, _protect(defense, images, names, seed + 1), names)
+    if declared not in ("per_call", "per_image_key"):
+        if differing:
+            message = f"declares randomness '{declared}', but two seeds differ"
+            return [Finding("randomness", message + on(differing), differing)]
+        return []
+    if len(equal := tuple(name for name in names if name not in differing)) > len(names) * _BY_CHANCE:
+        message = f"declares randomness '{declared}', but two seeds give the same image"
+        return [Finding("randomness", message + on(equal), equal)]
+    first, second = np.split(_protect(defense, np.concatenate([images, images]), [*names, *names], seed), 2)
+    differing = _differing(first, second, names)
+    if len(equal := tuple(name for name in names if name not in differing)) > len(names) * _BY_CHANCE:
+        message = f"declares randomness '{declared}', but one image twice in a batch comes out the same twice"
+        return [Finding("randomness", message + on(equal), equal)]
+    return []
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _rng_state() -> tuple[bytes, bytes, object]:
+    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()
+
+
+def _differing(left: ByteArray, right: ByteArray, names: Sequence[str]) -> tuple[str, ...]:
+    return where(torch.from_numpy(left != right), names)

@@ -1,0 +1,168 @@
+"""Dask: a local cluster of this machine, or any cluster whose scheduler has an address.
+
+A worker of Dask holds one child process, which computes: plug-ins run in it, so that one that hangs, eats memory or ends
+its process can be ended and loses its own task alone. Dask itself sees only small results; a lost worker's tasks are run
+again by it, and find in the store what was finished.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import TimeoutError as TookTooLong
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from pebble import ProcessExpired, ProcessPool
+
+from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
+from ppfr_bench.errors import UserError
+from ppfr_bench.parallel import deaf_children, default_workers, end_with
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ppfr_bench.runner.worker import Result
+
+LOST = 3  # workers that may be lost with one task before it counts as failed
+_WAIT = 60  # seconds for a scheduler to answer
+
+
+class Dask(Engine):
+    """``distributed``: retries on lost workers, resources, a dashboard."""
+
+    version = 1
+    title = "Dask: worker processes of this machine, or any cluster"
+
+    def run(
+        self, packed: bytes, tasks: Sequence[Task], resources: Resources, limits: Limits,
+        done: Callable[[Task, Result], None],
+    ) -> None:  # fmt: skip
+        """Submit all of them; Dask runs each as soon as what it needs is done and a worker is free."""
+        from distributed import as_completed
+
+        with _client(resources, limits) as client:
+            wanted = {"GPU": 1} if resources.device == "cuda" and _have(client, "GPU") else None
+            futures: dict[str, Any] = {}
+            for order, task in enumerate(tasks):
+                futures[task.key] = client.submit(
+                    _perform, packed, task, limits, *(futures[key] for key in task.needs), key=f"ppfr-{task.key}",
+                    pure=False, priority=-order, resources=wanted,
+                )  # fmt: skip
+            by_future = {future.key: task for task, future in zip(tasks, futures.values(), strict=True)}
+            for future in as_completed(list(futures.values())):
+                done(by_future[future.key], _result_of(future, by_future[future.key]))
+
+
+def _result_of(future: Any, task: Task) -> Result:
+    from ppfr_bench.runner.worker import Failure, Result
+
+    if (error := future.exception()) is None:
+        result: Result = future.result()
+        return result
+    reason = f"its worker was lost, again and again (out of memory?): {error}"
+    return Result(task.key, Failure("failed", reason[:2000]))
+
+
+# On the side of the workers ----------------------------------------------------------------------------------------
+
+
+def _perform(packed: bytes, task: Task, limits: Limits, *earlier: Result) -> Result:
+    """A task in the child of this worker, unless what it needs has failed."""
+    from ppfr_bench.runner.worker import Failure, Result, perform
+
+    if failed := passed_on(task, earlier):
+        return failed
+    future = _pool(limits).schedule(perform, args=(packed, task.job), timeout=limits.seconds)
+    try:
+        result: Result = future.result()
+        return result
+    except TookTooLong:
+        return Result(task.key, Failure("failed", f"timeout: more than {limits.seconds:g} s"))
+    except ProcessExpired as error:
+        reason = f"its process died with exit code {error.exitcode} (out of memory?)"
+        return Result(task.key, Failure("failed", reason))
+
+
+_child: ProcessPool | None = None
+
+
+def _pool(limits: Limits) -> ProcessPool:
+    """The child process of this worker: started with its first task, and anew after it has died."""
+    global _child
+    if _child is None:
+        # A worker that its nanny has started is a daemon, which may start no process: this one ends with it all the same.
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        context = multiprocessing.get_context("spawn")
+        _child = ProcessPool(
+            max_workers=1, context=context, initializer=_start_child, initargs=(os.getpid(), limits.memory_mib)
+        )
+        atexit.register(_child.stop)
+    return _child
+
+
+def _start_child(parent: int, memory_mib: float | None) -> None:
+    end_with(parent, memory_mib)
+
+
+# On the side of the one who runs -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
+    """A client of the cluster at the address, or of one that lives as long as the run.
+
+    Raises:
+        UserError: nobody answers there.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    dask.config.set({
+        "distributed.scheduler.allowed-failures": LOST,
+        "distributed.comm.timeouts.connect": f"{_WAIT}s",
+        "distributed.worker.memory.terminate": False,  # the child's memory is what grows, and it has a limit
+    })  # fmt: skip
+    if resources.scheduler:
+        try:
+            client = Client(resources.scheduler, timeout=_WAIT)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"no scheduler answers at {resources.scheduler}: {error}",
+                "Start one:  dask scheduler  and, on each machine,  dask worker ADDRESS --nthreads 1",
+            ) from error
+        with client:
+            yield client
+        return
+    for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(resources.threads))
+    workers = resources.workers or pays_off(resources.threads)
+    with (
+        deaf_children(),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+            resources={"GPU": 1} if resources.device == "cuda" else {}, silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+def pays_off(threads: int) -> int:
+    """Workers of so many threads that keep this machine's processors busy, as far as its memory holds them."""
+    room = psutil.virtual_memory().total // (4 << 30)  # a worker with all its networks takes up to 4 GiB
+    return max(1, min(default_workers() // max(threads, 1), int(room)))
+
+
+def _have(client: Client, resource: str) -> bool:
+    """Whether a worker offers a resource; one that none offers would be waited for in vain."""
+    info = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(resource in worker["resources"] for worker in info)
+
+
+ENGINE = Dask

@@ -1,0 +1,24 @@
+"""Which defenses lose to more training or to more releases: what plots and pages name."""
+
+from __future__ import annotations
+
+from ppfr_bench.leaderboard.board import Section
+from ppfr_bench.leaderboard.rows import Row
+
+
+def gaining(section: Section, most: int = 8) -> list[str]:
+    """Labels of the defenses against which training bought most, if over a hundredth of the first answer's error."""
+    gains = [(1 - training.error[-1][1], row.defense) for row, training in section.trainings]
+    return [label for gain, label in sorted(gains, key=lambda one: (-one[0], one[1]))[:most] if gain > 0.01]
+
+
+def losing(section: Section, privacy: str) -> list[str]:
+    """Labels of the defenses that lose more than a hundredth of a privacy to further releases."""
+    return [row.defense for row, values in along_releases(section, privacy) if values[0] - values[-1] > 0.01]
+
+
+def along_releases(section: Section, privacy: str) -> list[tuple[Row, list[float]]]:
+    """The rows that every attack measured; where one gave no number, the line would be drawn too high."""
+    found = [(row, section.against(row, privacy)) for row in section.rows]
+    whole = [(row, estimates) for row, estimates in found if not any(one.reason for one in estimates)]
+    return [(row, [one.value for one in estimates if one.value is not None]) for row, estimates in whole]

@@ -1,0 +1,28 @@
+"""``leaderboard.html``: the tables of a suite on one page."""
+
+from __future__ import annotations
+
+from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.samples import has_samples
+from ppfr_bench.leaderboard.rendering import render
+
+
+class HtmlPage(Publisher):
+    """The main page."""
+
+    name = "leaderboard.html"
+    order = 50
+
+    def publish(self, board: Board) -> dict[str, bytes]:
+        """UTF-8 HTML."""
+        page = render(
+            "leaderboard.html", root="", board=board, has_pareto=any(row.drawable for row in board.rows),
+            has_samples=has_samples(board), has_settings=any(section.dials for section in board.sections),
+            has_releases=any(section.shots for section in board.sections),
+            has_training=any(section.longest for section in board.sections),
+        )  # fmt: skip
+        return {self.name: page}
+
+
+PUBLISHER = HtmlPage

@@ -1,0 +1,86 @@
+"""``pareto.png`` and ``.svg``: what recognizers keep against what attackers regain."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.publishers._plot import (
+    MARKERS,
+    Name,
+    Panel,
+    Plot,
+    Theme,
+    cross,
+    kind_of,
+    name_points,
+    point_of,
+    titles,
+)
+from ppfr_bench.leaderboard.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class ParetoPlot(Plot):
+    """The two numbers that the track trades between."""
+
+    stem = "pareto"
+    name = "pareto*"
+    order = 10
+
+    def panels(self, board: Board) -> list[Panel]:
+        """One a table that has a point to draw."""
+        found = [section for section in board.sections if any(row.drawable for row in section.rows)]
+        return [
+            Panel(0, at, partial(_draw, section, len(found) > 1), partial(_label, section))
+            for at, section in enumerate(found)
+        ]
+
+
+def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
+    import pandas as pd
+    import seaborn as sns
+
+    assert section.rules is not None, "a table with rows has a track"
+    rows = [row for row in section.rows if row.drawable]
+    points = [(*point_of(row), row) for row in rows]
+    for x, y, row in points:
+        cross(axes, (x, y), row.point[0].interval, row.point[1].interval, theme.kinds[kind_of(row)])
+    for name in dict.fromkeys(row.name for row in rows if row.live):
+        dial = sorted((x, y) for x, y, row in points if row.name == name)
+        if len(dial) > 2:  # one plug-in at several settings: its dial
+            axes.plot([x for x, _ in dial], [y for _, y in dial], color=theme.faint, linewidth=0.9, zorder=2)
+    front = sorted((x, -y) for x, y, row in points if row.front)
+    if len(front) > 1:
+        axes.plot([x for x, _ in front], [-y for _, y in front], color=theme.kinds["on the front"], linewidth=1.4,
+                  linestyle=(0, (5, 3)), zorder=3)  # fmt: skip
+    kinds = [kind for kind in MARKERS if any(kind_of(row) == kind for row in rows)]
+    data = pd.DataFrame({
+        "across": [x for x, _, _ in points], "up": [y for _, y, _ in points], "kind": [kind_of(row) for row in rows],
+    })  # fmt: skip
+    scatter: Any = sns.scatterplot  # seaborn is not typed
+    scatter(data=data, x="across", y="up", hue="kind", style="kind", hue_order=kinds, style_order=kinds,
+            palette=theme.kinds, markers=MARKERS, s=70, ax=axes, zorder=4, edgecolor=theme.page,
+            linewidth=0.9)  # fmt: skip
+    xs = [0.0, 1.0] + [end for x, _, row in points for end in (x, *(row.point[0].interval or ()))]
+    axes.set_xlim(min(xs) - 0.06, max(xs) + 0.06)
+    axes.set_ylim(-0.06, 1.08)
+    across, up = section.rules.axes()
+    titles(axes, theme, section if titled else None, f"{across} →", f"{up} →")
+    legend = axes.legend(loc="lower left", frameon=False, title=None, labelcolor=theme.ink)
+    legend.set_zorder(1)
+
+
+def _label(section: Section, axes: Axes, theme: Theme) -> None:
+    """Each point's name; only the front is named at any price."""
+    rows = sorted((row for row in section.rows if row.drawable), key=lambda row: (not row.front, not row.control))
+    name_points(axes, theme, [
+        Name(plain(row.defense, 32), point_of(row), theme.ink if row.front else theme.faint, must=row.front)
+        for row in rows
+    ])  # fmt: skip
+
+
+PUBLISHER = ParetoPlot

@@ -1,0 +1,205 @@
+"""HTML from templates: a page needs nothing from anywhere else, and every text from a record is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard.dials import settings_beside
+from ppfr_bench.leaderboard.losses import gaining, losing
+from ppfr_bench.leaderboard.reported_figures import comparisons
+from ppfr_bench.leaderboard.rows import Cell, CellState, Estimate, Row, Utility
+from ppfr_bench.metrics import metric_info
+
+TEMPLATES = Path(__file__).with_name("templates")
+CARD_LINES = (
+    ("family", "Family"), ("randomness", "Randomness"), ("learned", "Learned"), ("training_data", "Training data"),
+    ("clear_share", "Clear by design"), ("reference", "Reference"), ("licence", "Licence"),
+)  # fmt: skip
+TITLES = {
+    "auc": "AUC, %", "eer": "EER, %", "tar_at_far_1e-2": "TAR at FAR 1e-2, %", "tar_at_far_1e-3": "TAR at FAR 1e-3, %",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LeakEntry:
+    """An attack in a row of the matrix: its worst number over recognizers and measures, or why there is none."""
+
+    estimate: Estimate
+    state: CellState
+    tip: str = ""
+    partial: str = ""  # how many of its cells gave a number, where not all did
+
+    @property
+    def tenth(self) -> int:
+        """0 to 10, for the shade."""
+        return round(10 * min(max(self.estimate.value or 0.0, 0.0), 1.0))
+
+
+@dataclass(frozen=True)
+class SuiteLink:
+    """One suite of the index: its folder, what to say of it, and whether it has a plot."""
+
+    name: str
+    lines: tuple[str, ...]
+    picture: bool
+
+
+def index(suites: Sequence[SuiteLink]) -> bytes:
+    """``index.html`` of the folder of all suites."""
+    return render("index.html", root="", suites=suites)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A template with everything escaped but our own style and script, which its security policy allows by hash."""
+    environment, style, script = _templates()
+    page = environment.get_template(template).render(
+        style=style, script=script, style_source=_source(style), script_source=_source(script), **values
+    )
+    return page.encode()
+
+
+@cache
+def _templates() -> tuple[Environment, Markup, Markup]:
+    """The templates, compiled once a process, and what stands in each page: our style and our script."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters.update(
+        plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
+        duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip, scale=_scale,
+        heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
+        json=_json, card_lines=_card_lines,
+        metric_title=_metric_title, metric_note=_metric_note, trend=_trend, shown_as=_shown_as,
+        comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining,
+    )  # fmt: skip
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
+    return environment, Markup(style), Markup(script)
+
+
+def leak_entry(row: Row, attack: str) -> LeakEntry:
+    """What an attack regains of a row: the worst of its cells; a gap only where none gave a number."""
+    cells = [cell for cell in row.cells if cell.attack == attack]
+    good = [(cell, cell.worst) for cell in cells if cell.state == "ok" and cell.worst.value is not None]
+    if not good:
+        gap = next((cell for cell in cells if cell.state == "failed"), cells[0])
+        return LeakEntry(Estimate(None, reason=gap.worst.reason, key=gap.key), gap.state)
+    cell, worst = max(good, key=lambda pair: pair[1].value or 0.0)
+    parts = []
+    for of, _ in good:
+        measured = (f"{name} {text.bracketed(estimate)}" for name, estimate in of.shown if estimate.value is not None)
+        parts.append(f"{of.recognizer}: {', '.join(measured)}" if of.recognizer else ", ".join(measured))
+    partial = f"({len(good)} of {len(cells)})" if len(good) < len(cells) else ""
+    return LeakEntry(worst, "ok", f"{'; '.join(parts)}. {text.show(cell.key)}", partial)
+
+
+def _source(content: str) -> Markup:
+    return Markup("'sha256-{}'").format(base64.b64encode(hashlib.sha256(content.encode()).digest()).decode())
+
+
+def _tip(estimate: Estimate) -> str:
+    """All there is to say of a number in one line."""
+    parts = [text.number(estimate.value, 4)]
+    if estimate.interval:
+        parts.append(f"95% interval {text.interval(estimate.interval, 4)}")
+    if estimate.n:
+        parts.append(f"n {estimate.n}")
+    if estimate.key:
+        parts.append(text.show(estimate.key))
+    return ", ".join(parts)
+
+
+def _scale(estimate: Estimate) -> Markup:
+    """A small picture of a share and its interval between 0 and 1."""
+    if estimate.value is None:
+        return Markup("")
+
+    def x(value: float) -> str:
+        return f"{4 + 84 * min(max(value, 0.0), 1.0):.1f}"
+
+    low, high = estimate.interval or (estimate.value, estimate.value)
+    return Markup(
+        '<svg class="scale" viewBox="0 0 92 10" aria-hidden="true"><line class="track" x1="4" y1="5" x2="88" y2="5"/>'
+        '<line class="interval" x1="{}" y1="5" x2="{}" y2="5"/><circle class="point" cx="{}" cy="5" r="3.5"/></svg>'
+    ).format(x(low), x(high), x(estimate.value))
+
+
+def _trend(values: Sequence[float | None]) -> Markup:
+    """A line of shares from 0 to 1, a point each; broken where one is missing."""
+    step = 200 / max(1, len(values) - 1)
+    drawn, parts = False, []
+    for i, value in enumerate(values):
+        if value is not None:
+            parts.append(f"{'L' if drawn else 'M'}{4 + i * step:.1f} {36 - 32 * min(max(value, 0.0), 1.0):.1f}")
+            parts.append("h0")  # a line of no length and a round cap: a night without neighbours is still a point
+        drawn = value is not None
+    return Markup('<svg class="trend" viewBox="0 0 208 40" aria-hidden="true"><path d="{}"/></svg>').format(
+        " ".join(parts)
+    )
+
+
+def _breakable(value: object) -> Markup:
+    """Escaped text that a narrow column may break after an underscore or a comma."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_,])(?=\S)", text.plain(value)))
+
+
+def _heading(title: str) -> Markup:
+    """A title over a narrow column, in two lines if it is long."""
+    words = text.plain(title, 80).split(" ")
+    if len(title) < 10 or len(words) == 1:
+        return Markup("{}").format(title)
+    halves = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
+    first, second = min(halves, key=lambda lines: max(len(lines[0]), len(lines[1])))
+    return Markup("{}<br>{}").format(first, second)
+
+
+def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:
+    return next(utility for utility in utilities if utility.recognizer == label)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else "none"
+
+
+def _card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a card says, without what it leaves empty."""
+    lines = []
+    for key, title in CARD_LINES:
+        value = card.get(key)
+        if value in (None, "", 0.0, False):
+            continue
+        lines.append((title, "yes" if value is True else str(value)))
+    deviations = card.get("deviations")
+    if isinstance(deviations, list | tuple) and deviations:
+        lines.append(("Differs", " ".join(str(one) for one in deviations)))
+    return lines
+
+
+def _shown_as(cell: Cell, name: str) -> Estimate:
+    """A number of a cell by its measure, or why there is none."""
+    return dict(cell.shown).get(name) or Estimate(None, reason=cell.reason or "not a measure of this attack")
+
+
+def _metric_title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def _metric_note(name: str) -> str:
+    """What a metric means, as ``ppfr-bench list metrics`` says; empty of one that is not here."""
+    try:
+        return metric_info(name).description
+    except UserError:
+        return ""

@@ -1,0 +1,74 @@
+"""What papers print of a method, from ``published.toml``, to stand beside what was measured here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from ppfr_bench.cards import Config
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Row
+
+
+class ReportedFigure(Config):
+    """A figure as it was printed, of what, and by whom."""
+
+    figure: str
+    of: str
+    source: str
+
+
+class ReportedFigures(Config):
+    """What is published of one method.
+
+    Attributes:
+        accuracy: in per cent.
+        ssim: of a reconstruction.
+        attack: the best that is known; ``privacy``: what it takes.
+    """
+
+    accuracy: ReportedFigure | None = None
+    ssim: ReportedFigure | None = None
+    attack: ReportedFigure | None = None
+    privacy: str = "identity"
+
+
+@cache
+def reported_figures() -> dict[str, ReportedFigures]:
+    """By the name of the plug-in."""
+    path = Path(__file__).with_name("published.toml")
+    return {name: ReportedFigures(**found) for name, found in tomllib.loads(path.read_text(encoding="utf-8")).items()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of a table and what is published of its method."""
+
+    row: Row
+    reported: ReportedFigures
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Of the recognizer that was fine-tuned on it, or else the mean of the unseen ones; a share."""
+        uses = [use for use in self.row.utilities if use.adapted] or [use for use in self.row.utilities if not use.mark]
+        found = [use.estimate("accuracy") for use in uses]
+        values = [estimate.value for estimate in found if estimate.value is not None]
+        if not found or len(values) < len(found):
+            return Estimate(None, reason="not measured")
+        return found[0] if len(found) == 1 else Estimate(fmean(values), n=found[0].n)
+
+    @property
+    def worst(self) -> Cell | None:
+        """The cell that takes most of the privacy that the published attack takes."""
+        cells = [c for c in self.row.cells if c.sets == self.reported.privacy and c.worst.value is not None]
+        return max(cells, key=lambda cell: cell.worst.value or 0.0, default=None)
+
+
+def comparisons(rows: Iterable[Row]) -> list[Comparison]:
+    """Of the rows whose method something is published of, by label; a label of its own stands for other settings."""
+    known = reported_figures()
+    found = [Comparison(row, known[row.name]) for row in rows if row.name == row.defense and row.name in known]
+    return sorted(found, key=lambda one: one.row.defense)

@@ -1,0 +1,165 @@
+"""What every reconstruction attack starts from: its observations, and a closed-form estimate of every clear image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppfr_bench import device
+from ppfr_bench.api import Arrays, AttackerView, Material, Scope
+from ppfr_bench.learning.decoding import Decoder, fit_decoder
+from ppfr_bench.learning.kernel_ridge import fit_best_kernel_ridge
+from ppfr_bench.learning.observations import Observations, observe
+from ppfr_bench.learning.resizing import shrink_faces
+from ppfr_bench.learning.validation import validation_mask
+
+REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
+VALIDATION_SHARE = 0.1  # Of the people.
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class InversionData:
+    """One attacker's images and those of its targets at the working size s, on the CPU.
+
+    Attributes:
+        clear: uint8 (n, 3, s, s), the attacker's own images.
+        own: observations of their protected versions.
+        own_estimates: uint8 (n, 3, s, s), the closed-form estimate of each, with that person left out of the fit.
+        targets: observations of the m targets.
+        target_estimates: uint8 (m, 3, s, s), the closed-form estimate of each.
+        validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
+        decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
+        estimated_from: the name in ``Observations.regression_inputs`` that the estimates start from.
+        log: for the record: images that were learnt from, shots, whether a key was decoded, the regression's choices.
+    """
+
+    clear: torch.Tensor
+    own: Observations
+    own_estimates: torch.Tensor
+    targets: Observations
+    target_estimates: torch.Tensor
+    validation: torch.Tensor
+    decoder: Decoder | None
+    estimated_from: str
+    log: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Working side in pixels."""
+        return int(self.clear.shape[-1])
+
+    @property
+    def representation_channels(self) -> tuple[int, int]:
+        """``channels`` and ``finer`` of the ``UNet`` for these observations; 0 and 1 where images are released."""
+        found = self.own.channels
+        return (0, 1) if found is None else (int(found.shape[1]), max(1, self.size // 2 // found.shape[-1]))
+
+    @property
+    def training_rows(self) -> torch.Tensor:
+        """int64 (k,), the images that are not held out."""
+        return torch.nonzero(~self.validation).flatten()
+
+    @property
+    def validation_rows(self) -> torch.Tensor:
+        """int64 (k,), the images that are held out; with one person only, that person's, which are trained on too."""
+        mask = self.validation
+        return torch.nonzero(mask if mask.any() else ~mask).flatten()
+
+
+def inversion_data(scope: Scope, size: int, shots: int) -> Material:
+    """The material ``scene``, which ``read_inversion_data`` reads under the same arguments.
+
+    Its arrays are what an ``InversionData`` holds, but for the clear images, which the view has.
+
+    Args:
+        scope: of the view.
+        size: working side in pixels; a representation has a working size of its own.
+        shots: releases of each target, and of each of the attacker's own images, that are observed; fewer where the
+            attacker holds fewer. Those of its own images beyond the first come from the oracle.
+    """
+    size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
+    spec = {"size": size, "shots": shots, "version": 2}
+    return Material("scene", spec, partial(_compute, size=size, shots=shots))
+
+
+def read_inversion_data(view: AttackerView, size: int, shots: int) -> InversionData:
+    """The data of the material ``inversion_data(view.scope, size, shots)``.
+
+    Raises:
+        UserError: the attack did not declare that material.
+    """
+    material = inversion_data(view.scope, size, shots)
+    return _read(view, view.material(material), material.spec)
+
+
+def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: int) -> Arrays:
+    """Observe, find a key, and regress the clear images on what is observed."""
+    protected, identities = view.auxiliary_protected, view.auxiliary.identities
+    assert protected is not None, "an aware attacker is given its protected images"
+    clear = shrink_faces(view.auxiliary, size)
+    validation = validation_mask(identities, VALIDATION_SHARE, generator)
+    decoder = fit_decoder(protected, view.auxiliary, validation) if view.releases_image else None
+    own = _observe_own(view, size, shots, decoder)
+    targets = observe(view, view.targets[:shots], size, decoder)
+    outputs = device.to(clear).flatten(1).float() / 255
+    name, fitted = fit_best_kernel_ridge(own.regression_inputs(), outputs, identities, validation)
+    found = {
+        "seen": own.images,
+        "first": as_bytes(fitted.left_out, size),
+        "targets": targets.images,
+        "targets_first": as_bytes(fitted(targets.regression_inputs()[name]), size),
+        "decoder": decoder.weights if decoder else torch.empty(0),
+    }
+    channels = {"channels": own.channels, "targets_channels": targets.channels}
+    found |= {key: tensor for key, tensor in channels.items() if tensor is not None}
+    arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
+    note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
+    return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note))}
+
+
+def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | None) -> Observations:
+    """Observations of the attacker's own images: their first release is at hand, the others come from the oracle."""
+    assert view.auxiliary_protected is not None
+    parts, start = [], 0
+    for batch in view.auxiliary.batches(_BATCH):
+        first = np.asarray(view.auxiliary_protected[start : start + len(batch)])
+        more = [view.oracle.protect(batch) for _ in range(shots - 1)] if view.oracle is not None else []
+        parts.append(observe(view, np.stack([first, *more]), size, decoder))
+        start += len(batch)
+    return Observations.concatenated(parts)
+
+
+def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
+    """From arrays that ``_compute`` gave, whose names are those of version 2 of the material."""
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key not in ("log", "view")}
+    decoder = Decoder(device.to(tensors["decoder"])) if tensors["decoder"].numel() else None
+    validation = tensors["held"]
+    log = {"training_images": int((~validation).sum()), "shots": spec["shots"], "decoded": decoder is not None,
+           "closed_form": json.loads(str(arrays["log"]))}  # fmt: skip
+    estimated_from = str(arrays["view"])
+    if not view.releases_image:
+        log["closed_form"]["of"] = estimated_from
+    return InversionData(
+        clear=shrink_faces(view.auxiliary, spec["size"]),
+        own=Observations(tensors["seen"], tensors.get("channels")),
+        own_estimates=tensors["first"],
+        targets=Observations(tensors["targets"], tensors.get("targets_channels")),
+        target_estimates=tensors["targets_first"],
+        validation=validation,
+        decoder=decoder,
+        estimated_from=estimated_from,
+        log=log,
+    )
+
+
+def as_bytes(rows: torch.Tensor, size: int) -> torch.Tensor:
+    """Rows of a regression as images: float (n, 3 * size * size), clamped to [0, 1] -> uint8 (n, 3, size, size)."""
+    return (rows.clamp(0, 1) * 255).round().to(torch.uint8).reshape(-1, 3, size, size)

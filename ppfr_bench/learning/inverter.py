@@ -1,0 +1,245 @@
+"""Attacks that train a U-Net from protected to clear images, and the plain U-Net that others start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from ppfr_bench import device
+from ppfr_bench.api import Arrays, Attack, AttackerView, ByteArray, Config, Material, Scope
+from ppfr_bench.learning.inversion import InversionData, inversion_data, read_inversion_data
+from ppfr_bench.learning.observations import IMAGE_CHANNELS, Observations
+from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.learning.unet import Batch, Inputs, UNet, train, weights_from
+
+INPUT_CHANNELS = IMAGE_CHANNELS + 3  # Of the network: the observation's images and the estimate.
+_VALIDATED = 128  # Of the images that are held out, at most so many are validated on.
+_BATCH = 128
+
+
+class InverterConfig(Config):
+    """Parameters of every inverter.
+
+    Attributes:
+        steps: of training, at most.
+        batch: images a step.
+        width: channels of the network's first level.
+        size: working side in pixels; a representation has a working size of its own.
+        learning_rate: the greatest of the one-cycle schedule.
+    """
+
+    steps: int = Field(800, ge=1)
+    batch: int = Field(16, ge=1)
+    width: int = Field(16, ge=8, multiple_of=8)
+    size: int = Field(64, ge=32, le=112, multiple_of=32)
+    learning_rate: float = Field(2e-3, gt=0)
+
+
+class WarmInverterConfig(InverterConfig):
+    """Parameters of an inverter that starts from the plain U-Net.
+
+    Attributes:
+        steps: of training, after those of the plain U-Net.
+        warm: steps of the plain U-Net.
+        learning_rate: the greatest of the one-cycle schedule.
+    """
+
+    steps: int = Field(200, ge=1)
+    warm: int = Field(800, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+
+    @property
+    def plain(self) -> InverterConfig:
+        """Parameters of the plain U-Net that training starts from."""
+        return InverterConfig(steps=self.warm, batch=self.batch, width=self.width, size=self.size)
+
+
+class Inverter(Attack):
+    """U-Net with L1 loss; used by attack ``unet``, and the base of those with another start, data or loss.
+
+    It trains on nine tenths of the auxiliary people, and keeps the weights that do best on the others.
+    """
+
+    Config = InverterConfig
+
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data, with as many shots as the attack asks for."""
+        return (inversion_data(scope, self.config.size, self.shots),)
+
+    def fit(self, view: AttackerView, generator: torch.Generator) -> None:
+        """Train the network of ``start`` under ``loss`` on what ``batches`` gives."""
+        c = self.config
+        self.data = data = read_inversion_data(view, c.size, self.shots)
+        self.network = self.start(view, generator)
+        rows = data.validation_rows[:_VALIDATED]
+        clear = device.to(data.clear[rows]).float() / 255
+
+        def validate() -> float:
+            return float(self.validation_loss(rebuild(self.network, data.own[rows], data.own_estimates[rows]), clear))
+
+        self.prepare(view)
+        batches = self.batches(view, generator)
+        found = train(self.network, batches, c.steps, c.learning_rate, self.loss, validate)
+        self.log |= data.log | found | {"batch": c.batch}
+
+    def prepare(self, view: AttackerView) -> None:
+        """Fetch what the loss needs. Default: nothing."""
+
+    def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
+        """The network before training, on the current device. Default: a new one."""
+        return new_unet(self.config.width, generator, *self.data.representation_channels)
+
+    def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
+        """What is trained on. Default: the data's people that are not held out."""
+        return batches_of(self.data, self.config.batch, generator)
+
+    def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+        """What training minimises: float32 (n, 3, s, s) twice -> a scalar. Default: L1."""
+        return functional.l1_loss(answer, clear)
+
+    def validation_loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+        """What decides, on held-out people, which weights are kept; arguments as of ``loss``. Default: the loss."""
+        return self.loss(answer, clear)
+
+    def run(self, view: AttackerView) -> ByteArray:
+        """Reconstructions uint8 (n, 3, 112, 112)."""
+        return enlarge(rebuild(self.network, self.data.targets, self.data.target_estimates))
+
+
+class WarmInverter(Inverter):
+    """An inverter that starts from the plain U-Net, which is trained once for all that declare the same."""
+
+    Config = WarmInverterConfig
+
+    def starts_from(self, scope: Scope) -> tuple[Material, ...]:
+        """The data, and the plain U-Net after ``config.warm`` steps."""
+        return (*super().starts_from(scope), plain_unet(scope, self.config.plain))
+
+    def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
+        """The plain U-Net after ``config.warm`` steps."""
+        network, self.log["start"] = read_plain_unet(view, self.config.plain)
+        return network
+
+
+def plain_unet(scope: Scope, config: InverterConfig) -> Material:
+    """The material ``unet``: the weights of an ``Inverter``, trained on one shot, and its log.
+
+    ``read_plain_unet`` reads it under the same arguments. It starts from ``inversion_data(scope, config.size, 1)``.
+    """
+    return trained(Inverter, config, "unet", version=2, scope=scope)
+
+
+def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
+    """The network of the material ``plain_unet(view.scope, config)``, on the current device, and its log.
+
+    Raises:
+        UserError: the attack did not declare that material.
+    """
+    return read_network(view.material(plain_unet(view.scope, config)), config.width)
+
+
+def trained(kind: type[Inverter], config: InverterConfig, name: str, version: int, scope: Scope) -> Material:
+    """A material: the weights of an inverter that is trained once for all that declare it, and its log.
+
+    Args:
+        kind: of the inverter.
+        config: its parameters, which are the material's spec beside the version.
+        name: of the material.
+        version: of the material.
+        scope: of the view; what the inverter starts from comes first.
+    """
+    spec = config.model_dump() | {"version": version}
+    return Material(name, spec, partial(_train, kind, config), kind(config).starts_from(scope))
+
+
+def _train(kind: type[Inverter], config: InverterConfig, view: AttackerView, generator: torch.Generator) -> Arrays:
+    inverter = kind(config)
+    inverter.fit(view, generator)
+    weights = {key: tensor.cpu().numpy() for key, tensor in inverter.network.state_dict().items()}
+    return weights | {"log": np.array(json.dumps(inverter.log))}
+
+
+def read_network(arrays: Arrays, width: int) -> tuple[UNet, dict[str, Any]]:
+    """The network of a material that ``trained`` made, on the current device, and its log.
+
+    Args:
+        arrays: of the material.
+        width: of the inverter's config.
+    """
+    first, last = arrays.get("read.0.weight"), arrays.get("read.2.weight")
+    channels = 0 if first is None else int(first.shape[1])
+    finer = 1 if last is None else round((last.shape[0] / width) ** 0.5)
+    network = new_unet(width, torch.Generator().manual_seed(0), channels, finer)
+    network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key != "log"})
+    return network, json.loads(str(arrays["log"]))
+
+
+def new_unet(width: int, generator: torch.Generator, channels: int = 0, finer: int = 1) -> UNet:
+    """A network that corrects nothing yet, its first weights from ``generator``, on the current device.
+
+    Args:
+        width: channels of the first level.
+        generator: on the CPU, so that the weights are the same on every device.
+        channels: of a representation, 0 for none; see ``UNet``.
+        finer: see ``UNet``.
+    """
+    with weights_from(generator):
+        network = UNet(INPUT_CHANNELS, width, channels, finer).to(memory_format=torch.channels_last)
+    return device.to(network)
+
+
+def network_inputs(observations: Observations, estimates: torch.Tensor) -> Inputs:
+    """What the network is given, on the current device.
+
+    Args:
+        observations: of n images, on any device.
+        estimates: uint8 (n, 3, s, s), on any device.
+
+    Returns:
+        float32 (n, 13, s, s) in [0, 1], channels_last; of a representation a pair with its channels in [0, 1].
+    """
+    observations, estimates = observations.on_device(), device.to(estimates)
+    images = torch.cat([observations.images.float(), estimates.float() / 255], dim=1)
+    images = images.contiguous(memory_format=torch.channels_last)
+    if observations.channels is None:
+        return images
+    return images, observations.channels.float().contiguous(memory_format=torch.channels_last)
+
+
+def batches_of(data: InversionData, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Endless batches of ``size`` images of the people that are not held out, in an order drawn anew every round."""
+    rows = data.training_rows
+    while True:
+        order = rows[torch.randperm(len(rows), generator=generator)]
+        for start in range(0, max(1, len(order) - size + 1), size):
+            chosen = order[start : start + size]
+            estimates, clear = device.to(data.own_estimates[chosen]), device.to(data.clear[chosen])
+            yield network_inputs(data.own[chosen], estimates), estimates.float() / 255, clear.float() / 255
+
+
+def rebuild(network: UNet, observations: Observations, estimates: torch.Tensor) -> torch.Tensor:
+    """The network's answer: estimate plus correction.
+
+    Args:
+        network: on the current device; it is put into evaluation mode.
+        observations: of n images, on any device.
+        estimates: uint8 (n, 3, s, s), on any device.
+
+    Returns:
+        float32 (n, 3, s, s) in [0, 1], on the current device.
+    """
+    network.eval()
+    parts = []
+    with torch.inference_mode(), device.autocast():
+        for start in range(0, len(observations), _BATCH):
+            part = slice(start, start + _BATCH)
+            some, given = observations[part], device.to(estimates[part])
+            parts.append((network(network_inputs(some, given)).float() + given.float() / 255).clamp(0, 1))
+    return torch.cat(parts)

@@ -1,0 +1,192 @@
+"""Kernel ridge regression from whole image to whole image, in closed form, its kernel chosen on held-out people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppfr_bench import device
+from ppfr_bench.api import IntArray
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # Of the penalty, times the mean of the Gram diagonal.
+_COLUMNS = 2048  # So many columns are doubles at a time.
+
+FeatureMap = Callable[[torch.Tensor], torch.Tensor]  # uint8 or float (n, c, h, w) -> float32 (n, d)
+
+
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    """The values themselves, (n, c, h, w) -> float32 (n, c * h * w).
+
+    A linear map of them undoes whatever is linear, a fixed permutation of the pixels too.
+    """
+    return images.flatten(1).float()
+
+
+def spectrum(images: torch.Tensor) -> torch.Tensor:
+    """log(1 + amplitude) of the Fourier transform of the channel mean, (n, c, h, w) -> float32 (n, h * (w // 2 + 1)).
+
+    It is what remains where phases or positions are random.
+    """
+    luma = images.float().mean(1)
+    amplitudes: torch.Tensor = torch.fft.rfft2(luma, norm="ortho").abs()
+    return amplitudes.log1p().flatten(1)
+
+
+FEATURE_MAPS: dict[str, FeatureMap] = {"pixels": pixels, "spectrum": spectrum}
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """f(x) = mean of y + k(x, X) @ dual, under the one of three kernels with the least error on held-out people.
+
+    Source: ridge regression, Hoerl and Kennard 1970; dual form, Saunders, Gammerman and Vovk, ICML 1998.
+
+    Attributes:
+        name: of the kernel: ``pixels``, ``spectrum`` or ``curved`` (Gaussian of the distance in pixels).
+        strength: of the penalty, one of ``STRENGTHS``.
+        left_out: float32 (n, e), the answer on each image of the fit, had that person's images been left out of it.
+        error: mean squared error on the held-out people, by kernel, each at its best strength.
+    """
+
+    name: str
+    strength: float
+    left_out: torch.Tensor
+    error: dict[str, float]
+    _inputs: torch.Tensor
+    _dual: torch.Tensor
+    _mean: torch.Tensor
+    _kernel: _Kernel
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
+        return device.to(self._kernel(device.to(images), self._inputs).float()) @ self._dual + self._mean
+
+
+def fit_kernel_ridge(
+    inputs: torch.Tensor, outputs: torch.Tensor, identities: IntArray, validation: npt.NDArray[np.bool_]
+) -> KernelRidge:
+    """Fit on all images, with the kernel and the strength that do best on the held-out people.
+
+    Args:
+        inputs: (n, c, h, w), bytes or floats of any range.
+        outputs: float32 (n, e), row by row of the same person's image.
+        identities: int64 (n,).
+        validation: bool (n,), True for the images of the people who choose; the fit that is returned has them too.
+    """
+    return fit_best_kernel_ridge({"": inputs}, outputs, identities, validation)[1]
+
+
+def fit_best_kernel_ridge(
+    candidates: Mapping[str, torch.Tensor], outputs: torch.Tensor, identities: IntArray,
+    validation: npt.NDArray[np.bool_],
+) -> tuple[str, KernelRidge]:  # fmt: skip
+    """As ``fit_kernel_ridge``, on whichever of several inputs does best on the held-out people; its name comes first.
+
+    Args:
+        candidates: one or more inputs by name, (n, c, h, w) each.
+        outputs: as in ``fit_kernel_ridge``, and so are the other two.
+        identities: int64 (n,).
+        validation: bool (n,).
+    """
+    outputs = device.to(outputs)
+    mean = outputs.mean(0)
+    y = outputs - mean
+    inner = device.double(y @ y.T)  # Squared errors need only the inner products of the outputs.
+    held_out, known = torch.from_numpy(validation), torch.from_numpy(~validation)
+    least, found = float("inf"), None
+    for candidate, given in candidates.items():
+        inputs = device.to(given)
+        kernels = _kernels(inputs)
+        chosen = {name: _choose(gram, inner, known, held_out) for name, (_, gram) in kernels.items()}
+        name = min(chosen, key=lambda name: chosen[name][0])
+        if found is None or chosen[name][0] < least:
+            least, found = chosen[name][0], (candidate, inputs, name, chosen, kernels[name])
+    assert found is not None, "there is at least one candidate"
+    candidate, inputs, best, chosen, (kernel, gram) = found
+    strength = chosen[best][1]
+    inverse = torch.cholesky_inverse(_factor(gram, strength))
+    # Weak strengths need doubles; they take a few columns at a time, as all at once would not fit in memory.
+    parts = [(inverse @ device.double(part)).float() for part in y.split(_COLUMNS, dim=1)]
+    dual = device.to(torch.cat(parts, dim=1))
+    # Leaving rows B out of a ridge regression has a closed form: y - G_BB^-1 (G y)_B, where G is the inverse.
+    left_out = torch.empty_like(y)
+    for person in np.unique(identities):
+        rows = torch.from_numpy(np.flatnonzero(identities == person))
+        missed = torch.linalg.solve(inverse[rows][:, rows], device.double(dual[rows])).float()
+        left_out[rows] = y[rows] - device.to(missed) + mean
+    errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
+    return candidate, KernelRidge(best, strength, left_out, errors, inputs, dual, mean, kernel)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Inner products of features, centred on the images of the fit; with a width, a Gaussian of their distances."""
+
+    features: FeatureMap
+    mean: torch.Tensor
+    width: float | None = None  # Mean squared distance, of a Gaussian kernel.
+
+    def __call__(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(m, ...) and (n, ...) -> doubles (m, n)."""
+        a, b = self.features(left) - self.mean, self.features(right) - self.mean
+        return self.bend(_gram(a, b), a.square().sum(1), b.square().sum(1))
+
+    def bend(self, products: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Inner products (m, n) and squared lengths (m,) and (n,) -> the kernel (m, n)."""
+        if self.width is None:
+            return products
+        squared = (device.double(left)[:, None] + device.double(right) - 2 * products).clamp_min(0)
+        # On constant inputs all distances are 0: the kernel is then flat, and the answer is the mean.
+        return torch.exp(-squared / (2 * max(self.width, 1e-9)))
+
+
+def _kernels(inputs: torch.Tensor) -> dict[str, tuple[_Kernel, torch.Tensor]]:
+    """Every kernel and its Gram matrix; the Gaussian one is made from the inner products of the pixels."""
+    found = {}
+    for name, features_of in FEATURE_MAPS.items():
+        features = features_of(inputs)
+        mean = features.mean(0)
+        features = features - mean  # Not in place: of single-precision inputs, features are a view.
+        found[name] = _Kernel(features_of, mean), _gram(features, features)
+    lengths = found["pixels"][1].diagonal()
+    curved = _Kernel(pixels, found["pixels"][0].mean, 2 * float(lengths.mean()))
+    found["curved"] = curved, curved.bend(found["pixels"][1], lengths, lengths)
+    return found
+
+
+def _gram(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left @ right.T in doubles: in single precision it would not be positive definite at weak strengths."""
+    gram = device.double(left.new_zeros(len(left), len(right)))
+    for a, b in zip(left.split(_COLUMNS, dim=1), right.split(_COLUMNS, dim=1), strict=True):
+        gram += device.double(a) @ device.double(b).T
+    return gram
+
+
+def _choose(
+    gram: torch.Tensor, inner: torch.Tensor, known: torch.Tensor, held_out: torch.Tensor
+) -> tuple[float, float]:
+    """The least squared error an image on the held-out rows, and its strength: the greatest one with that error."""
+    if not bool(held_out.any()):
+        return 0.0, STRENGTHS[-1]
+    inside, across = gram[known][:, known], gram[held_out][:, known]
+    of_known, between = inner[known][:, known], inner[known][:, held_out]
+    of_held_out = inner[held_out][:, held_out].diagonal()
+    errors = []
+    for strength in STRENGTHS:
+        weights = torch.cholesky_solve(across.T, _factor(inside, strength))
+        squared = (weights * (of_known @ weights)).sum(0) - 2 * (weights * between).sum(0) + of_held_out
+        errors.append(float(squared.mean()))
+    best = min(errors)
+    return best, max(s for s, error in zip(STRENGTHS, errors, strict=True) if error <= best)
+
+
+def _factor(gram: torch.Tensor, strength: float) -> torch.Tensor:
+    """The Cholesky factor of the penalised Gram matrix."""
+    # On a constant input the kernel is 0; the floor of its scale makes any strength answer with the mean.
+    scale = gram.diagonal().mean().clamp_min(1e-9)
+    factor: torch.Tensor = torch.linalg.cholesky(gram + (strength * scale).expand(len(gram)).diag())
+    return factor

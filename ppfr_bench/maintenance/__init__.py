@@ -1,0 +1,1 @@
+"""Keeping boards: the nightly run, submissions, records of earlier versions."""

@@ -1,0 +1,263 @@
+"""The nightly run: what changed, and a rotating sample of what did not, against the last night's records.
+
+A cell that changed is measured into the records and compared with the record it takes the place of. A cell that did
+not is measured anew with an empty cache, beside the records, and compared with its own: if it moved, the environment
+did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ppfr_bench.assets import make_cache_folder
+from ppfr_bench.errors import UserError
+from ppfr_bench.files import write_atomic
+from ppfr_bench.leaderboard.rendering import render
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.estimate import column
+from ppfr_bench.records.hashing import digest
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
+from ppfr_bench.runner.execution import Where, execute, missing
+from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.runner.request import Request
+from ppfr_bench.text import parse_json, printable, read_text
+
+SLOWER = 1.5  # times last night's ratio, and a benchmark is named
+BARE = "test_a_bare_loop"  # the benchmark that the others are divided by
+_ALWAYS = {"night", "suite", "rows", "findings"}  # keys of a line of the history
+_SHARED = ("assets", "datasets", "downloads")  # of the cache: fetched and made once, and checked by digest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that moved since the last night.
+
+    Attributes:
+        kind: ``regression`` (a changed cell came out otherwise), ``drift`` (an unchanged one did), ``failed`` or
+            ``slower``.
+        what: the cell, or the benchmark; ``metric`` of it, with its value ``before``, that value's interval, and
+            ``now``.
+    """
+
+    kind: str
+    what: str
+    metric: str = ""
+    before: float | None = None
+    interval: tuple[float, float] | None = None
+    now: float | None = None
+    reason: str = ""
+
+    @property
+    def line(self) -> str:
+        """For an issue."""
+        if self.metric:
+            around = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
+            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} last night, {self.now:.4g} now"
+        return f"{self.kind}: {self.what}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one night came to; a line of the history."""
+
+    night: str
+    suite: str
+    commit: str | None
+    changed: int
+    sampled: int
+    findings: tuple[Finding, ...]
+    rows: dict[str, dict[str, float | None]]  # defense -> score, retention, appearance, identity
+    ratios: dict[str, float]  # benchmark -> time over that of the bare loop
+
+
+def run_night(
+    request: Request, store: ResultStore, history: Path, night: date, share: float, benchmarks: Path | None = None,
+    where: Where | None = None,
+) -> Night:  # fmt: skip
+    """Measure, compare and append to the history.
+
+    Args:
+        share: of the unchanged cells that are measured anew; after 1 / share nights each has been.
+        benchmarks: what ``pytest --benchmark-json`` wrote tonight.
+
+    Raises:
+        UserError: a history or a benchmark file that cannot be read, or data that is trained on and measured on.
+    """
+    make_cache_folder()  # before workers start, which would each fail on it
+    plan, past = request.plan, read_history(history)
+    changed = missing(plan, store)
+    before = {cell.key: _superseded(plan, store, cell) for cell in changed}
+    new = {cell.key for cell in changed}
+    sample = rotating([cell for cell in plan.cells if cell.key not in new], night, share)
+    found: list[Finding] = []
+    request.audit()
+    execute(plan, store, where=where)
+    for cell in changed:
+        now, then = store.find(plan.suite, cell.key), before[cell.key]
+        if now is not None:
+            found += compare("regression", then, now) if then is not None else _failures(now)
+    if sample:
+        with empty_cache() as folder:
+            anew = ResultStore(folder / "results")
+            execute(replace(plan, cells=tuple(sample)), anew, where=where)
+            for cell in sample:
+                then, now = store.find(plan.suite, cell.key), anew.find(plan.suite, cell.key)
+                if then is not None and now is not None:
+                    found += compare("drift", then, now)
+    ratios = read_ratios(benchmarks) if benchmarks is not None else {}
+    last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
+    found += slower(last, ratios)
+    records, published = list(store.records(plan.suite)), store.plan(plan.suite)
+    rows = {
+        row.defense: {
+            "score": row.score.value, "retention": row.retention.value,
+            **{name: found.estimate.value for name, found in row.privacies.items()},
+        }
+        for row in build(records, published or plan.published()) if row.dataset == plan.dataset.label
+    }  # fmt: skip
+    commit = next((record.environment.commit for record in records), None)
+    result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)
+    append_history(history, past, result)
+    return result
+
+
+def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:
+    """Some of the cells: another part each night, all of them in 1 / share nights; none where the share is 0."""
+    if share <= 0:
+        return []
+    parts = max(1, round(1 / share))
+    return [cell for cell in cells if int(digest(cell.key)[:8], 16) % parts == night.toordinal() % parts]
+
+
+def compare(kind: str, then: Record, now: Record) -> list[Finding]:
+    """Each number of ``now`` that lies outside the interval it had ``then``; or that the cell gives no number now."""
+    if then.status == "ok" and now.status != "ok":
+        return _failures(now)
+    found = []
+    for name, measured in sorted(then.metrics.items()):
+        for part, before in measured.parts():
+            other = getattr(now.metrics.get(name), part, None)
+            if before.value is None or before.interval is None or other is None:
+                continue
+            low, high = before.interval
+            if other.value is None:
+                found.append(Finding("failed", now.title, reason=f"{column(name, part)}: {other.reason}"))
+            elif not low - 1e-9 <= other.value <= high + 1e-9:
+                found.append(Finding(kind, now.title, column(name, part), before.value, (low, high), other.value))
+    return found
+
+
+def slower(before: dict[str, float], now: dict[str, float]) -> list[Finding]:
+    """The benchmarks whose ratio to the bare loop has grown by half."""
+    return [
+        Finding("slower", name, "time over that of a bare loop", before[name], None, ratio)
+        for name, ratio in sorted(now.items())
+        if name in before and ratio > SLOWER * before[name]
+    ]
+
+
+def read_ratios(path: Path) -> dict[str, float]:
+    """The best time of each benchmark over that of the bare loop in the same file.
+
+    Raises:
+        UserError: not what ``pytest --benchmark-json`` writes, or the bare loop is not in it.
+    """
+    hint = f"pytest tests/benchmarks -m slow --benchmark-json={printable(path)}"
+    written = parse_json(read_text(path, hint), printable(path), hint)
+    try:
+        found = {one["name"]: float(one["stats"]["min"]) for one in written["benchmarks"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{printable(path)} holds no benchmarks: {error}", hint) from error
+    if not found.get(BARE, 0) > 0:
+        raise UserError(f"{path} lacks {BARE}, which the others are divided by", "Run all of tests/benchmarks.")
+    return {name: float(f"{seconds / found[BARE]:.4g}") for name, seconds in sorted(found.items()) if name != BARE}
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The nights so far, oldest first; none where there is no file yet.
+
+    Raises:
+        UserError: a line that is no night.
+    """
+    if not path.exists():
+        return []
+    nights, hint = [], "Restore it from git."
+    lines = read_text(path, hint).removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], 1):
+        where = f"{printable(path)}, line {number}"
+        night = parse_json(line, where, hint)
+        if not isinstance(night, dict) or not isinstance(night.get("rows"), dict) or not night.keys() >= _ALWAYS:
+            raise UserError(f"{where} is no night: {line:.60}", hint)
+        nights.append(night)
+    return nights
+
+
+def append_history(path: Path, past: Iterable[dict[str, Any]], result: Night) -> None:
+    """Add tonight; a second run of one night takes the place of the first."""
+    new = asdict(result)
+    kept = [one for one in past if (one.get("night"), one.get("suite")) != (result.night, result.suite)]
+    lines = [json.dumps(one, sort_keys=True, ensure_ascii=False, allow_nan=False) for one in (*kept, new)]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def summary(result: Night) -> str:
+    """Markdown, fit for an issue."""
+    counts = f"{result.changed} cells changed, {result.sampled} unchanged ones were measured anew"
+    head = f"# Night of {result.night}, suite {result.suite}\n\n{counts}"
+    if not result.findings:
+        return f"{head}. Nothing moved.\n"
+    lines = "\n".join(f"- {finding.line}" for finding in result.findings)
+    return f"{head}. {len(result.findings)} moved:\n\n{lines}\n"
+
+
+def trend(nights: Sequence[dict[str, Any]]) -> bytes:
+    """The page of all nights, UTF-8 HTML: a line of scores a defense, and what moved when."""
+    suites = []
+    for suite in sorted({str(one["suite"]) for one in nights}):
+        of = [one for one in nights if one["suite"] == suite]
+        defenses = sorted({name for one in of for name in one["rows"]})
+        lines = [(name, [(one["rows"].get(name) or {}).get("score") for one in of]) for name in defenses]
+        suites.append((suite, of, lines))
+    return render("nightly.html", suites=suites)
+
+
+@contextmanager
+def empty_cache() -> Iterator[Path]:
+    """A cache with nothing computed in it, for as long as it is needed."""
+    known = {shared: make_cache_folder(shared).absolute() for shared in _SHARED}
+    with TemporaryDirectory(prefix="ppfr-bench-night-") as name:
+        folder = Path(name)
+        for shared, place in known.items():
+            (folder / shared).symlink_to(place, target_is_directory=True)
+        before = os.environ.get("PPFR_BENCH_CACHE")
+        os.environ["PPFR_BENCH_CACHE"] = name  # read by the workers, which start later
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ["PPFR_BENCH_CACHE"]
+            else:
+                os.environ["PPFR_BENCH_CACHE"] = before
+
+
+def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
+    """The record that the cell takes the place of."""
+    published = store.plan(plan.suite)
+    table = published.tables.get(plan.dataset.label) if published else None
+    slot = (cell.kind, cell.attack.label if cell.attack else "", cell.recognizer.label if cell.recognizer else "")
+    place = (cell.defense.label, slot, plan.seed)
+    keys = [one.key for one in table.cells if one.place == place and one.key != cell.key] if table else []
+    return store.find(plan.suite, keys[0]) if keys else None
+
+
+def _failures(record: Record) -> list[Finding]:
+    return [Finding("failed", record.title, reason=record.reason)] if record.status == "failed" else []

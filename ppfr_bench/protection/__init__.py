@@ -1,0 +1,1 @@
+"""Protecting pictures of the user's own: a folder, a photograph, a video."""

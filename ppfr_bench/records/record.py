@@ -1,0 +1,143 @@
+"""The record of a cell: its frozen schema."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from ppfr_bench.cards import Config, Guarantee, Knowledge, TrainingLog
+from ppfr_bench.records.estimate import STRICT, Estimate, Measurement, Part
+
+SCHEMA_VERSION = 2
+LABEL = re.compile(r"[a-z0-9_]+")
+Status = Literal["ok", "failed", "skipped"]
+CellKind = Literal["canary", "utility", "attack"]
+Slot = tuple[str, str, str]  # what a record measures: kind, label of the attack, label of the recognizer
+
+
+class Component(Config):
+    """One plug-in with its parameters, under the label that a suite gave it."""
+
+    label: str
+    name: str
+    version: int
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("label", "name")
+    @classmethod
+    def _is_label(cls, value: str) -> str:
+        if not LABEL.fullmatch(value):
+            raise ValueError(f"expected lower-case letters, digits and _, got {value!r}")
+        return value
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What determines its output: all but its label."""
+        return self.model_dump(exclude={"label"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Cost:
+    """What the cell's stages took when they were first computed (cached stages report what they once took)."""
+
+    seconds: float = 0.0
+    protect_images_per_second: float | None = None
+    peak_memory_mib: float | None = None
+    attack_training_images: int = 0
+    oracle_queries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Environment:
+    """Where the record was made; of it only the class of the device is part of a key."""
+
+    ppfr_bench: str
+    commit: str | None
+    dirty: bool | None
+    python: str
+    torch: str
+    platform: str
+    processor: str
+    device: str
+    threads: int
+
+
+class Record(Config):
+    """The result of one cell.
+
+    Attributes:
+        cell: ``canary`` (clear against clear), ``utility`` (one recognizer on what is released) or ``attack``.
+        track: of the defense, which follows from what it releases.
+        surrogate: whether the recognizer is the one that learned defenses and attacks may train on.
+        adapted: whether the recognizer was fine-tuned on what the defense releases.
+        scorer: what scored an attack's answer; ``sets``: the privacy that it sets, if any.
+        metrics: by name; ``log``: what else was noted; ``training``: what an attack reports of its training.
+        former_key: that version 0.1 gave it: the spread between seeds is drawn from it, and stays as it was.
+        samples: sha256 of the strip of sample faces, JPEG, where there is one (synthetic faces only).
+    """
+
+    schema_version: Literal[2] = 2
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    suite: str
+    dataset: Component
+    dataset_revision: str
+    real_people: bool
+    cell: CellKind
+    track: str = ""
+    defense: Component
+    attack: Component | None = None
+    recognizer: Component | None = None
+    surrogate: bool = False
+    adapted: bool = False
+    scorer: str = ""
+    sets: str = ""
+    builds_on: tuple[str, ...] = ()  # attacks that this one should never fall behind
+    knowledge: Knowledge | None = None
+    seed: int
+    status: Status
+    reason: str = ""
+    metrics: dict[str, Measurement] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    log: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingLog | None = None
+    defense_card: dict[str, Any] = Field(default_factory=dict)
+    guarantee: Guarantee | None = None
+    former_key: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    samples: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    environment: Environment
+    cost: Cost = Cost()
+
+    @model_validator(mode="after")
+    def _is_explained(self) -> Record:
+        if self.status != "ok" and not self.reason:
+            raise ValueError("a failed or skipped cell needs a reason")
+        if self.cell == "attack" and self.attack is None:
+            raise ValueError("an attack cell names its attack")
+        return self
+
+    @property
+    def slot(self) -> Slot:
+        """What it measures, on whichever defense and under whichever seed."""
+        return (
+            self.cell,
+            self.attack.label if self.attack else "",
+            self.recognizer.label if self.recognizer else "",
+        )
+
+    @property
+    def title(self) -> str:
+        """``pixelate / linkage / dlib_resnet``, for messages."""
+        kind, attack, recognizer = self.slot
+        return " / ".join(part for part in (self.defense.label, attack or kind, recognizer) if part)
+
+    def estimate(self, name: str, part: Part = "value") -> Estimate:
+        """A number of the record, with its key; without a value and with the reason where there is none."""
+        measured = self.metrics.get(name)
+        found = getattr(measured, part) if measured is not None else None
+        if found is None:
+            reason = self.reason if self.status != "ok" else f"the record has no {name}"
+            return Estimate(None, reason=reason, key=self.key)
+        return Estimate(found.value, found.interval, found.n, found.reason, found.draws, self.key)

@@ -1,0 +1,198 @@
+"""Execution: what is missing of a plan is run by an engine, and each record is kept as it comes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ppfr_bench import registry
+from ppfr_bench.assets import cache_dir, make_cache_folder
+from ppfr_bench.console import err
+from ppfr_bench.engines.base import Engine, Limits, Resources, Task
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
+from ppfr_bench.runner import scoring
+from ppfr_bench.runner.estimates import Times
+from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.runner.scoring import CellJob, job_of, unmeasured
+from ppfr_bench.runner.supersede import Moves, make_room
+from ppfr_bench.runner.worker import Result, Work, record_of, stage_store
+from ppfr_bench.stages.spec import Stage
+from ppfr_bench.stages.store import StageStore
+
+Rerun = Literal["failed", "all"] | None
+LOCAL, INLINE = "dask", "inline"  # engines
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a plan is run.
+
+    Attributes:
+        engine: by name; ``resources``: what it is given.
+        stages: folder or URL of the stages' outputs; empty for the cache.
+    """
+
+    engine: str = LOCAL
+    resources: Resources = field(default_factory=Resources)
+    stages: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a run did: cells by status, how many had a record already, and what it set aside or brought back."""
+
+    cached: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    moves: Moves = field(default_factory=Moves)
+
+    @property
+    def failed(self) -> int:
+        """Cells that failed in this run."""
+        return self.counts["failed"]
+
+
+def missing(plan: Plan, store: ResultStore, rerun: Rerun = None) -> list[Cell]:
+    """Cells without a record, in its place or set aside; skipped ones are tried again, failed ones on request."""
+    statuses = store.statuses(plan.suite)
+    again = {None: (None, "skipped"), "failed": (None, "skipped", "failed"),
+             "all": (None, "ok", "skipped", "failed")}[rerun]  # fmt: skip
+    return [cell for cell in plan.cells if statuses.get(cell.key) in again]
+
+
+def to_compute(cells: Iterable[Cell], stages: StageStore) -> Iterator[tuple[Cell, list[Stage]]]:
+    """Each cell, with the stages that it needs, that are not in the store and that no earlier cell needs.
+
+    They come in an order in which they can be computed. What is needed only for a stage that is there already is not
+    computed again.
+    """
+    seen: set[str] = set()
+
+    def add(stage: Stage) -> Iterator[Stage]:
+        if stage.key in seen:
+            return
+        seen.add(stage.key)
+        if stages.find(stage.kind, stage.key) is None:
+            for earlier in (*stage.gates, *stage.upstream.values()):
+                yield from add(earlier)
+            yield stage
+
+    for cell in cells:
+        yield cell, [one for stage in (*cell.inputs.values(), *_checks(cell)) for one in add(stage)]
+
+
+def execute(
+    plan: Plan, store: ResultStore, *, where: Where | None = None, rerun: Rerun = None,
+    report: Callable[[Cell, Record], None] = lambda cell, record: None,
+    tell: Callable[[str], None] = lambda text: err.print(text, highlight=False, markup=False, soft_wrap=True),
+) -> Outcome:  # fmt: skip
+    """Run what is missing. Records are kept one by one: a kill loses at most the stages at hand.
+
+    A stage that fails, or outlasts its time, fails the cells that need it; the rest goes on. A record that another takes
+    the place of is set aside: ``tell`` is given how many and why, once.
+
+    Raises:
+        UserError: the engine cannot be had, or a folder cannot be written.
+    """
+    where = where or Where()
+    pending = missing(plan, store, rerun)
+    outcome = Outcome(cached=len(plan.cells) - len(pending))
+    settled = False
+
+    def settle() -> None:
+        nonlocal settled
+        if not settled:  # From the first record on, the board is this plan's.
+            make_room(plan, store, outcome.moves)
+            settled = True
+
+    def keep(cell: Cell, record: Record, strip: bytes | None) -> None:
+        store.write(record, strip)
+        settle()
+        outcome.counts[record.status] += 1
+        report(cell, record)
+
+    try:
+        if outcome.cached:
+            settle()
+        if pending:
+            make_cache_folder("stages")  # here, where a cache that cannot be written is one message
+            _run(plan, pending, where, keep)
+    finally:
+        store.compact(plan.suite)
+        if outcome.moves:
+            tell(outcome.moves.message(store.aside(plan.suite)))
+    return outcome
+
+
+def _run(
+    plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Cell, Record, bytes | None], None]
+) -> None:
+    work = Work(plan.setting, where.stages, str(cache_dir()))
+    stages = stage_store(where.stages)
+    by_key, times = {cell.key: cell for cell in pending}, Times()
+    tasks, computed = _tasks(plan, pending, stages)
+    engine: Engine = registry.load("engine", where.engine)()
+
+    def done(task: Task, result: Result) -> None:
+        if result.seconds is not None and task.key in computed:
+            times.note(computed[task.key], result.seconds)
+        if not isinstance(task.job, CellJob):
+            return
+        cell = by_key[task.key]
+        if result.failure is None:
+            keep(cell, record_of(result), result.strip)
+            return
+        here = scoring.environment(plan.setting.protocol.threads, plan.setting.device)
+        keep(cell, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
+
+    try:
+        limits = Limits(plan.setting.protocol.timeout)
+        engine.run(work.pack(), tasks, where.resources, limits, done)
+    finally:
+        times.save()
+
+
+def _tasks(plan: Plan, pending: list[Cell], stages: StageStore) -> tuple[list[Task], dict[str, Stage]]:
+    """The stages of each cell, and then the cell, so that records come one after the other; the stages by key."""
+    tasks: list[Task] = []
+    computed: dict[str, Stage] = {}
+
+    def needs(before: Iterable[Stage]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(stage.key for stage in before if stage.key in computed))
+
+    for cell, new in to_compute(pending, stages):
+        for stage in new:
+            computed[stage.key] = stage
+            tasks.append(Task(stage.job, needs((*stage.gates, *stage.upstream.values()))))
+        tasks.append(Task(job_of(plan, cell), needs((*cell.inputs.values(), *_checks(cell)))))
+    return tasks, computed
+
+
+def _checks(cell: Cell) -> list[Stage]:
+    """The check of the cell's defense, whose notes become flags of an attack."""
+    if cell.attack is None:
+        return []
+    stages = (stage for one in cell.inputs.values() for stage in one.before())
+    return [s for s in stages if s.kind == "check" and s.spec["defense"] == cell.defense.spec][:1]
+
+
+def estimated(plan: Plan, pending: list[Cell], where: Where) -> dict[str, object]:
+    """For ``--dry-run``: the size of the graph, how much of it is to be computed, and what that will take."""
+    from ppfr_bench.engines.dask import pays_off
+
+    compute = [stage for _, new in to_compute(pending, stage_store(where.stages)) for stage in new]
+    workers = where.resources.workers or pays_off(plan.setting.protocol.threads)
+    found = Times().estimate(compute)
+    return {
+        "stages": len(plan.stages), "to_compute": len(compute), "workers": workers,
+        "seconds": round(found.seconds / workers, 1) if found.unknown < found.stages else None,
+        "unknown": found.unknown, "words": found.words(workers),
+    }  # fmt: skip
+
+
+def describe(plan: Plan, store: ResultStore) -> list[tuple[Cell, str]]:
+    """Each cell, and the status of its record or that it is to run."""
+    statuses = store.statuses(plan.suite)
+    return [(cell, statuses.get(cell.key) or "to run") for cell in plan.cells]

@@ -1,0 +1,232 @@
+"""A cell becomes a record: its scorer is given the arrays of its inputs, and it is noted what they cost."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import ppfr_bench
+from ppfr_bench import registry
+from ppfr_bench.api import Attack, AttackCard, Defense
+from ppfr_bench.cards import TrainingLog
+from ppfr_bench.errors import UserError
+from ppfr_bench.recognizers import brought_recognizer as external_recognizer
+from ppfr_bench.records import samples
+from ppfr_bench.records.estimate import Measurement
+from ppfr_bench.records.record import Cost, Environment, Record
+from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.scorers.base import Scorer, Truth
+from ppfr_bench.scorers.verification import Verification
+from ppfr_bench.stages.context import Context
+from ppfr_bench.stages.spec import Job
+from ppfr_bench.stages.store import Output, Writer
+
+CANARY_TOLERANCE = 0.005  # of accuracy, around what the recognizer's card expects
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """A cell as it is sent to a worker.
+
+    Attributes:
+        cell: without its stages.
+        header: of the record, all that is known before it is measured.
+        inputs: kind and key of the stages that the scorer is given, by name.
+        paid: kind and key of the stages whose time is the cell's own: not of its floor and its ceiling.
+        check: of the defense; what it notes of its randomness becomes flags.
+    """
+
+    cell: Cell
+    header: dict[str, Any]
+    inputs: dict[str, tuple[str, str]]
+    paid: tuple[tuple[str, str], ...]
+    check: tuple[str, str] | None
+
+
+def job_of(plan: Plan, cell: Cell) -> CellJob:
+    """What a worker needs to score a cell."""
+    others = [c.spec for c in (plan.ceiling, plan.floor) if c.name != cell.defense.name]
+    stages = {stage.key: stage for one in cell.inputs.values() for stage in one.before()}
+    paid = [s for s in stages.values() if s.spec.get("defense") not in others]
+    mine = [s for s in stages.values() if s.kind == "check" and s.spec["defense"] == cell.defense.spec]
+    bare = Cell(cell.kind, cell.defense, cell.attack, cell.recognizer, cell.track, cell.scorer, cell.extra, {}, cell.key)
+    return CellJob(
+        bare, header(plan, cell), {name: (stage.kind, stage.key) for name, stage in cell.inputs.items()},
+        tuple((stage.kind, stage.key) for stage in paid), (mine[0].kind, mine[0].key) if mine else None,
+    )  # fmt: skip
+
+
+def header(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What is known of a record before the cell is measured."""
+    card: AttackCard | None = registry.load("attack", cell.attack.name).card if cell.attack else None
+    defense: Defense = registry.build("defense", cell.defense.name, cell.defense.config)
+    return {
+        "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "dataset_revision": plan.setting.dataset_revision,
+        "real_people": plan.real_people, "cell": cell.kind, "track": cell.track, "defense": cell.defense,
+        "attack": cell.attack, "recognizer": cell.recognizer,
+        "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.setting.surrogate,
+        "adapted": cell.adapted, "scorer": cell.scorer if card else "",
+        "sets": registry.load("scorer", cell.scorer).sets if card else "",
+        "builds_on": card.builds_on if card else (), "knowledge": card.knowledge if card else None,
+        "seed": plan.seed, "defense_card": type(defense).card.model_dump(mode="json"), "guarantee": defense.guarantee,
+    }  # fmt: skip
+
+
+def unmeasured(head: Mapping[str, Any], environment: Environment, status: str, reason: str) -> Record:
+    """A record without numbers: failed or skipped, and why."""
+    return Record(**head, environment=environment, status=status, reason=reason[:2000])
+
+
+def compared(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
+    """What a scorer keeps of an answer beside the originals, as it says in ``Scorer.compare``."""
+    scorer: Scorer = registry.load("scorer", job.spec["scorer"])(tuple(job.how.get("extra", ())))
+    answer, truth = inputs["answer"]["answer"], truth_of(context)
+    if "row" in job.spec:
+        answer = np.asarray(answer[job.spec["row"]])[None]
+    else:
+        check_answer(scorer, answer, truth, job.how["label"])
+    for name, array in scorer.compare(answer, truth).items():
+        writer.save(name, np.asarray(array))
+
+
+def check_answer(scorer: Scorer, answer: npt.NDArray[Any], truth: Truth, attack: str) -> None:
+    """Raises:
+    UserError: an attack has answered something that its scorer cannot read.
+    """
+    if wrong := scorer.wrong_answer(answer, len(truth.targets), len(truth.gallery)):
+        raise UserError(f"attack {attack}: {wrong}", "See the scorer that its card names in `measures`.")
+
+
+def truth_of(context: Context) -> Truth:
+    """What the scorers know of the data set of a context."""
+    return Truth(context.dataset, context.batch)
+
+
+def score(job: CellJob, inputs: Mapping[str, Output], paid: Sequence[Output], check: Output | None,
+          context: Context) -> tuple[Record, bytes | None]:  # fmt: skip
+    """The record of a cell, and its strip of sample faces if it has one."""
+    cell, truth, protocol = job.cell, truth_of(context), context.setting.protocol
+    bootstrap = truth.bootstrap(protocol.replicates, context.setting.seed)
+    scorer: Scorer = registry.load("scorer", cell.scorer)(cell.extra)
+    found = _attack if cell.attack is not None else _recognizer
+    metrics, noted = found(scorer, cell, inputs, truth, bootstrap, context)
+    if check is not None and cell.attack is not None:
+        noted["flags"] = (*noted["flags"], *check.meta["flags"])
+    strip = None
+    if noted.pop("faces", False) and not context.dataset.card.real_people and protocol.samples:
+        strip = _strip(noted.pop("answer"), truth.targets, protocol.samples)
+        noted["samples"] = samples.name_of(strip)
+    noted.pop("answer", None)
+    cost = _cost(cell, paid, int(noted.pop("queries", 0)), int(noted.pop("trained", 0)))
+    return Record(
+        **job.header, environment=environment(protocol.threads, context.setting.device), status="ok", metrics=metrics,
+        cost=cost, **noted,
+    ), strip  # fmt: skip
+
+
+def _attack(
+    scorer: Scorer, cell: Cell, inputs: Mapping[str, Output], truth: Truth, bootstrap: Any, context: Context
+) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    assert cell.attack is not None
+    attack: Attack = registry.build("attack", cell.attack.name, cell.attack.config)
+    answered = inputs["attack"]
+    check_answer(scorer, answered["answer"], truth, cell.attack.label)
+    metrics = scorer.score(inputs, truth, bootstrap)
+    training = TrainingLog.model_validate(answered.meta["training"])
+    flags = scorer.flags(metrics, learned=attack.card.learned, same_key=attack.key_access == "same")
+    if training.converged is False:
+        flags.append("attack_not_converged")
+    return metrics, {
+        "flags": tuple(flags), "training": training, "faces": scorer.shows_faces, "answer": answered["answer"],
+        "queries": answered.meta["queries"], "trained": training.training_images,
+    }  # fmt: skip
+
+
+def _recognizer(
+    scorer: Scorer, cell: Cell, inputs: Mapping[str, Output], truth: Truth, bootstrap: Any, context: Context
+) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    assert cell.recognizer is not None and isinstance(scorer, Verification)
+    recognizer = context.recognizer(cell.recognizer.name)
+    if cell.kind == "canary":
+        draws = type(bootstrap)(bootstrap.replicates, bootstrap.seed, np.unique(context.dataset.canary[0].identities))
+        metrics = scorer.canary(inputs["canary"]["embeddings"], recognizer, truth, draws)
+        expected = recognizer.card.expected_accuracy.get(context.dataset.name)
+        log: dict[str, Any] = {"expected_accuracy": expected}
+        if external := external_recognizer(cell.recognizer.name):
+            log["recognizer"] = external.provenance
+        accuracy = metrics["accuracy"].value.value
+        moved = expected is not None and (accuracy is None or abs(accuracy - expected) > CANARY_TOLERANCE)
+        return metrics, {"flags": ("canary_moved",) if moved else (), "log": log}
+    metrics, frozen = scorer.utility(inputs, recognizer, truth, bootstrap)
+    log, trained = {"threshold_frozen": float(f"{frozen:.6g}")}, 0
+    if cell.adapted:
+        log |= inputs["protected"].meta["log"]
+        trained = int(log["training_images"])
+    return metrics, {"flags": (), "log": log, "trained": trained}
+
+
+def _strip(images: npt.NDArray[np.uint8], identities: npt.NDArray[np.int64], count: int) -> bytes:
+    """The first image of the first ``count`` identities side by side (synthetic faces only)."""
+    _, first = np.unique(identities, return_index=True)
+    return samples.strip_of([images[i] for i in np.sort(first)[:count]])
+
+
+def _cost(cell: Cell, paid: Sequence[Output], queries: int, trained: int) -> Cost:
+    """Seconds of the stages that this cell's own defense and attack needed, as first computed; not its floor's."""
+    speed = None
+    for output in paid:
+        spec = output.meta["spec"]
+        own = spec.get("defense", {}).get("name") == cell.defense.name
+        if own and spec.get("split") == "evaluation" and output.seconds > 0:
+            speed = round(output.meta["images"] / output.seconds, 1)
+    return Cost(
+        seconds=round(sum(output.seconds for output in paid), 3), protect_images_per_second=speed,
+        peak_memory_mib=max((output.meta["peak_memory_mib"] for output in paid), default=None),
+        attack_training_images=trained, oracle_queries=queries,
+    )  # fmt: skip
+
+
+@cache
+def environment(threads: int, device: str) -> Environment:
+    """Where this process runs."""
+    return Environment(
+        ppfr_bench=ppfr_bench.__version__, commit=_git("rev-parse", "HEAD"), dirty=_dirty(),
+        python=platform.python_version(), torch=torch.__version__, platform=f"{sys.platform}-{platform.machine()}",
+        processor=_processor(), device=device, threads=threads,
+    )  # fmt: skip
+
+
+def _dirty() -> bool | None:
+    changed = _git("status", "--porcelain", "--", "ppfr_bench", "attacks", "defenses", "pyproject.toml")
+    return None if changed is None else bool(changed)
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout this package runs from, or None outside one."""
+    root = Path(ppfr_bench.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,141 @@
+"""What a worker process does: it computes stages and scores cells of a plan, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cloudpickle
+
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.records.record import Record, Status
+from ppfr_bench.runner import scoring
+from ppfr_bench.runner.scoring import CellJob
+from ppfr_bench.stages import function_of
+from ppfr_bench.stages.context import Context, Setting
+from ppfr_bench.stages.spec import Job
+from ppfr_bench.stages.store import Output, StageStore
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all tasks of a run share; it is sent with each of them, and unpacked once a process.
+
+    Attributes:
+        stages: where outputs of stages lie, for all workers; empty for the folder in the cache of each.
+        cache: the cache folder of the one who runs; used where the workers see it.
+    """
+
+    setting: Setting
+    stages: str = ""
+    cache: str = ""
+
+    def pack(self) -> bytes:
+        """For ``perform``, here or in another process that this run starts."""
+        packed: bytes = cloudpickle.dumps(self)
+        return packed
+
+    @property
+    def store(self) -> StageStore:
+        """Where the outputs of stages lie, as seen from this process."""
+        return stage_store(self.stages)
+
+
+def stage_store(place: str) -> StageStore:
+    """The store at a folder or a URL; in the cache where none is named."""
+    if "://" in place:
+        return StageStore(cache_dir() / "stages" / "copies", place)
+    return StageStore(Path(place) if place else cache_dir() / "stages")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task gave nothing, for the records of the cells that need it."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task: ``record`` as JSON and its ``strip`` for a cell; ``seconds`` of a stage computed now."""
+
+    key: str
+    failure: Failure | None = None
+    record: str = ""
+    strip: bytes | None = None
+    seconds: float | None = None
+
+
+_contexts: dict[str, tuple[Work, Context]] = {}  # of this process; one run at a time
+
+
+def perform(packed: bytes, job: Job | CellJob) -> Result:
+    """Compute a stage, or score a cell, whose upstream stages are in the store.
+
+    Whatever goes wrong is the task's failure: it is recorded, and other tasks go on.
+    """
+    try:
+        work, context = _context(packed)
+        return _score(job, work, context) if isinstance(job, CellJob) else _compute(job, work.store, context)
+    except Unavailable as error:
+        return Result(key_of(job), Failure("skipped", str(error)))
+    except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises is the cell's result
+        if os.environ.get("PPFR_BENCH_TRACEBACKS"):
+            traceback.print_exc()
+        return Result(key_of(job), Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
+
+
+def key_of(job: Job | CellJob) -> str:
+    """Of the stage, or of the record."""
+    return job.cell.key if isinstance(job, CellJob) else job.key
+
+
+def _context(packed: bytes) -> tuple[Work, Context]:
+    name = hashlib.sha256(packed).hexdigest()
+    if name not in _contexts:
+        work: Work = cloudpickle.loads(packed)  # what the run that this process belongs to has packed
+        if work.cache and work.cache != str(cache_dir()) and Path(work.cache).is_dir():
+            os.environ["PPFR_BENCH_CACHE"] = work.cache
+        work.setting.prepare()
+        _contexts.clear()
+        _contexts[name] = work, Context(work.setting)
+    return _contexts[name]
+
+
+def _compute(job: Job, store: StageStore, context: Context) -> Result:
+    if (found := store.find(job.kind, job.key)) is None:
+        inputs = {name: _output(store, *place) for name, place in job.upstream.items()}
+        function: Callable[..., None] = scoring.compared if job.kind == "compared" else function_of(job.kind)
+        found = store.compute(job.kind, job.key, job.spec, lambda writer: function(job, inputs, context, writer))
+        return Result(job.key, seconds=found.seconds)
+    return Result(job.key)
+
+
+def _score(job: CellJob, work: Work, context: Context) -> Result:
+    store = work.store
+    inputs = {name: _output(store, *place) for name, place in job.inputs.items()}
+    paid = [found for place in job.paid if (found := store.find(*place)) is not None]
+    check = _output(store, *job.check) if job.check else None
+    record, strip = scoring.score(job, inputs, paid, check, context)
+    return Result(job.cell.key, record=record.model_dump_json(), strip=strip)
+
+
+def _output(store: StageStore, kind: str, key: str) -> Output:
+    """Raises:
+    UserError: the store has lost it since it was computed.
+    """
+    found = store.find(kind, key)
+    if found is None:
+        raise UserError(f"the stage '{kind}' {key[:12]} is gone from {store.root}", "Run the same command again.")
+    return found
+
+
+def record_of(result: Result) -> Record:
+    """The record of a cell that was scored."""
+    return Record.model_validate_json(result.record)

@@ -1,0 +1,52 @@
+"""Attributes: how far off what is read off a protected face is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
+from ppfr_bench.records.estimate import Measurement
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth, wrong_array
+from ppfr_bench.scorers.bootstrap import Bootstrap, compared
+
+if TYPE_CHECKING:
+    from ppfr_bench.runner.graph import Graph
+    from ppfr_bench.runner.plan import Cell
+    from ppfr_bench.stages.spec import Stage
+
+
+class Attributes(Scorer):
+    """Squared error of each attribute, between the same attack on a black image and without a defense."""
+
+    version = 1
+    title = "attributes read off a protected face"
+    sets = "appearance"
+    metrics = ("attribute_error", "leakage")
+
+    def wrong_answer(self, answer: npt.NDArray[Any], targets: int, gallery: int) -> str:
+        """Expects finite floats (targets, attributes)."""
+        return wrong_array(answer, (targets, len(ATTRIBUTES)), images=False)
+
+    def inputs(self, graph: Graph, cell: Cell) -> dict[str, Stage]:
+        """As every scorer, and the answer where a black image is released."""
+        assert cell.attack is not None, "scorers score attacks"
+        return super().inputs(graph, cell) | {"floor": graph.attack(graph.floor, cell.attack)}
+
+    def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
+        """As shares of the attribute's variance among the targets."""
+        weights = bootstrap.items(truth.targets)
+        real = read_attributes(truth.dataset.evaluation.load(truth.dataset.targets))
+        answers = [np.asarray(inputs[name]["answer"]) for name in ("answer", "floor", "ceiling")]
+        out = {}
+        for i, name in enumerate(ATTRIBUTES):
+            spread = max(float(real[:, i].var()), 1e-12)
+            errors = [(values[:, i] - real[:, i]) ** 2 / spread for values in answers]
+            out[name] = compared("attribute_error", errors[0], errors[1], errors[2], weights)
+        return out
+
+
+SCORER = Attributes

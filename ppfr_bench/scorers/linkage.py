@@ -1,0 +1,76 @@
+"""Linkage: how often the right person of a clear gallery is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ppfr_bench.metrics import identification, verification
+from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at, rank_k_hits
+from ppfr_bench.metrics.intervals import weighted_mean
+from ppfr_bench.records.estimate import Estimate, Measurement
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth
+from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, mean, measurement
+
+FAR = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
+
+
+class Linkage(Scorer):
+    """Ranks between chance and the same attack without a defense; TAR at FAR; galleries of several sizes; open set."""
+
+    version = 1
+    title = "naming from a clear gallery"
+    sets = "identity"
+    metrics = (*(info.name for info in identification.INFOS), *FAR, "leakage")
+
+    def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
+        """From similarities (targets, gallery) of the answer and of the ceiling."""
+        answer, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling"))
+        targets, gallery = truth.targets, truth.gallery
+        weights, n = bootstrap.items(targets), len(targets)
+        blind = np.zeros_like(answer)  # All are alike: whoever is named is named by chance.
+        out: dict[str, Measurement] = {}
+        for k in (1, 10):
+            if k > len(gallery) // 2:
+                continue
+            hits = [rank_k_hits(scores, targets, gallery, k) for scores in (answer, blind, ceiling)]
+            out[f"rank_{k}"] = compared(f"rank_{k}", hits[0], hits[1], hits[2], weights)
+        same = targets[:, None] == gallery[None, :]
+        genuine = np.repeat(weights, same.sum(axis=1), axis=1)
+        for name, far in FAR.items():
+            rates = [true_accept_rate(scores.ravel(), same.ravel(), far, genuine) for scores in (answer, ceiling)]
+            out[name] = measurement(name, rates[0], ceiling=rates[1])
+        largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # the match and every photo of the others
+        sizes = [size for size in SIZES if size <= largest]
+        curves = [rank_1_at(scores, targets, gallery, sizes) for scores in (answer, ceiling)]
+        for size, here, there in zip(sizes, *curves, strict=True):
+            out[f"rank_1_of_{size}"] = measurement(
+                f"rank_1_of_{size}", mean(here, weights), ceiling=mean(there, weights)
+            )
+        for name, fpir in FPIRS.items():
+            found = [open_set(scores, targets, gallery, fpir) for scores in (answer, ceiling)]
+            missed = [
+                estimate(
+                    one.value, n, None if one.missed is None else weighted_mean(one.missed, weights), reason=one.reason
+                )
+                for one in found
+            ]
+            out[name] = measurement(name, missed[0], ceiling=missed[1])
+        return out
+
+
+def true_accept_rate(scores: Array, same: Array, far: float, weights: Array) -> Estimate:
+    """TAR at a FAR; the threshold stays where all impostors put it.
+
+    Args:
+        weights: of the genuine pairs, in order, (replicates, genuine pairs).
+    """
+    found = verification.tar_at_far(scores, same, far)
+    if found.threshold is None:
+        return estimate(None, found.n, reason=found.reason)
+    accepted = (scores[same] >= found.threshold).astype(float)
+    return estimate(found.value, found.n, weighted_mean(accepted, weights))
+
+
+SCORER = Linkage

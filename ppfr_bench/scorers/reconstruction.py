@@ -1,0 +1,102 @@
+"""Reconstruction: how like the original a rebuilt face is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.api import to_float
+from ppfr_bench.metrics import IMAGE_METRICS, load_image_metric, metric_info
+from ppfr_bench.records.estimate import Measurement
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth, wrong_images
+from ppfr_bench.scorers.bootstrap import Bootstrap, compared
+
+if TYPE_CHECKING:
+    from ppfr_bench.runner.graph import Graph
+    from ppfr_bench.runner.plan import Cell
+    from ppfr_bench.stages.spec import Stage
+
+LEAKING = ("lpips", "ssim", "ms_ssim")  # PSNR is unbounded: a share of it means nothing
+
+
+class Reconstruction(Scorer):
+    """Likeness to the originals, between the best answer that ignores the target and the attack without a defense.
+
+    Answers that ignore the target are mean faces, sharp and softened, and what the attack itself answers where a black
+    image is released: trained to rebuild sharp faces, it has learnt what faces look like, which LPIPS rewards and which
+    is no leak.
+    """
+
+    version = 1
+    title = "likeness of rebuilt faces"
+    sets = "appearance"
+    shows_faces = True
+
+    def __init__(self, extra: tuple[str, ...] = ()) -> None:
+        super().__init__(extra)
+        self.image_metrics = tuple(dict.fromkeys((*IMAGE_METRICS, *extra)))
+        self.metrics = (*self.image_metrics, "leakage")
+
+    def wrong_answer(self, answer: npt.NDArray[Any], targets: int, gallery: int) -> str:
+        """Expects uint8 (targets, 3, 112, 112)."""
+        return wrong_images(answer, targets)
+
+    def inputs(self, graph: Graph, cell: Cell) -> dict[str, Stage]:
+        """The likeness of the answer, of the ceiling and of every answer that ignores the target."""
+        assert cell.attack is not None, "scorers score attacks"
+        answers = super().inputs(graph, cell) | {"floor": graph.attack(graph.floor, cell.attack)}
+        label = cell.attack.label
+        found = {name: graph.compared(stage, cell.scorer, self, label=label) for name, stage in answers.items()}
+        return found | {
+            f"mean_face_{row}": graph.compared(graph.mean_faces(), cell.scorer, self, row=row)
+            for row in range(graph.mean_face_count)
+        }
+
+    def compare(self, answer: npt.NDArray[Any], truth: Truth) -> Arrays:
+        """Every image metric, (n targets,) each; an answer of one image stands for all targets."""
+        found: dict[str, npt.NDArray[np.float64]] = {}
+        for name in self.image_metrics:
+            metric, values = load_image_metric(name), []
+            for part, originals in truth.originals():
+                guess = answer[part] if len(answer) > 1 else np.repeat(answer, len(originals), axis=0)
+                values.append(metric.values(to_float(guess), to_float(originals)))
+            found[name] = np.concatenate(values)
+        return found
+
+    def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
+        """Each image metric; what is regained of those that are bounded, and of those that a suite adds."""
+        weights = bootstrap.items(truth.targets)
+        ignorant = [arrays for name, arrays in inputs.items() if name.startswith("mean_face_")] + [inputs["floor"]]
+        out = {}
+        for name in self.image_metrics:
+            sign = -1 if metric_info(name).direction == "lower_is_better" else 1
+            floor = max((np.asarray(arrays[name]) for arrays in ignorant), key=lambda values: sign * values.mean())
+            answer, ceiling = (np.asarray(inputs[part][name]) for part in ("answer", "ceiling"))
+            out[name] = compared(name, answer, floor, ceiling, weights, leaks=self.leaks(name))
+        return out
+
+    def leaks(self, name: str) -> bool:
+        """Whether the share that is regained is asked for of a metric."""
+        return name in LEAKING or name not in IMAGE_METRICS
+
+    def flags(self, metrics: Mapping[str, Measurement], *, learned: bool, same_key: bool) -> list[str]:
+        """``attack_below_blind``: worse than ignoring the target on every measure, beyond its interval.
+
+        It is not raised where the attack learned under another key than the targets': it is expected below its floor.
+        """
+        measured = [metrics[name] for name in LEAKING if name in metrics]
+        worse = bool(measured) and all(map(_below_floor, measured))
+        return ["attack_below_blind"] if learned and same_key and worse else []
+
+
+def _below_floor(found: Measurement) -> bool:
+    if found.value.interval is None or found.floor is None or found.floor.value is None:
+        return False
+    low, high = found.value.interval
+    return low > found.floor.value if found.lower_is_more_alike else high < found.floor.value
+
+
+SCORER = Reconstruction

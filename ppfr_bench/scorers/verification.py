@@ -1,0 +1,130 @@
+"""Verification: what a black-box recognizer still does, on clear pairs and on protected ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppfr_bench.api import Pairs, Recognizer
+from ppfr_bench.errors import UserError
+from ppfr_bench.metrics import verification as verify
+from ppfr_bench.metrics.intervals import weighted_auc, weighted_eer, weighted_mean
+from ppfr_bench.metrics.leakage import retention
+from ppfr_bench.records.estimate import Estimate, Measurement
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth
+from ppfr_bench.scorers.bootstrap import Array, Bootstrap, estimate, measurement
+from ppfr_bench.scorers.linkage import FAR, true_accept_rate
+
+if TYPE_CHECKING:
+    from ppfr_bench.runner.graph import Graph
+    from ppfr_bench.runner.plan import Cell
+    from ppfr_bench.stages.spec import Stage
+
+CHANCE = 0.5  # verification accuracy of a coin
+
+
+class Verification(Scorer):
+    """Accuracy (threshold from the other folds), AUC, EER, TAR at FAR; of protected pairs beside the clear ones.
+
+    It scores no attack but recognizers: ``clear`` for the canary, ``protected`` for what a defense keeps.
+    """
+
+    version = 1
+    title = "verification by a black-box recognizer"
+    metrics = ("accuracy", "auc", "eer", *FAR, "retention")
+
+    def inputs(self, graph: Graph, cell: Cell) -> dict[str, Stage]:
+        """Embeddings: of the canary's images; or of what is released, of the same unprotected, and for a threshold."""
+        assert cell.recognizer is not None, "it is a recognizer that is measured"
+        if cell.kind == "canary":
+            return {"canary": graph.embed(cell.recognizer, "canary")}
+        untouched = cell.recognizer.model_copy(update={"label": cell.recognizer.name, "config": {}})
+        released = graph.adapt if cell.adapted else graph.embed_release
+        return {
+            "protected": released(cell.recognizer, cell.defense),
+            "clear": graph.embed(untouched, "evaluation"),
+            "calibration": graph.embed(untouched, "calibration"),
+        }
+
+    def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
+        """Never called: a recognizer's similarity is needed, see ``canary`` and ``utility``."""
+        raise UserError("the scorer 'verification' scores recognizers, no attack", "Name another in `measures`.")
+
+    def canary(
+        self, embeddings: Array, recognizer: Recognizer, truth: Truth, bootstrap: Bootstrap
+    ) -> dict[str, Measurement]:
+        """Clear against clear, on the standard protocol of the data set."""
+        faces, pairs = truth.dataset.canary
+        return self._verify(similarities(recognizer, embeddings, pairs), pairs, faces.identities, bootstrap)
+
+    def utility(
+        self, inputs: Mapping[str, Arrays], recognizer: Recognizer, truth: Truth, bootstrap: Bootstrap
+    ) -> tuple[dict[str, Measurement], float]:
+        """What a recognizer still does on protected pairs, beside the clear ones; and the frozen threshold."""
+        pairs, identities = truth.dataset.pairs, truth.dataset.evaluation.identities
+        protected, clear = (
+            similarities(recognizer, np.asarray(inputs[name]["embeddings"]), pairs) for name in ("protected", "clear")
+        )
+        frozen = frozen_threshold(recognizer, np.asarray(inputs["calibration"]["embeddings"]))
+        out = self._verify(protected, pairs, identities, bootstrap)
+        weights, n = bootstrap.pairs(identities, pairs), len(pairs)
+        kept, before = (verify.k_fold_accuracy(scores, pairs.same, pairs.fold) for scores in (protected, clear))
+        now, then = (_accuracy_draws(result.correct, pairs, weights) for result in (kept, before))
+        at_frozen = (protected >= frozen) == pairs.same
+        frozen_accuracy = estimate(float(at_frozen.mean()), n, _accuracy_draws(at_frozen, pairs, weights))
+        out["accuracy_frozen"] = measurement("accuracy", frozen_accuracy)
+        out["clear_accuracy"] = measurement("accuracy", estimate(before.accuracy, n, then))
+        value = retention(kept.accuracy, before.accuracy, CHANCE)
+        out["retention"] = measurement("retention", estimate(value, n, retention(now, then, CHANCE), keep=True))
+        return out, frozen
+
+    def _verify(
+        self, scores: Array, pairs: Pairs, identities: Array, bootstrap: Bootstrap
+    ) -> dict[str, Measurement]:
+        weights = bootstrap.pairs(identities, pairs)
+        result = verify.k_fold_accuracy(scores, pairs.same, pairs.fold)
+        n, same = len(pairs), pairs.same
+        found: dict[str, Estimate] = {
+            "accuracy": estimate(result.accuracy, n, _accuracy_draws(result.correct, pairs, weights)),
+            "auc": estimate(verify.auc(scores, same), n, weighted_auc(scores, same, weights)),
+            "eer": estimate(verify.eer(scores, same), n, weighted_eer(scores, same, weights)),
+        }
+        for name, far in FAR.items():
+            found[name] = true_accept_rate(scores, same, far, weights[:, same])
+        return {name: measurement(name, one) for name, one in found.items()}
+
+
+def similarities(recognizer: Recognizer, embeddings: Array, pairs: Pairs) -> Array:
+    """Of each pair, float64 (m,)."""
+    embeddings = embeddings.astype(np.float64)
+    return recognizer.similarity(embeddings[pairs.left], embeddings[pairs.right])
+
+
+def frozen_threshold(recognizer: Recognizer, embeddings: Array) -> float:
+    """The best threshold on clear images of the attacker's people: what an untouched deployment would keep.
+
+    Args:
+        embeddings: (2 n, d), two photos of n people: the first of each, then the second of each.
+    """
+    left, right = np.split(embeddings.astype(np.float64), 2)
+    scores = recognizer.similarity_matrix(left, right)
+    genuine, impostor = scores.diagonal(), scores[~np.eye(len(scores), dtype=bool)]
+    # As many impostors as genuine pairs, evenly spaced in rank, so that both errors weigh the same.
+    impostor = np.sort(impostor)[:: max(1, len(impostor) // len(genuine))]
+    scores = np.concatenate([genuine, impostor])
+    return float(verify.best_threshold(scores, np.arange(len(scores)) < len(genuine)))
+
+
+def _accuracy_draws(correct: Array, pairs: Pairs, weights: Array) -> Array:
+    """Mean of the two classes' rates, so that a draw with more impostor pairs does not shift the accuracy."""
+    same, other = pairs.same, ~pairs.same
+    share = same.mean()
+    return np.asarray(
+        share * weighted_mean(correct[same].astype(float), weights[:, same])
+        + (1 - share) * weighted_mean(correct[other].astype(float), weights[:, other])
+    )
+
+
+SCORER = Verification

@@ -1,0 +1,206 @@
+"""An attack on what a defense releases, and what attacks start from: the attacker's side, which sees no original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from ppfr_bench import registry
+from ppfr_bench.api import Arrays, Attack, AttackCard, AttackerView, ByteArray, Material, Scope, TrainingLog
+from ppfr_bench.errors import UserError
+from ppfr_bench.learning import adaptation
+from ppfr_bench.learning.adaptation import StudentConfig
+from ppfr_bench.stages.context import Context
+from ppfr_bench.stages.release import release
+from ppfr_bench.stages.spec import Job
+from ppfr_bench.stages.store import Output, Writer
+from ppfr_bench.suites import explain
+
+Inputs = Mapping[str, Output]
+ADAPTOR = AttackCard(  # Who fine-tunes a recognizer on what is released has what an aware attacker has.
+    title="Fine-tuned recognizer", family="adaptation", reference="ppfr-bench", licence="MIT", measures="",
+    knowledge="aware", learned=True, needs_surrogate=True,
+)  # fmt: skip
+
+
+class LiveOracle:
+    """The defense as a service: protects what the attacker sends, fresh randomness each time, and counts."""
+
+    def __init__(self, protect: Callable[[ByteArray, torch.Generator], ByteArray], generator: torch.Generator) -> None:
+        self._protect = protect
+        self._generator = generator
+        self._queries = 0
+
+    @property
+    def queries(self) -> int:
+        """Images that were sent so far."""
+        return self._queries
+
+    def protect(self, images: ByteArray) -> ByteArray:
+        """uint8 (n, 3, 112, 112) -> what is released of them."""
+        self._queries += len(images)
+        return self._protect(images, self._generator)
+
+
+def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
+    """``answer``: images uint8 (n, 3, 112, 112), similarities (n, gallery), or whatever the scorer of the attack reads.
+
+    Raises:
+        UserError: the attack does not say what it has to of its training.
+    """
+    spec = job.spec
+    purpose = ("attack", spec["attack"], spec["defense"], spec["dataset"])
+    mounted: Attack = build(spec["attack"])
+    oracle = _oracle(context, spec["known"], purpose)
+    view = attacker_view(mounted.card, job, inputs, context, oracle)
+    mounted.fit(view, context.generator(*purpose))
+    answer = np.asarray(mounted.run(view))
+    try:
+        training = TrainingLog.of(mounted.log)
+    except ValidationError as error:
+        raise UserError(
+            f"attack {spec['attack']['name']}: its log: {explain(error, TrainingLog)}",
+            'An attack tells how many releases of each target it made use of:  self.log["shots"] = 1',
+        ) from error
+    writer.save("answer", answer)
+    own = len(inputs["own"]["images"]) if "own" in inputs and mounted.card.learned else 0
+    writer.meta |= {"training": training.model_dump(mode="json"), "queries": oracle.queries + own}
+
+
+def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
+    """The arrays of something that attacks start from, or that a recognizer is fine-tuned from.
+
+    It is computed in the view of the first attack of the suite that declares it.
+    """
+    spec = job.spec
+    if "adaptor" in job.how:
+        card, oracle = ADAPTOR, None
+        starts: Callable[[Scope], tuple[Material, ...]] = partial(_of_adaptor, job.how["adaptor"])
+    else:
+        mounted: Attack = build(job.how["declared_by"])
+        card, starts = mounted.card, mounted.starts_from
+        purpose = ("attack", job.how["declared_by"], spec["defense"], spec["dataset"])
+        oracle = _oracle(context, spec["known"], purpose)
+    view = attacker_view(card, job, inputs, context, oracle)
+    found = find_material(starts(view.scope), spec["name"], spec["spec"])
+    if not found.queries:
+        view = replace(view, oracle=None)
+    for name, array in found.compute(view, material_generator(context, found, spec)).items():
+        writer.save(name, array)
+
+
+def adapt(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
+    """``embeddings`` float32 (n, d) of the evaluation release, by a recognizer that was fine-tuned on the defense.
+
+    It learns from protected images of the attacker's people, who are not evaluated. What of it came out best on some of
+    them held out, the adaptor alone or with a head, is recorded in ``log``.
+
+    Raises:
+        Unavailable: the suite has no recognizer with gradients.
+    """
+    spec = job.spec
+    view = attacker_view(ADAPTOR, job, inputs, context, None)
+    released, config = np.asarray(inputs["evaluation"]["images"]), StudentConfig(**spec["recognizer"]["config"])
+    adapted = adaptation.adapted(view, released, config, lambda found: material_generator(context, found, spec))
+    purpose = ("adapted", spec["recognizer"], spec["defense"], spec["dataset"])
+    embeddings, writer.meta["log"] = adaptation.fine_tuned_embeddings(
+        adapted, context.dataset.attacker.identities, context.generator(*purpose)
+    )
+    writer.save("embeddings", embeddings.astype(np.float32))
+
+
+def _of_adaptor(config: Mapping[str, Any], scope: Scope) -> tuple[Material, ...]:
+    """What a fine-tuned recognizer starts from."""
+    return (adaptation.student_material(scope, StudentConfig(**config)),)
+
+
+def material_generator(context: Context, material: Material, spec: Mapping[str, Any]) -> torch.Generator:
+    """The randomness of a material: one for each defense, and for each that the attacker knows it under."""
+    purpose = {"name": material.name, "shared": dict(material.spec), "defense": spec["defense"],
+               "seed": context.setting.seed, "dataset": spec["dataset"],
+               "threads": context.setting.protocol.threads}  # fmt: skip
+    if spec["known"] != spec["defense"]:
+        purpose["known"] = spec["known"]
+    return context.generator("shared", purpose)
+
+
+def build(spec: Mapping[str, Any]) -> Any:
+    """The attack of a spec."""
+    return registry.build("attack", spec["name"], spec["config"])
+
+
+def find_material(starts: tuple[Material, ...], name: str, spec: Mapping[str, Any]) -> Material:
+    """What is declared under a name and a spec.
+
+    Raises:
+        UserError: no such thing is.
+    """
+    for found in declared(starts):
+        if found.name == name and dict(found.spec) == dict(spec):
+            return found
+    raise UserError(f"the attack declares '{name}' no longer", "Run the same command again.")
+
+
+def declared(materials: tuple[Material, ...]) -> list[Material]:
+    """Materials and all that they start from, each once, in an order in which they can be computed."""
+    found: dict[str, Material] = {}
+    for one in materials:
+        for earlier in declared(one.starts_from):
+            found.setdefault(earlier.key, earlier)
+        found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def attacker_view(
+    card: AttackCard, job: Job, inputs: Inputs, context: Context, oracle: LiveOracle | None
+) -> AttackerView:
+    """What an attacker sees by its card: releases, its own images, what it starts from, and never an original."""
+    spec, dataset = job.spec, context.dataset
+    aware = card.knowledge != "oblivious"
+    recognizer = spec.get("recognizer")
+    defense = type(context.defense(spec["defense"]))
+    return AttackerView(
+        knowledge=card.knowledge,
+        auxiliary=dataset.attacker,
+        targets=targets_of(inputs, context),
+        auxiliary_protected=inputs["own"]["images"] if aware else None,
+        oracle=oracle if aware else None,
+        gallery=dataset.evaluation.load(dataset.gallery) if card.needs_gallery else None,
+        recognizer=context.embedder(recognizer["name"]) if recognizer is not None else None,
+        defense=context.defense(spec["known"]) if card.knowledge == "informed" else None,
+        reconstructions={
+            name.removeprefix("source "): output["answer"]
+            for name, output in inputs.items() if name.startswith("source ")
+        },
+        protected_gallery=inputs["gallery"]["images"] if card.needs_protected_gallery else None,
+        surrogate=context.surrogate if card.needs_surrogate else None,
+        materials=materials_of(inputs),
+        render=context.render(spec["defense"]),
+        releases_image=defense.releases_image(),
+    )  # fmt: skip
+
+
+def targets_of(inputs: Inputs, context: Context) -> ByteArray:
+    """The protected targets, uint8 (shots, n, ...) as released: rows of the evaluation release, then further shots."""
+    found = [inputs["evaluation"]["images"][context.dataset.targets]]
+    shots = sorted(int(name.removeprefix("shot ")) for name in inputs if name.startswith("shot "))
+    return np.stack([*found, *(inputs[f"shot {shot}"]["images"] for shot in shots)])
+
+
+def materials_of(inputs: Inputs) -> dict[str, Arrays]:
+    """What is started from, by ``Material.key``."""
+    return {name.removeprefix("material "): arrays for name, arrays in inputs.items() if name.startswith("material ")}
+
+
+def _oracle(context: Context, known: Mapping[str, Any], purpose: tuple[Any, ...]) -> LiveOracle:
+    def protect(images: ByteArray, generator: torch.Generator) -> ByteArray:
+        # What an attacker sends in is its own: it may come back as clear as it will.
+        return release(context.defense(known), images, generator, may_be_clear=True)
+
+    return LiveOracle(protect, context.generator("oracle", *purpose))

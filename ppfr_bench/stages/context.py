@@ -1,0 +1,157 @@
+"""What the stages of one plan share in one process: the data set, fitted defenses, recognizers, randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ppfr_bench import device, registry
+from ppfr_bench.api import ByteArray, Defense, Differentiable, FaceDataset, Faces, Recognizer, Unavailable
+from ppfr_bench.assets import cache_dir
+from ppfr_bench.datasets.faces import subset
+from ppfr_bench.datasets.opening import open_dataset
+from ppfr_bench.recognizers import load_recognizer, recognizer_component
+from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
+from ppfr_bench.records.hashing import digest
+from ppfr_bench.records.record import Component
+from ppfr_bench.stages.release import render
+from ppfr_bench.suites import DatasetEntry, Protocol
+from ppfr_bench.wrapping import PickledDataset, WrappedDefense
+
+Split = Literal["evaluation", "attacker", "targets", "gallery"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker is told of a plan: all that its stages share, and nothing of its cells.
+
+    Attributes:
+        surrogate: name of the recognizer that attacks and learned defenses may train on; empty if none.
+        plugins, external, wrapped: files of plug-ins, recognizers of other packages and files, and defenses without a
+            file, to be made known to the process.
+        pickled: a data set that no name and parameters open.
+        device: ``cpu``, ``cuda`` or ``mps``, or one of several such as ``cuda:1``.
+    """
+
+    seed: int
+    surrogate: str
+    protocol: Protocol
+    dataset: Component
+    dataset_params: Mapping[str, Any]
+    dataset_revision: str
+    drop_duplicates: bool = False
+    device: str = "cpu"
+    plugins: tuple[Path, ...] = ()
+    external: tuple[str, ...] = ()
+    wrapped: tuple[WrappedDefense, ...] = ()
+    pickled: PickledDataset | None = None
+
+    def prepare(self) -> None:
+        """Make this process ready: threads, the device, plug-ins.
+
+        Raises:
+            UserError: a plug-in or a device is not to be had here.
+        """
+        torch.set_num_threads(self.protocol.threads)
+        device.select(self.device)
+        for path in self.plugins:
+            registry.add_plugin(path)
+        for source in self.external:
+            recognizer_component(source)
+        for defense in self.wrapped:
+            defense.adopt()
+
+    def open_dataset(self) -> FaceDataset:
+        """The data set again, in any process."""
+        entry = DatasetEntry(
+            name=self.dataset.name, params=dict(self.dataset_params), drop_duplicates=self.drop_duplicates
+        )
+        return open_dataset(entry, self.pickled.unpack() if self.pickled else None)
+
+
+class Context:
+    """The surroundings of the stages of one plan, in one process."""
+
+    def __init__(self, setting: Setting, dataset: FaceDataset | None = None) -> None:
+        self.setting = setting
+        self.dataset = setting.open_dataset() if dataset is None else dataset
+        self._defenses: dict[str, Defense] = {}
+
+    @property
+    def batch(self) -> int:
+        """Images in memory at a time."""
+        return self.setting.protocol.batch
+
+    def generator(self, *purpose: Any) -> torch.Generator:
+        """A generator that depends on the suite's seed and the purpose, and on nothing else; always on the CPU."""
+        seed = int(digest([self.setting.seed, *purpose])[:15], 16)
+        return torch.Generator().manual_seed(seed)
+
+    def defense(self, spec: Mapping[str, Any]) -> Defense:
+        """The defense of a spec, fitted on the defender's people if it learns; kept for the life of the process."""
+        key = digest(spec)
+        if key not in self._defenses:
+            defense: Defense = registry.build("defense", spec["name"], spec["config"])
+            if type(defense).fit is not Defense.fit:
+                defense.fit(self.dataset.defender, self.generator("fit", spec))
+            self._defenses[key] = defense
+        return self._defenses[key]
+
+    def render(self, spec: Mapping[str, Any]) -> Callable[[ByteArray], ByteArray]:
+        """What makes an image of a release, uint8 (n, 3, 112, 112)."""
+        defense = self.defense(spec)
+        if type(defense).releases_image():
+            return np.asarray
+
+        def rendered(released: ByteArray) -> ByteArray:
+            shape = self.dataset.evaluation.load([0]).shape
+            return np.concatenate([render(defense, part, shape) for part in chunks(released, self.batch)])
+
+        return rendered
+
+    def faces(self, split: Split) -> Faces:
+        """The clear images of a split."""
+        if split in ("targets", "gallery"):
+            chosen = self.dataset.targets if split == "targets" else self.dataset.gallery
+            return subset(self.dataset.evaluation, chosen)
+        return self.dataset.evaluation if split == "evaluation" else self.dataset.attacker
+
+    def recognizer(self, name: str) -> Recognizer:
+        """A recognizer, ready to embed; one instance a process."""
+        return load_recognizer(name)
+
+    def embedder(self, name: str) -> CachedEmbedder:
+        """A recognizer whose embeddings are kept by image."""
+        return CachedEmbedder(name, load_recognizer(name), self._embeddings)
+
+    @cached_property
+    def _embeddings(self) -> EmbeddingStore:
+        return EmbeddingStore(cache_dir() / "embeddings.sqlite")
+
+    @cached_property
+    def surrogate(self) -> nn.Module:
+        """The suite's surrogate recognizer with gradients, its weights frozen.
+
+        Raises:
+            Unavailable: the suite names none, or it has none to give.
+        """
+        name = self.setting.surrogate
+        recognizer = load_recognizer(name) if name else None
+        if not isinstance(recognizer, Differentiable):
+            raise Unavailable(f"no recognizer with gradients: surrogate is {name or 'not set'}",
+                              'Name one in the suite:  surrogate = "faceplugin"')  # fmt: skip
+        return recognizer.differentiable()
+
+
+def chunks(array: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
+    """Consecutive slices of at most ``size`` rows, the last included."""
+    for start in range(0, len(array), size):
+        yield np.asarray(array[start : start + size])

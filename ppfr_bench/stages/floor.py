@@ -1,0 +1,27 @@
+"""Answers that ignore the target: the mean of the attacker's own faces, sharp and softened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
+
+from ppfr_bench.api import SIZE
+from ppfr_bench.stages.context import Context
+from ppfr_bench.stages.spec import Job
+from ppfr_bench.stages.store import Output, Writer
+
+SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean face
+
+
+def mean_faces(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
+    """``answer`` uint8 (k, 3, 112, 112), the mean of the attacker's own images under each sigma.
+
+    Some measures prefer softened ones: a rebuilding that is only as smooth has learnt nothing.
+    """
+    faces, total = context.dataset.attacker, np.zeros((3, SIZE, SIZE))
+    for batch in faces.batches(context.batch):
+        total += batch.sum(axis=0, dtype=np.float64)
+    soft = [gaussian_filter(total / len(faces), (0, sigma, sigma)) for sigma in job.spec["sigmas"]]
+    writer.save("answer", np.stack(soft).round().astype(np.uint8))

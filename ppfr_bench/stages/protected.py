@@ -1,0 +1,70 @@
+"""What a defense releases of a split of the data, and whether it keeps its contract before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ppfr_bench.contracts.defense import check_defense, randomness_flags
+from ppfr_bench.stages.context import Context
+from ppfr_bench.stages.release import RejectedError, release
+from ppfr_bench.stages.spec import Job
+from ppfr_bench.stages.store import Output, Writer
+
+_CHECKED = 8  # images
+_NAMED = 5  # images of a release that was refused
+
+
+def check(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
+    """The contract on a few evaluation images; notes in ``flags`` what is odd about the defense's randomness.
+
+    Raises:
+        RejectedError: the defense breaks the contract; with every finding.
+    """
+    defense = context.defense(job.spec["defense"])
+    if not type(defense).card.live:
+        writer.meta["flags"] = ["not_live"]
+        return
+    evaluation, seed = context.dataset.evaluation, context.setting.seed
+    count = min(_CHECKED, len(evaluation))
+    images, names = evaluation.load(range(count)), list(evaluation.names[:count])
+    if found := check_defense(defense, images, names, seed):
+        findings = "; ".join(f"{one.code}: {one.message}" for one in found)
+        raise RejectedError(f"defense {job.how['label']} breaks the contract: {findings}",
+                            f"See every check:  ppfr-bench check {job.spec['defense']['name']}")  # fmt: skip
+    writer.meta["flags"] = list(randomness_flags(defense, images, seed))
+
+
+def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
+    """``images``: one protected version of a split, uint8 (n, 3, 112, 112), or (n, c, h, w) of a representation.
+
+    Raises:
+        RejectedError: an image (named) is released clear or half clear, or the defense breaks the contract.
+    """
+    spec = job.spec
+    defense, faces = context.defense(spec["defense"]), context.faces(spec["split"])
+    generator = context.generator("protect", spec["dataset"], spec["split"], spec["shot"])
+    images, start, leaked = None, 0, []
+    for batch in faces.batches(context.batch):
+        part = slice(start, start + len(batch))
+        try:
+            released = release(
+                defense, batch, generator, faces.names[part], may_be_clear=type(defense).card.control
+            )
+        except RejectedError as error:
+            if not error.leaked:
+                raise RejectedError(f"defense {job.how['label']}: {error.message}", error.hint) from error
+            leaked += error.leaked  # All of them are named at the end.
+        else:
+            if images is None:
+                images = writer.open("images", (len(faces), *released.shape[1:]), np.uint8)
+            images[part] = released
+        start = part.stop
+    if leaked:
+        some = ", ".join(leaked[:_NAMED]) + (f" and {len(leaked) - _NAMED} more" if len(leaked) > _NAMED else "")
+        raise RejectedError(
+            f"defense {job.how['label']} lets clear images out: {some} ({len(leaked)} of {len(faces)})",
+            "On failure a defense must raise, never release its input.",
+        )
+    writer.meta["images"] = len(faces)

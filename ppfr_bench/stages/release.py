@@ -1,0 +1,121 @@
+"""The one door by which anything leaves a defense.
+
+The benchmark, ``protect``, ``check``, ``submit``, ``nightly`` and the tests all take their protected images from here.
+What is no release, or shows a clear image, is refused, and nothing of it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ppfr_bench.api import ByteArray, Defense, to_bytes, to_float
+from ppfr_bench.contracts.clear_images import leaked_images
+from ppfr_bench.contracts.findings import BreachError, Finding, on, where
+from ppfr_bench.errors import UserError
+
+RANGE_SLACK = 1e-4  # float rounding; gone once the image is 8 bits
+_NAMED = 8  # images are named one by one up to this many
+
+
+class RejectedError(UserError):
+    """A defense broke its contract or let clear images out: what it made is refused.
+
+    ``leaked`` names the images that it let out clear, if that is why.
+    """
+
+    def __init__(self, message: str, hint: str = "", leaked: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.leaked = list(leaked)
+
+
+def release(
+    defense: Defense, images: ByteArray, generator: torch.Generator, names: Sequence[str] = (), *,
+    may_be_clear: bool = False,
+) -> ByteArray:  # fmt: skip
+    """What a defense releases of some images, or nothing at all.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        generator: all randomness comes from it.
+        names: n labels for messages.
+        may_be_clear: of a control, whose release is measured and never given to anybody, and of images that an attacker
+            sends in: clear regions are let pass.
+
+    Returns:
+        uint8 of the same shape; of a defense that releases a representation, (n, c, rows, columns).
+
+    Raises:
+        RejectedError: the defense fails, returns something of another type, shape or range or NaN, changes its input,
+            or lets an image out clear, as a whole or beyond what its card says that it leaves.
+        UserError: what the defense itself says to its user.
+    """
+    labels = list(names) or [f"image {i}" for i in range(len(images))]
+    card = type(defense).card
+    try:
+        released = protect_once(defense, images, generator, labels)
+    except BreachError as breach:
+        if isinstance(breach.__cause__, UserError):
+            raise breach.__cause__ from None
+        raise RejectedError(f"{card.title}: {breach.finding.message}", "Nothing of it is released.") from breach
+    if not may_be_clear:
+        leaked = leaked_images(images, render(defense, released, images.shape), labels, card.clear_share)
+        if leaked:
+            some = ", ".join(leaked[:_NAMED]) + (f" and {len(leaked) - _NAMED} more" if len(leaked) > _NAMED else "")
+            raise RejectedError(
+                f"{card.title} lets clear images out: {some}",
+                "Nothing of them is released. On failure a defense must raise, never release its input.",
+                leaked,
+            )
+    return released
+
+
+def render(defense: Defense, released: ByteArray, shape: Sequence[int]) -> ByteArray:
+    """The images uint8 (n, 3, h, w) that whoever knows the method makes of a release of images of that ``shape``."""
+    if type(defense).releases_image():
+        return released
+    with torch.no_grad():
+        return to_bytes(defense.render(to_float(released))[..., : shape[-2], : shape[-1]])
+
+
+def protect_once(
+    defense: Defense, images: ByteArray, generator: torch.Generator, names: Sequence[str]
+) -> ByteArray:
+    """What a defense makes of one batch, uint8 (n, 3, h, w), in 8 bits; whether it shows them clear is not looked at.
+
+    Raises:
+        BreachError: the defense raises, changes what it is given, or what it returns is no release of that batch.
+    """
+    batch = to_float(images)
+    given = batch.clone()
+    try:
+        with torch.no_grad():  # not inference mode: what a defense keeps of it would bar gradients later
+            out = defense.protect(batch, generator)
+    except Exception as error:  # whatever the code of a plug-in raises is the finding
+        reason = error.message if isinstance(error, UserError) else str(error)
+        raise BreachError(Finding("raises", f"raises {type(error).__name__}: {reason}", tuple(names))) from error
+    if wrong := _wrong_shape(defense, out, given):
+        raise BreachError(Finding("shape", wrong))
+    assert isinstance(out, torch.Tensor), "or its shape were wrong"
+    if out.dtype != torch.float32:
+        raise BreachError(Finding("dtype", f"expected float32, got {str(out.dtype).removeprefix('torch.')}"))
+    if bad := where(~torch.isfinite(out), names):
+        raise BreachError(Finding("not_finite", "releases NaN or infinite values" + on(bad), bad))
+    if bad := where((out < -RANGE_SLACK) | (out > 1 + RANGE_SLACK), names):
+        span = f"[{float(out.min()):.3g}, {float(out.max()):.3g}]"
+        raise BreachError(Finding("range", f"expected values in [0, 1], got {span}" + on(bad), bad))
+    if bad := where(batch != given, names):
+        raise BreachError(Finding("in_place", "changes the images it is given; clone them first" + on(bad), bad))
+    return to_bytes(out)
+
+
+def _wrong_shape(defense: Defense, released: object, images: torch.Tensor) -> str:
+    """What is wrong with the type and shape of a release of ``images``; empty if nothing."""
+    images_out = type(defense).releases_image()
+    wanted = str(tuple(images.shape)) if images_out else f"({len(images)}, channels, rows, columns)"
+    expected = f"expected {'float32 images' if images_out else 'a float32 representation'} of shape {wanted}"
+    if not isinstance(released, torch.Tensor):
+        return f"{expected}, got {type(released).__name__}"
+    fits = released.shape == images.shape if images_out else released.ndim == 4 and len(released) == len(images)
+    return "" if fits else f"{expected}, got {tuple(released.shape)}"

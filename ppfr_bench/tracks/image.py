@@ -1,0 +1,47 @@
+"""Images: what is released is an image, which any recognizer reads as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ppfr_bench.tracks._base import Column, Track, privacy_column, retention_column, score_column
+
+if TYPE_CHECKING:
+    from ppfr_bench.api import Defense
+
+PRIVACY = {
+    "appearance": "1 − the largest leakage over all attacks that look at or rebuild the face or read attributes off "
+    "it, and over LPIPS, SSIM, MS-SSIM and the attributes. The attack and the measure that set it stand below the "
+    "number.",
+    "identity": "1 − the largest leakage over the attacks that name the person from a clear gallery. It is not part of "
+    "the score: what an unadapted recognizer matches, it also links.",
+}
+
+
+class Image(Track):
+    """Utility is what black-box recognizers keep; no recognizer is fine-tuned."""
+
+    version = 1
+    general = True
+    title = "image track"
+    order = 10
+    description = "What is released is an image, and black-box recognizers are given it as it is."
+
+    def accepts(self, defense: type[Defense]) -> bool:
+        """Whatever releases an image."""
+        return defense.releases_image()
+
+    def columns(self, privacies: Sequence[str]) -> tuple[Column, ...]:
+        """Score, retention and the privacies."""
+        return (
+            score_column("Harmonic mean of retention and appearance privacy."),
+            retention_column(
+                "(accuracy on released images − ½) / (accuracy on clear images − ½), the mean over recognizers that no "
+                "defense could train on. 0 is a blank image, 1 is no defense."
+            ),
+            *(privacy_column(name, PRIVACY.get(name, "")) for name in privacies),
+        )
+
+
+TRACK = Image

@@ -1,0 +1,156 @@
+"""Write the pages of docs/ that hold measured figures.
+
+    python studies/measured_pages.py
+
+A page is made from its template, ``studies/PAGE/PAGE.md.j2``. Every figure of ours is looked up in the published
+records, or in those of the study of the reference defense. Figures of papers come from ``published.toml``, or stand in
+the template, with their source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from jinja2 import Environment, StrictUndefined
+from ppfr_bench.leaderboard.claims import claims
+from ppfr_bench.records.store import ResultStore
+
+from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.record import Record
+
+STUDIES = Path(__file__).parent
+ROOT = STUDIES.parent
+RECORDS = STUDIES / "reference_defense" / "records"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
+
+
+@cache
+def records(suite: str, seed: int = 0) -> list[Record]:
+    """The published ones; those of other seeds, and of suites that are not published, lie in the study's own folder."""
+    folder = ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS
+    return list(ResultStore(folder).records(suite))
+
+
+@cache
+def rows(suite: str) -> dict[str, Row]:
+    return {row.defense: row for row in build(records(suite))}
+
+
+def said(value: float | None, interval: tuple[float, float] | list[float] | None, scale: float, digits: int) -> str:
+    assert value is not None and interval is not None
+    low, high = interval
+    return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def metric(
+    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True
+) -> str:
+    """One number of one attack, three digits; a dash where the suite has no such defense."""
+    if defense not in rows(suite):
+        return "–"
+    found = [
+        record.metrics[name]
+        for record in records(suite, seed)
+        if (record.defense.label, record.seed) == (defense, seed)
+        and record.attack is not None
+        and record.attack.label == attack
+        and (record.recognizer.label if record.recognizer else "") in ("", recognizer)
+    ]
+    (only,) = found
+    if not interval:
+        assert only.value is not None
+        return f"{only.value:.3f}"
+    return said(only.value, only.interval, 1, 3)
+
+
+def accuracy(suite: str, defense: str, recognizer: str) -> str:
+    """Verification accuracy on protected pairs, per cent."""
+    (found,) = [use.accuracy for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    return said(found.value, found.interval, 100, 1)
+
+
+def unseen(suite: str, defense: str) -> str:
+    """The same, mean of the recognizers that nobody trained on, without an interval."""
+    values = [use.accuracy.value for use in rows(suite)[defense].utilities if not use.mark]
+    assert values and None not in values
+    return f"{100 * fmean(value for value in values if value is not None):.1f}"
+
+
+def retention(suite: str, defense: str) -> str:
+    found = rows(suite)[defense].retention
+    return said(found.value, found.interval, 1, 2)
+
+
+def black_box(suite: str, defense: str) -> str:
+    found = rows(suite)[defense].black_box
+    assert found is not None
+    return said(found.value, found.interval, 1, 2)
+
+
+def best(suite: str, defense: str, measure: str) -> str:
+    """The best reconstruction: ``0.488 of 0.444 to 0.949`` is its SSIM, that of the floor and of the ceiling."""
+    if defense not in rows(suite):
+        return "–"
+    found = rows(suite)[defense].reconstruction
+    assert found is not None
+    scale = getattr(found, measure)
+    return f"{scale.figure.value:.3f} of {scale.blind:.3f} to {scale.ceiling:.3f}"
+
+
+def privacy(suite: str, defense: str, measures: str) -> str:
+    found: Figure = getattr(rows(suite)[defense], measures).figure
+    return said(found.value, found.interval, 1, 2)
+
+
+def speed(suite: str, defense: str) -> str:
+    """Images a second that the defense protects, where its records were made."""
+    found = rows(suite)[defense].images_per_second
+    assert found is not None
+    return f"{found:.0f}"
+
+
+def theirs(defense: str) -> str:
+    """The accuracy that is published."""
+    found = claims()[defense].accuracy
+    assert found is not None
+    return found.figure
+
+
+def promise(suite: str, defense: str) -> str:
+    return rows(suite)[defense].promise
+
+
+def leakage(suite: str, defense: str, attack: str, measure: str, seed: int = 0) -> str:
+    return metric(suite, defense, attack, f"leakage_{measure}", seed=seed, interval=False)
+
+
+def of_seed(suite: str, defense: str, seed: int) -> str:
+    """Mean accuracy of the unseen recognizers under one seed, per cent, without an interval."""
+    values = [
+        record.metrics["accuracy"].value
+        for record in records(suite, seed)
+        if (record.cell, record.defense.label, record.seed) == ("utility", defense, seed) and not record.surrogate
+    ]
+    assert values and None not in values
+    return f"{100 * fmean(value for value in values if value is not None):.1f}"
+
+
+LOOKUPS: tuple[Callable[..., str], ...] = (
+    metric, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+)  # fmt: skip
+
+
+def rendered(page: Path) -> str:
+    """The text that a page must have."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
+    environment.globals.update({function.__name__: function for function in LOOKUPS})
+    return environment.from_string((STUDIES / page.stem / f"{page.stem}.md.j2").read_text(encoding="utf-8")).render()
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(rendered(page), encoding="utf-8", newline="\n")

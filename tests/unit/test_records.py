@@ -1,0 +1,485 @@
+"""The record and its store: whole files only, one place for each, nothing that is not a number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import made_records as made
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ppfr_bench.errors import UserError
+from ppfr_bench.files import write_atomic
+from ppfr_bench.records import draws, samples
+from ppfr_bench.records.estimate import Estimate, Measurement
+from ppfr_bench.records.frame import frame
+from ppfr_bench.records.hashing import canonical_json, digest
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
+
+
+@pytest.fixture
+def record() -> Record:
+    return made.appearance("pixelate", "unet", {"lpips": 0.25}, draws={"lpips": [0.2, 0.3]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results")
+
+
+def filled(store: ResultStore, *records: Record) -> Path:
+    """The published folder of suite ``quick`` with these records."""
+    for one in records:
+        store.write(one)
+    store.compact("quick")
+    return Path(str(store.root)) / "quick"
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    """The content of all files but those of a run that goes on."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cells" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+# The schema ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", ["value", "interval", "draws"])
+def test_nan_is_refused(bad: float, field: str) -> None:
+    good: dict[str, Any] = {"value": 0.5, "n": 1}
+    assert Estimate(**good).value == 0.5
+    with pytest.raises(ValidationError):
+        Estimate(**good | {field: {"value": bad, "interval": (0.1, bad), "draws": (bad,)}[field]})
+    with pytest.raises(ValueError):
+        canonical_json({"x": bad})
+
+
+def test_missing_needs_a_reason(record: Record) -> None:
+    with pytest.raises(ValidationError, match="needs a reason"):
+        Estimate(None)
+    with pytest.raises(ValidationError, match="needs a reason"):
+        Record.model_validate(record.model_dump() | {"status": "failed", "reason": ""})
+    with pytest.raises(ValidationError, match="names its attack"):
+        Record.model_validate(record.model_dump() | {"attack": None})
+
+
+def test_a_measurement_needs_its_version_and_its_direction() -> None:
+    good: dict[str, Any] = {"metric": "ssim", "version": 1, "direction": "higher_is_better", "value": Estimate(0.5)}
+    assert [part for part, _ in Measurement(**good).parts()] == ["value"]
+    for name in good:
+        with pytest.raises(ValidationError):
+            Measurement(**{other: value for other, value in good.items() if other != name})
+
+
+def test_the_digest_depends_on_content_alone() -> None:
+    assert digest({"a": 1, "b": [1.5, "é"]}) == digest({"b": [1.5, "é"], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2}) != digest({"a": "2"})
+    # sha256 of {"a":1}, by coreutils: printf '{"a":1}' | sha256sum
+    assert digest({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+
+
+# What goes in comes out ----------------------------------------------------------------------------------------------
+
+
+def test_records_come_back_as_they_went_in_before_and_after_they_are_folded(tmp_path: Path) -> None:
+    records, strips = made.quick()
+    store = ResultStore(tmp_path)
+    for one in records:
+        store.write(one, strips.get(one.key))
+    order = [(one.defense.label, *one.slot, one.seed) for one in store.records("quick")]
+    assert order == sorted(order)
+    for again in (False, True):
+        found = list(store.records())
+        assert found == list(store.records("quick")) == list(ResultStore(tmp_path).records())
+        assert {one.key: one for one in found} == {one.key: one for one in records}
+        assert store.statuses("quick") == {one.key: "ok" for one in records} == ResultStore(tmp_path).statuses("quick")
+        assert all(store.find("quick", one.key) == one for one in records)
+        assert {one.key: store.strip(one) for one in records if one.samples} == strips
+        assert store.suites() == ["quick"] and store.find("quick", "0" * 64) is None
+        if not again:
+            assert not published(tmp_path / "quick")
+            store.compact("quick")
+            assert not list((tmp_path / "quick/.cells").glob("*.j*"))
+
+
+def test_the_same_records_give_the_same_bytes_in_few_files(tmp_path: Path) -> None:
+    records, strips = made.quick()
+    one, other = ResultStore(tmp_path / "one"), ResultStore(tmp_path / "other")
+    for record in records:
+        one.write(record, strips.get(record.key))
+    one.compact("quick")
+    for i, record in enumerate(reversed(records)):
+        other.write(record, strips.get(record.key))
+        if i % 20 == 0:
+            other.compact("quick")
+    other.compact("quick")
+    found = published(tmp_path / "one/quick")
+    assert found == published(tmp_path / "other/quick")
+    assert set(found) == {
+        "draws.parquet",
+        *(f"synthetic/{name}.{end}" for name in made.STORY for end in ("jsonl", "jpg")),
+    }
+    one.compact("quick")
+    assert published(tmp_path / "one/quick") == found, "there was nothing to fold"
+
+
+def test_a_line_can_be_read_and_a_changed_record_changes_one(record: Record, store: ResultStore) -> None:
+    other = made.appearance("pixelate", "ridge", {"lpips": 0.5}, draws={"lpips": [0.4, 0.6]})
+    folder = filled(store, record, other)
+    path = folder / "synthetic/pixelate.jsonl"
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(head)["shared"]["defense"]["label"] == "pixelate"
+    assert [json.loads(line)["attack"]["label"] for line in lines] == ["ridge", "unet"]
+    assert all("0.2, 0.3" not in line and '"draws": 1' in line for line in lines), "draws lie in the Parquet"
+    filled(store, record.model_copy(update={"flags": ("measured_again",)}))
+    head_now, *now = path.read_text(encoding="utf-8").splitlines()
+    assert (head_now, now[0]) == (head, lines[0]) and "measured_again" in now[1]
+
+
+def test_text_with_separators_of_its_own_comes_back(store: ResultStore) -> None:
+    """U+2028 and U+0085 end lines for Python's splitlines and for no JSON."""
+    bad = made.record("pixelate", "attack", attack="unet", status="failed", reason="one\u2028two\x85three\r\nfour é")
+    filled(store, bad)
+    assert list(ResultStore(store.root).records()) == [bad]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e30, max_value=1e30), min_size=1))
+def test_every_draw_comes_back_as_the_double_that_it_was(values: list[float]) -> None:
+    """Single precision tells five digits apart wherever it is not close to zero, where nothing is measured."""
+    rounded = [float(f"{value:.5g}") if abs(value) > 1e-30 else 0.0 for value in values]
+    content = draws.write({"k": {("lpips", "leakage"): rounded}})
+    assert content == draws.write({"k": {("lpips", "leakage"): rounded}})
+    found = draws.read(content, "draws")["k"]["lpips", "leakage"]
+    assert list(draws.numbers(found)) == rounded
+    assert draws.write({"k": {("lpips", "leakage"): found}}) == content, "what was read is written as it was"
+    assert draws.keys_of(content, "draws") == {"k"}
+
+
+def test_draws_with_more_digits_than_scorers_give_are_refused_at_once(store: ResultStore) -> None:
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, draws={"lpips": [1 / 3]})
+    with pytest.raises(ValueError, match="more than 5 digits"):
+        store.write(record)
+    assert store.suites() == []
+
+
+def test_a_record_measured_again_takes_the_place_of_the_first(record: Record, store: ResultStore) -> None:
+    again = made.appearance("pixelate", "unet", {"lpips": 0.75}, draws={"lpips": [0.7, 0.8]})
+    assert again.key == record.key
+    filled(store, record)
+    store.write(again)
+    assert list(store.records()) == [again] == [store.find("quick", again.key)]
+    store.compact("quick")
+    assert list(store.records()) == [again]
+
+
+def test_a_record_that_comes_under_another_label_leaves_its_former_row(record: Record, store: ResultStore) -> None:
+    """A key holds no label, so a suite may call the same defense otherwise than before."""
+    folder = filled(store, record)
+    renamed = record.model_copy(update={"defense": record.defense.model_copy(update={"label": "mosaic"})})
+    filled(store, renamed)
+    assert list(store.records()) == [renamed]
+    assert set(published(folder)) == {"draws.parquet", "synthetic/mosaic.jsonl"}
+
+
+# Sample faces --------------------------------------------------------------------------------------------------------
+
+
+def test_sample_faces_are_there_before_the_record(store: ResultStore) -> None:
+    picture = made.strip(1, "clear")
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, samples=picture)
+    store.write(record, picture)
+    cells = Path(str(store.root)) / "quick/.cells"
+    strip, text = cells / f"{record.key}.jpg", cells / f"{record.key}.json"
+    assert strip.read_bytes() == picture and strip.stat().st_mtime_ns <= text.stat().st_mtime_ns
+
+
+def test_only_its_own_faces_are_kept_with_a_record_and_none_of_real_people(store: ResultStore) -> None:
+    picture = made.strip(1, "clear")
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, samples=picture)
+    real = record.model_copy(update={"real_people": True})
+    for bad, strip in (
+        (record, made.strip(2, "clear")), (record, b"no picture"), (record.model_copy(update={"samples": ""}), picture),
+        (real, picture),
+    ):  # fmt: skip
+        store.write(bad, strip)
+        assert store.strip(bad) is None and not list(Path(str(store.root)).rglob("*.jpg"))
+    store.write(record, picture)
+    assert store.strip(record) == picture and store.strip(real) is None
+
+
+def test_strips_of_any_width_and_of_noise_lie_on_one_sheet_and_are_cut_out_whole() -> None:
+    noise = np.random.RandomState(0).randint(0, 256, (40, 6, 3, 112, 112), dtype=np.uint8)
+    strips = [samples.strip_of(list(faces)) for faces in noise[:20]]
+    strips += [samples.strip_of(list(faces[:2])) for faces in noise[20:]] + [made.strip(3, "rebuilt")]
+    named = {samples.name_of(strip): strip for strip in strips}
+    sheet, note = samples.sheet_of(named)
+    assert samples.strips_of(sheet, named, note) == named, "as it is noted"
+    assert samples.strips_of(sheet, named) == named, "by their pixels"
+    assert samples.strips_of(sheet, named, note | {"sha256": "0" * 64}) == named, (
+        "by their pixels, as the note is foreign"
+    )
+    assert samples.strips_of(sheet, {"0" * 64}, note) == samples.strips_of(b"no sheet", named, note) == {}
+
+
+def test_strips_that_jpeg_keeps_changing_are_found_where_they_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "_ROUNDS", 1)
+    rough = np.random.RandomState(1).randint(0, 256, (3, 2, 3, 112, 112), dtype=np.uint8)
+    named = {samples.name_of(strip): strip for strip in map(samples.strip_of, map(list, rough))}
+    sheet, note = samples.sheet_of(named)
+    assert samples.strips_of(sheet, named, note).keys() == named.keys()
+    assert samples.strips_of(sheet, named) == {}
+
+
+def test_another_sheet_than_the_row_has_noted_shows_nothing_that_is_on_no_record(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    for defense in ("pixelate", "gaussian_blur"):
+        picture = made.strip(len(defense), "clear")
+        store.write(made.appearance(defense, "unet", {"lpips": 0.25}, samples=picture), picture)
+    store.compact("quick")
+    ours, theirs = (tmp_path / f"quick/synthetic/{defense}.jpg" for defense in ("pixelate", "gaussian_blur"))
+    theirs.replace(ours)
+    assert [ResultStore(tmp_path).strip(record) for record in store.records()] == [None, None]
+
+
+# What is damaged -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"schema_version": 2', '"schema_version": 3', r"expected schema_version 2, got 3\n.*newer ppfr-bench"),
+        ('"schema_version": 2', '"schema_version": 1', "expected schema_version 2, got 1"),
+        ('"shared"', '"Shared"', "line 1 does not head"),
+        ('"status": "ok"', '"status": "great"', "status"),
+        ('"cell": "attack"', '"cell": "attack", "surprise": 1', "surprise"),
+        ('"value": 0.25', '"value": NaN', "finite"),
+        ('"value": 0.25', '"value": "much"', "value"),
+        ('{"attack"', '{"attack', "line 2 is not a record"),
+        ('{"attack": {', '["attack", {', "line 2 is not a record"),
+        ('"cell": "attack", ', "", "line 2 is not a record"),
+        ('"label": "pixelate"', '"label": "blackout"', r"line 2: its record belongs to quick/synthetic/blackout"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name_and_line(
+    old: str, new: str, says: str, record: Record, store: ResultStore
+) -> None:
+    path = filled(store, record) / "synthetic/pixelate.jsonl"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    for reader in (store, ResultStore(store.root)):
+        with pytest.raises(UserError, match=says) as error:
+            list(reader.records())
+        assert error.value.hint and ("pixelate.jsonl" in error.value.message or record.key[:12] in error.value.message)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"schema_version": 2}', b"x" * 10 + b"\n\n"])
+def test_what_is_no_file_of_records_is_refused(content: bytes, record: Record, store: ResultStore) -> None:
+    path = filled(store, record) / "synthetic/pixelate.jsonl"
+    path.write_bytes(content)
+    for question in (lambda: list(store.records()), lambda: store.statuses("quick"), lambda: store.compact("quick")):
+        with pytest.raises(UserError, match=r"pixelate\.jsonl"):
+            question()
+
+
+def test_the_line_that_is_not_text_is_named_and_so_is_one_that_comes_twice(record: Record, store: ResultStore) -> None:
+    path = filled(store, record) / "synthetic/pixelate.jsonl"
+    head, line, _ = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([head, line, b"\xff", b""]))
+    with pytest.raises(UserError, match="line 3 is not a record: it is not UTF-8"):
+        list(store.records())
+    path.write_bytes(b"\n".join([head, line, line, b""]))
+    with pytest.raises(UserError, match="line 3: another line has the key"):
+        list(store.records())
+
+
+def test_lost_draws_are_noticed(record: Record, store: ResultStore) -> None:
+    """A record without its draws would get other intervals on a page."""
+    path = filled(store, record) / "draws.parquet"
+    whole = path.read_bytes()
+    path.unlink()
+    for reader in (store, ResultStore(store.root)):
+        with pytest.raises(UserError, match=r"draws\.parquet lacks draws of 1 records") as error:
+            list(reader.records())
+        assert "git" in error.value.hint
+    path.write_bytes(whole[:100])
+    with pytest.raises(UserError, match="holds no draws"):
+        list(store.records())
+    assert store.statuses("quick") == {record.key: "ok"}, "which needs no draws"
+
+
+def test_a_cell_that_is_no_record_is_named_and_is_not_folded(record: Record, store: ResultStore) -> None:
+    store.write(record)
+    path = Path(str(store.root)) / f"quick/.cells/{'0' * 64}.json"
+    for content in (b"", b"{}", b"[1]", json.dumps(json.loads((path.parent / f"{record.key}.json").read_text())
+                                                   | {"surprise": 1, "key": "0" * 64}).encode()):  # fmt: skip
+        path.write_bytes(content)
+        for question in (lambda: list(store.records()), lambda: store.compact("quick")):
+            with pytest.raises(UserError, match=r"\.cells/0000") as error:
+                question()
+            assert error.value.hint
+        assert (path.parent / f"{record.key}.json").is_file() and not published(path.parent.parent)
+
+
+# Plan, set-aside records, index --------------------------------------------------------------------------------------
+
+
+def test_plans_are_merged_and_read_cell_by_cell(tmp_path: Path) -> None:
+    store, (records, _) = ResultStore(tmp_path), made.quick()
+    assert store.plan("quick") is None
+    first, second = made.plan_of(records[:10]), made.plan_of(records[5:])
+    store.write_plan(first)
+    assert store.plan("quick") == first and store.suites() == ["quick"]
+    store.write_plan(second)
+    assert store.plan("quick") == first.merged(second)
+    path = tmp_path / "quick/plan.json"
+    before, text = path.stat().st_mtime_ns, path.read_text(encoding="utf-8")
+    assert all(
+        any(record.key in line and record.defense.label in line for line in text.split("\n")) for record in records
+    )
+    store.write_plan(first)
+    assert path.stat().st_mtime_ns == before, "it said so already"
+    path.write_text(text.replace('"suite"', '"sweet"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan\.json is no plan: .*\n.*git"):
+        store.plan("quick")
+
+
+def test_what_is_set_aside_is_found_by_its_key_and_read_by_no_board(tmp_path: Path) -> None:
+    picture = made.strip(1, "clear")
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, draws={"lpips": [0.2, 0.3]}, samples=picture)
+    other = made.utility("pixelate", "dlib_resnet", 0.5, draws=[0.4, 0.6])
+    store, folder = ResultStore(tmp_path), tmp_path / "quick"
+    store.write(record, picture)
+    store.write(other)
+    store.compact("quick")
+    before = published(folder)
+    assert store.set_aside("quick", [record.key, "0" * 64], "superseded") == [record.key]
+    assert store.aside_count() == 1 and Path(str(store.aside("quick"))) == folder / "set-aside"
+    assert set(published(folder / "set-aside/superseded")) == {
+        "draws.parquet", "synthetic/pixelate.jsonl", "synthetic/pixelate.jpg"
+    }  # fmt: skip
+    assert set(published(folder)) - set(before) == {
+        f"set-aside/superseded/{name}" for name in published(folder / "set-aside/superseded")
+    }
+    assert list(store.records()) == list(store.records("quick")) == [other]
+    assert store.find("quick", record.key) == record and store.strip(record) == picture
+    assert store.statuses("quick") == {record.key: "ok", other.key: "ok"}
+    assert list(store.set_aside_records(None, record.key[:8])) == [record]
+    assert list(store.set_aside_records("quick", other.key)) == []
+    assert store.bring_back("quick", [record.key, other.key]) == [record.key]
+    assert published(folder) == before and store.aside_count() == 0
+    assert store.bring_back("quick", [record.key]) == [], "it is there already"
+
+
+def test_what_is_in_its_place_is_not_written_over(tmp_path: Path) -> None:
+    record = made.appearance("pixelate", "unet", {"lpips": 0.25}, draws={"lpips": [0.2, 0.3]})
+    again = record.model_copy(update={"flags": ("measured_again",)})
+    store = ResultStore(tmp_path)
+    store.write(record)
+    store.set_aside("quick", [record.key], "superseded")
+    store.write(again)
+    assert store.bring_back("quick", [record.key]) == [] and store.aside_count() == 1
+    assert store.find("quick", record.key) == again
+
+
+def test_all_records_of_one_data_set_come_back_from_a_shelf(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    records = [
+        made.utility("pixelate", "dlib_resnet", 0.5, dataset=name, draws=[0.4, 0.6]) for name in ("lfw", "synthetic")
+    ]
+    for record in records:
+        store.write(record)
+    store.set_aside("quick", [record.key for record in records], "data-1")
+    assert store.bring_back_shelf("quick", "data-1", "lfw") == [records[0].key]
+    assert list(store.records()) == records[:1] and store.aside_count() == 1
+    assert store.bring_back_shelf("quick", "data-2", "lfw") == []
+
+
+def test_the_index_has_a_row_for_each_number_and_one_for_a_cell_without(record: Record, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    store = ResultStore(tmp_path)
+    bad = made.record(
+        "pixelate", "attack", attack="ridge", measures="appearance", status="failed", reason="out of memory"
+    )
+    for one in (record, bad):
+        store.write(one)
+    store.write_index()
+    table = pd.read_parquet(tmp_path / "index.parquet")
+    assert len(table) == 5 == len(frame([record, bad]))
+    assert list(table.columns) == [
+        "suite", "dataset", "defense", "cell", "attack", "recognizer", "status", "reason", "seed", "key", "metric",
+        "value", "low", "high", "n",
+    ]  # fmt: skip
+    assert set(table["metric"]) == {"lpips", "lpips_blind", "lpips_ceiling", "leakage_lpips", ""}
+    row = table[table["metric"] == "leakage_lpips"].iloc[0]
+    assert (row["value"], row["low"], row["n"]) == (0.25, pytest.approx(0.2025), 120)
+    empty = table[table["status"] == "failed"].iloc[0]
+    assert empty["reason"] == "out of memory" and pd.isna(empty["value"])
+
+
+def test_no_results(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "nowhere")
+    for suite in ("quick", None):
+        with pytest.raises(UserError, match="no results at") as error:
+            list(store.records(suite))
+        assert "ppfr-bench run quick" in error.value.hint
+    assert store.suites() == [] and store.statuses("quick") == {} and store.aside_count() == 0
+    store.compact("quick")
+    assert not Path(str(store.root)).exists(), "whoever only asks makes no folder"
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_killed_half_way_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    """A process dies, by the kernel's hand, after half of the new content is on disk."""
+    path = tmp_path / "r" / "file.json"
+    write_atomic(path, b"old")
+    script = f"""
+import os, signal
+from pathlib import Path
+from ppfr_bench import files
+def die(descriptor):
+    assert Path({str(path)!r}).read_bytes() == b"old"
+    os.kill(os.getpid(), signal.SIGKILL)
+files.os.fsync = die
+files.write_atomic(Path({str(path)!r}), b"new content")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert path.read_bytes() == b"old"
+    assert len(list(path.parent.iterdir())) == 2, "the half-written file lies beside it under a temporary name"
+    assert not list(path.parent.glob("*.json.tmp")) and list(path.parent.glob("*.json")) == [path]
+    write_atomic(path, b"new content")
+    assert path.read_bytes() == b"new content"
+
+
+def test_a_folder_that_cannot_be_written_is_explained(record: Record, tmp_path: Path) -> None:
+    blocked = tmp_path / "results"
+    blocked.write_text("a file where the folder should be")
+    store = ResultStore(blocked)
+    for act in (lambda: store.write(record), lambda: store.write_plan(made.plan_of([record]))):
+        with pytest.raises(UserError, match="cannot write") as error:
+            act()
+        assert "--results" in error.value.hint
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    # The temporary name leads to a device that is always full: the error is the kernel's own.
+    (tmp_path / f".file.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="No space left"):
+        write_atomic(path, b"x" * 100_000)
+    assert list(tmp_path.iterdir()) == []

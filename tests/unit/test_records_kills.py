@@ -1,0 +1,106 @@
+"""Whoever is killed while records are folded or moved loses none, and the next one ends with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import made_records as made
+import pytest
+from made_kills import Act, by_key, contents, kills, write_at_once
+
+from ppfr_bench.records import storage
+from ppfr_bench.records.store import ResultStore
+
+PICTURES = [made.strip(i, "clear") for i in range(4)]
+BLUR = [
+    made.appearance(
+        "blur", f"attack_{i}", {"lpips": 0.2 + i / 10}, draws={"lpips": [0.2, 0.3 + i / 10]}, samples=picture
+    )
+    for i, picture in enumerate(PICTURES)
+]
+OTHERS = [made.utility(name, "dlib_resnet", 0.5, draws=[0.4, 0.6]) for name in ("blackout", "blur", "pixelate")]
+AGAIN = made.appearance("blur", "attack_1", {"lpips": 0.9}, draws={"lpips": [0.8, 0.95]}, samples=PICTURES[0])
+KEYS = [BLUR[0].key, OTHERS[0].key, OTHERS[1].key]
+
+
+def begun(root: str) -> ResultStore:
+    """Some records are published, some are not folded yet, and one was measured again."""
+    store = ResultStore(root)
+    for record, picture in zip(BLUR[:3], PICTURES[:3], strict=True):
+        store.write(record, picture)
+    store.write(OTHERS[0])
+    store.compact("quick")
+    store.write(BLUR[3], PICTURES[3])
+    for record in OTHERS[1:]:
+        store.write(record)
+    store.write(AGAIN, PICTURES[0])
+    return store
+
+
+def compact(store: ResultStore) -> None:
+    store.compact("quick")
+
+
+def set_aside(store: ResultStore) -> object:
+    return store.set_aside("quick", KEYS, "superseded")
+
+
+def bring_back(store: ResultStore) -> object:
+    return store.bring_back("quick", KEYS)
+
+
+def aside_of(root: str) -> ResultStore:
+    store = begun(root)
+    set_aside(store)
+    return store
+
+
+@pytest.fixture(params=["folder", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(storage, "STALE", 0.0)  # A lock at a URL outlives whoever was killed.
+    monkeypatch.setattr(storage, "POLL", 0.0)
+    return str(tmp_path / "results") if request.param == "folder" else f"memory://{tmp_path.name}/results"
+
+
+def test_a_kill_while_records_are_folded(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = begun(root)
+    there = by_key(whole.records("quick"))
+    assert there[AGAIN.key] == AGAIN and len(there) == 7
+    compact(whole)
+    assert by_key(whole.records("quick")) == there
+    expected = contents(whole.files)
+    for killed in kills(root, monkeypatch, begun, compact):
+        store = ResultStore(killed)
+        assert by_key(store.records("quick")) == there, killed
+        assert store.statuses("quick") == dict.fromkeys(there, "ok")
+        for record in there.values():
+            assert store.find("quick", record.key) == record
+            assert (store.strip(record) is not None) == bool(record.samples), (killed, record.title)
+        compact(store)
+        assert contents(store.files) == expected, killed
+
+
+@pytest.mark.parametrize(("before", "act"), [(begun, set_aside), (aside_of, bring_back)])
+def test_a_kill_while_records_are_moved(
+    before: Callable[[str], ResultStore], act: Act, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = before(root)
+    everywhere = {key: whole.find("quick", key) for key in whole.statuses("quick")}
+    strips = {key: whole.strip(record) for key, record in everywhere.items() if record is not None}
+    assert len(everywhere) == 7
+    act(whole)
+    expected = contents(whole.files)
+    for killed in kills(root, monkeypatch, before, act):
+        store = ResultStore(killed)
+        assert {key: store.find("quick", key) for key in store.statuses("quick")} == everywhere, killed
+        assert {key: store.strip(record) for key, record in everywhere.items() if record is not None} == strips, killed
+        by_key(store.records("quick"))
+        act(store)
+        compact(store)
+        assert contents(store.files) == expected, killed
+
+
+def test_processes_that_write_and_fold_at_once_lose_nothing(tmp_path: Path) -> None:
+    write_at_once(str(tmp_path))
+    assert len(list((tmp_path / "quick/synthetic").glob("*.jsonl"))) == 4
