@@ -68,4 +68,4 @@ def eigenfaces(vectors: torch.Tensor, components: int) -> tuple[torch.Tensor, to
     values, left = values.flip(0)[:components], left.flip(1)[:, :components]
     kept = values > 1e-6 * values[0].clamp_min(1e-12)
     basis = left[:, kept].T.float().to(centred.device) @ centred
-    return mean, basis / basis.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return mean, basis / torch.linalg.vector_norm(basis, dim=1, keepdim=True).clamp_min(1e-12)

@@ -101,7 +101,8 @@ class Frequency(Defense):
         images = _background.some(faces, _MEASURED, generator)
         enlarge = self.config.enlarge
         swings = torch.cat([lift(part.float() / 255, enlarge).abs().amax((2, 3)) for part in images.split(_BATCH)])
-        self.ranges = swings.quantile(_QUANTILE, dim=0).clamp_min(1e-3)[:, None, None]
+        # On the CPU, as torch ranks in float64, which not every device has.
+        self.ranges = device.to(swings.cpu().quantile(_QUANTILE, dim=0).clamp_min(1e-3)[:, None, None])
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Frequencies (n, 192, ...) of images, each in [-1, 1] of its range; the rare ones beyond are clipped."""

@@ -51,31 +51,28 @@ class Median(Defense):
 def _median(images: torch.Tensor, size: int) -> torch.Tensor:
     """The median bit by bit: the largest level that more than half of the window reaches.
 
-    The images lie along the last axis, so that every shifted window is a few long rows. On the CPU, NumPy's loops run
-    over the memory of the tensors: torch's give the same levels, and would wake its threads 1,300 times.
+    The images lie along the last axis, so that every shifted window is a few long rows. NumPy does on the CPU what
+    torch does elsewhere: the levels are the same, and torch's threads would wait for each other at each of 1,300 steps.
     """
     n, channels, height, width = images.shape
     radius, least = size // 2, size * size // 2 + 1
     rows, columns = (_mirrored.on(images.device, side, radius) for side in (height, width))
-    planes = images.permute(2, 3, 1, 0).reshape(height, width, channels * n)
-    padded = planes[rows][:, columns]
-    median, count = torch.zeros_like(planes), torch.empty_like(planes)  # The count is at most 15 x 15.
-    reached = torch.empty_like(planes, dtype=torch.bool)
+    planes = images.permute(2, 3, 1, 0).reshape(height, width, channels * n)[rows][:, columns]
     on_cpu = images.device.type == "cpu"
-    bare: Any = torch.Tensor.numpy if on_cpu else torch.Tensor.detach
-    at_least, add = (np.greater_equal, np.add) if on_cpu else (torch.ge, torch.add)
-    shifts = [(row, column) for row in range(size) for column in range(size)]
-    window = [bare(padded[row : row + height, column : column + width]) for row, column in shifts]
-    truth, ones, total = bare(reached), bare(reached.view(torch.uint8)), bare(count)
+    library: Any = np if on_cpu else torch
+    padded: Any = planes.numpy() if on_cpu else planes
+    median = library.zeros_like(padded[:height, :width])
+    count, reached = library.empty_like(median), median > 0
     for bit in (128, 64, 32, 16, 8, 4, 2, 1):
         level = median | bit
-        tested = bare(level)
-        count.zero_()
-        for shifted in window:
-            at_least(shifted, tested, out=truth)
-            add(total, ones, out=total)
-        median = torch.where(count >= least, level, median)
-    return median.reshape(height, width, channels, n).permute(3, 2, 0, 1).contiguous()
+        count[:] = 0  # It is at most 15 x 15.
+        for row in range(size):
+            for column in range(size):
+                shifted = padded[row : row + height, column : column + width]
+                library.greater_equal(shifted, level, out=reached)
+                library.add(count, reached.view(library.uint8), out=count)
+        median = library.where(count >= least, level, median)
+    return torch.as_tensor(median).reshape(height, width, channels, n).permute(3, 2, 0, 1).contiguous()
 
 
 @device.per_device

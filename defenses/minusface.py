@@ -91,13 +91,13 @@ class MinusFace(freq.Frequency):
         self.reach = device.to(torch.ones(()))
         images = _background.some(faces, 256, generator)
         drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
-        self.reach = torch.cat(drawn).quantile(0.999, dim=1).median().clamp_min(1e-3)
+        self.reach = device.to(torch.cat(drawn).cpu().quantile(0.999, dim=1).median().clamp_min(1e-3))
 
     def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residue and what was generated, both as frequencies (n, 192, h / 4, w / 4)."""
         ranges = _background.fitted(images, self.ranges)
         lifted = freq.lift(images, self.config.enlarge)
-        generated = self.generator.to(images.device)(lifted / ranges) * ranges
+        generated = device.to(self.generator, like=images)(lifted / ranges) * ranges
         return lifted - generated, generated
 
     def residue_image(self, images: torch.Tensor) -> torch.Tensor:

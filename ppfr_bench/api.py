@@ -172,6 +172,10 @@ class Defense(ABC):
         """
         return released
 
+    def picture(self, released: Tensor) -> Tensor:
+        """For callers of version 0.1: ``render``."""
+        return self.render(released)
+
     @classmethod
     def releases_image(cls) -> bool:
         """Whether what ``protect`` releases is an image; one that has a ``render`` of its own releases channels."""

@@ -97,9 +97,15 @@ def use(name: torch.device | str) -> Iterator[torch.device]:
         _current = before
 
 
-def to(movable: Movable) -> Movable:
-    """A tensor or a module on the current device; itself where it is there already. A module is moved in place."""
-    moved: Any = movable.to(_current)
+def to(movable: Movable, like: Tensor | None = None) -> Movable:
+    """A tensor or a module on the current device, or on that of ``like``; itself where it is there already.
+
+    A module is moved in place. One that is there is left alone, as it may be in training.
+    """
+    where = _current if like is None else like.device
+    if isinstance(movable, nn.Module) and all(_place(part.device) == _place(where) for part in _parts(movable)):
+        return movable
+    moved: Any = movable.to(where)
     return cast(Movable, moved)
 
 
@@ -154,7 +160,7 @@ class PerDevice(Generic[Arguments, Constant]):
 
     def on(self, device: torch.device, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Constant:
         """On a device, usually that of the tensors which the constant meets."""
-        key = (device.type, device.index or 0, args, tuple(sorted(kwargs.items())))
+        key = (_place(device), args, tuple(sorted(kwargs.items())))
         if key not in self._kept:
             # What is cached must serve gradients too, whoever asks first.
             with torch.inference_mode(False), torch.no_grad():
@@ -171,6 +177,16 @@ class PerDevice(Generic[Arguments, Constant]):
 def per_device(function: Callable[Arguments, Constant]) -> PerDevice[Arguments, Constant]:
     """Cache a function that returns a constant tensor, a tuple of them or a frozen module, by arguments and device."""
     return PerDevice(function)
+
+
+def _place(device: torch.device) -> tuple[str, int]:
+    """The same of ``cuda`` and ``cuda:0``."""
+    return device.type, device.index or 0
+
+
+def _parts(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def _parsed(device: torch.device | str) -> torch.device:

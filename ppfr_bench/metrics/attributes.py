@@ -50,7 +50,7 @@ def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
     cheeks, chin, mouth, crown = (_median(lab, part) for part in (_CHEEKS, _LIP_AND_CHIN, _MOUTH, _CROWN))
     tone = torch.rad2deg(torch.atan2(cheeks[:, 0] - 50, cheeks[:, 2]))
     found = [tone, crown[:, 0], cheeks[:, 0] - chin[:, 0], mouth[:, 1] - cheeks[:, 1]]
-    return torch.stack(found, dim=1).double().numpy()
+    return torch.stack(found, dim=1).cpu().double().numpy()
 
 
 def _lab(images: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def _lab(images: torch.Tensor) -> torch.Tensor:
     import torch
 
     linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-    ratio = torch.einsum("ij,njhw->nihw", torch.tensor(_TO_XYZ), linear) / torch.tensor(_WHITE)[:, None, None]
+    ratio = torch.einsum("ij,njhw->nihw", linear.new_tensor(_TO_XYZ), linear) / linear.new_tensor(_WHITE)[:, None, None]
     curved = torch.where(ratio > (6 / 29) ** 3, ratio.clamp_min(1e-9) ** (1 / 3), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = curved.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)

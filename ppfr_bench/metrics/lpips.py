@@ -53,11 +53,13 @@ class Lpips(Metric):
         """
         import torch
 
-        images, references = check_images("LPIPS", images, references, smallest_side=32)
+        from ppfr_bench import device
+
+        images, references = check_images("LPIPS", device.to(images), device.to(references), smallest_side=32)
         if len(images) == 0:
             return np.empty(0)
         with torch.inference_mode():
-            network = self.network.to(images.device)
+            network = device.to(self.network)
             pair = (batch.to(memory_format=torch.channels_last).mul(2).sub(1) for batch in (images, references))
             distances = network(*pair).flatten()
         return np.asarray(distances.cpu().numpy(), dtype=np.float64)

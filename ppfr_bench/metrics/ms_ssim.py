@@ -44,9 +44,10 @@ class MsSsim(Metric):
         import torch
         from piq.ms_ssim import multi_scale_ssim
 
-        images, references = check_images(
-            "MS-SSIM", images, references, smallest_side=(_KERNEL - 1) * 2 ** (_SCALES - 1) + 1
-        )
+        from ppfr_bench import device
+
+        smallest = (_KERNEL - 1) * 2 ** (_SCALES - 1) + 1
+        images, references = check_images("MS-SSIM", device.to(images), device.to(references), smallest)
         if len(images) == 0:
             return np.empty(0)
         with torch.inference_mode():

@@ -38,8 +38,11 @@ class Psnr(Metric):
 
     def values(self, images: Tensor, references: Tensor) -> FloatArray:
         """float32 (n, 3, h, w) in [0, 1], twice -> (n,) dB; UserError on any other shape, type or range."""
-        images, references = check_images("PSNR", images, references, smallest_side=1)
-        errors = (images.double() - references.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
+        from ppfr_bench import device
+
+        images, references = check_images("PSNR", device.to(images), device.to(references), smallest_side=1)
+        differences = device.double(images) - device.double(references)
+        errors = differences.square().mean(dim=(1, 2, 3)).cpu().numpy()
         return np.asarray(-10 * np.log10(np.maximum(errors, _ROUNDING_NOISE)), dtype=np.float64)
 
 

@@ -40,7 +40,9 @@ class Ssim(Metric):
         import torch
         from piq.ssim import ssim
 
-        images, references = check_images("SSIM", images, references, smallest_side=11)
+        from ppfr_bench import device
+
+        images, references = check_images("SSIM", device.to(images), device.to(references), smallest_side=11)
         if len(images) == 0:
             return np.empty(0)
         with torch.inference_mode():

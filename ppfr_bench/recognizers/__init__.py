@@ -11,6 +11,9 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
+import torch
+
+from ppfr_bench import device
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.recognizers._brought import Brought, bring, is_brought
@@ -77,13 +80,17 @@ def recognizer_card(name: str) -> RecognizerCard:
     return _known[name].card if name in _known else recognizer_class(name).card
 
 
-@cache
 def load_recognizer(name: str) -> Recognizer:
-    """The recognizer, ready to embed; one instance a process.
+    """The recognizer, ready to embed on the current device; one instance for each device of a process.
 
     Raises:
         UserError: as ``recognizer_class``; of one that was brought along, its file has changed or does not do what
             its card says.
         Unavailable: its runtime (an extra) or its weights cannot be had on this machine.
     """
+    return _loaded(name, device.current())
+
+
+@cache
+def _loaded(name: str, where: torch.device) -> Recognizer:
     return _known[name].load() if name in _known else recognizer_class(name)()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ppfr_bench.api import Recognizer, RecognizerCard
+from ppfr_bench.device import DeviceClass
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 from ppfr_bench.places import from_environment, is_file, reason, user_path
 from ppfr_bench.records.hashing import digest
@@ -70,9 +71,14 @@ class Brought:
 
 
 class BroughtRecognizer(Recognizer):
-    """A recognizer whose card comes from outside."""
+    """A recognizer whose card comes from outside.
+
+    Attributes:
+        computes_on: the class of the device that computes, for the key of its embeddings; None is the current one.
+    """
 
     version = 1
+    computes_on: DeviceClass | None = None
 
     def __init__(self, card: RecognizerCard) -> None:
         self.card = card  # type: ignore[misc]  # of this one, not of its class

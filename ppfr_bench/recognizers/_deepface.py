@@ -34,6 +34,8 @@ class DeepFaceModel(BroughtRecognizer):
         shared: whether the model may be called by several threads: a session of ONNX Runtime may.
     """
 
+    computes_on = "cpu"  # DEEPFACE_ONNX_PROVIDERS would change it, in deepface's own hands
+
     def __init__(self, card: RecognizerCard, model: Any, shared: bool) -> None:
         super().__init__(card)
         self._model, self._shared = model, shared

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.places import reason
@@ -77,7 +78,7 @@ class Surrogate(nn.Module):
 
 
 class FileRecognizer(BroughtRecognizer):
-    """What both formats share: input as the card wants it, an answer as the card says."""
+    """What both formats share: input as the card wants it, made on the CPU, and an answer as the card says."""
 
     def __init__(self, given: FileCard) -> None:
         super().__init__(given.card)
@@ -133,14 +134,14 @@ class FileRecognizer(BroughtRecognizer):
         Raises:
             Unavailable: it does not run, or gives other embeddings.
         """
-        images = patterns()[[0, 1, 0]]
-        wanted = functional.normalize(self.embed(images), dim=1)
+        images = device.to(patterns()[[0, 1, 0]])
+        wanted = device.to(functional.normalize(self.embed(images), dim=1))
         wrong = ""
         for of in dict.fromkeys((torch.float32, precision)):
             for size in dict.fromkeys((0, group)):
                 try:
                     loaded = load() if of == precision else load().to(of)
-                    network = Surrogate(self._prepare, loaded, of, output, size)
+                    network = device.to(Surrogate(Prepare(self._given), loaded, of, output, size))
                     with torch.no_grad():  # in two sizes: one may be the size that it is made for
                         answers = torch.cat([network(images), network(images[:2])])
                     off = float((answers - torch.cat([wanted, wanted[:2]])).abs().max())
@@ -157,7 +158,7 @@ class FileRecognizer(BroughtRecognizer):
 
 
 class TorchScriptFile(FileRecognizer):
-    """A TorchScript module on the CPU, one image a call: in a batch, torch's sums come out differently.
+    """A TorchScript module, one image a call: in a batch, torch's sums come out differently.
 
     Raises:
         UserError: the file is no TorchScript, or does not do what its card says.
@@ -191,13 +192,13 @@ class TorchScriptFile(FileRecognizer):
 
     def _asked(self, fed: Tensor) -> Any:
         with torch.no_grad():
-            return self._network(fed)
+            return device.to(self._network)(device.to(fed))
 
     def _array(self, answer: Any) -> Any:
         found = pick(answer, self._output)
         if not isinstance(found, Tensor):
             return found
-        return (found.float() if found.is_floating_point() else found).numpy()
+        return (found.float() if found.is_floating_point() else found).cpu().numpy()
 
     def _fitting(self, fed: Tensor) -> torch.dtype:
         """float32, if the module takes it; else the type of its weights."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import RecognizerCard
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, folder_of, label_of, sha256_of
@@ -39,14 +40,14 @@ class FRBenchModel(BroughtRecognizer):
         self._pipeline = pipeline
 
     def embed(self, images: Tensor) -> Tensor:
-        check_images(images)
+        given, pipeline = device.to(check_images(images).detach()), device.to(self._pipeline)
         with torch.no_grad():
-            rows = [self._pipeline(images[index : index + 1].detach().cpu()) for index in range(len(images))]
+            rows = [pipeline(given[index : index + 1]).cpu() for index in range(len(given))]
         return torch.cat(rows) if rows else torch.empty((0, self.card.dimension))
 
     def differentiable(self) -> nn.Module:
         """The same network, for a white-box surrogate: gradients reach the images, not the weights."""
-        return self._pipeline
+        return device.to(self._pipeline)
 
 
 def bring(model: str) -> Brought:

@@ -15,7 +15,16 @@ from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.places import from_environment, home_folder, is_file, is_folder, user_path
 from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
 from ppfr_bench.recognizers._onnx import refuse_external_data
-from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+from ppfr_bench.recognizers._runtime import (
+    Array,
+    check_images,
+    providers,
+    require,
+    session_class,
+    share_out,
+    threads,
+    unit_rows,
+)
 from ppfr_bench.text import printable
 
 
@@ -27,7 +36,7 @@ class InsightFaceModel(BroughtRecognizer):
 
     def __init__(self, card: RecognizerCard, model: Any) -> None:
         super().__init__(card)
-        self._model = model
+        self._model, self.computes_on = model, session_class(model.session)
 
     def embed(self, images: Tensor) -> Tensor:
         crops = list(to_bytes(check_images(images).detach()).transpose(0, 2, 3, 1)[..., ::-1])
@@ -113,7 +122,7 @@ def _load(file: Path, pack: Path | None = None) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the threads are over images
     options.log_severity_level = 3
-    settings = {"providers": ["CPUExecutionProvider"], "sess_options": options}
+    settings = {"providers": providers(runtime), "sess_options": options}
     try:
         refuse_external_data(onnx.load(str(file), load_external_data=False), str(file))
         if pack is not None:

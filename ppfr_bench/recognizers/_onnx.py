@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers._card import FileCard
 from ppfr_bench.recognizers._file import FileRecognizer, filled_up, kind_of, patterns
-from ppfr_bench.recognizers._runtime import Array, require, share_out, threads
+from ppfr_bench.recognizers._runtime import Array, providers, require, session_class, share_out, threads
 
 _BATCH = 16  # images a call, where the graph takes any number
 _PRECISIONS = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
@@ -19,7 +19,7 @@ _NAMES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 
 
 class OnnxFile(FileRecognizer):
-    """An ONNX graph on the CPU: sixteen images a call where it takes any number with the same bits, else one.
+    """An ONNX graph: sixteen images a call where it takes any number with the same bits, else one.
 
     A graph that is made for a batch of n is fed n images: n of those that are asked for if what it says of one depends
     neither on its place nor on the others, to the last bit; else one, and zeros. Half precision is fed as such.
@@ -32,6 +32,7 @@ class OnnxFile(FileRecognizer):
     def __init__(self, given: FileCard, content: bytes) -> None:
         super().__init__(given)
         self._open(content)
+        self.computes_on = session_class(self._session)
         declared = self._check_input()
         self._fixed = batch if declared and isinstance(batch := declared[0], int) and batch > 0 else 0
         self._output = self._chosen()
@@ -69,7 +70,7 @@ class OnnxFile(FileRecognizer):
         try:
             self._graph = onnx.load_model_from_string(content)
             refuse_external_data(self._graph, file)
-            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(content, options, providers=providers(runtime))
         except UserError:
             raise
         except Exception as error:  # protobuf's and the runtime's own

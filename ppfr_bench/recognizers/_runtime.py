@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE
 from ppfr_bench.errors import Unavailable, UserError
 
@@ -39,6 +40,24 @@ def require(module: str, extra: str) -> Any:
         raise Unavailable(
             f"the module '{module}' is needed and cannot be imported: {error}", f"pip install 'ppfr-bench[{extra}]'"
         ) from error
+
+
+def providers(runtime: Any) -> list[Any]:
+    """What a session of ONNX Runtime computes on: CUDA if that is the current device and the runtime can, else the CPU.
+
+    The package ``onnxruntime`` has the CPU only, ``onnxruntime-gpu`` has both; neither knows MPS as torch does.
+    """
+    where = device.current()
+    if where.type == "cuda" and "CUDAExecutionProvider" in runtime.get_available_providers():
+        # Without TF32, and by an algorithm that is not chosen by a race: as device.select sets torch.
+        exact = {"device_id": where.index or 0, "use_tf32": 0, "cudnn_conv_algo_search": "DEFAULT"}
+        return [("CUDAExecutionProvider", exact), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def session_class(session: Any) -> device.DeviceClass:
+    """The class of the device on which a session of ONNX Runtime computes, which it tells once it is made."""
+    return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
 
 
 def check_images(images: Tensor) -> Tensor:

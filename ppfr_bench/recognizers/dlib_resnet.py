@@ -52,6 +52,7 @@ class DlibResNet(Recognizer):
     """
 
     version = 1
+    computes_on = "cpu"
     runtime = ("dlib", "dlib")
     card = RecognizerCard(
         title="dlib ResNet",

@@ -8,8 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from ppfr_bench import device
 from ppfr_bench.api import Recognizer, RecognizerCard
-from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
+from ppfr_bench.recognizers._runtime import (
+    Array,
+    check_images,
+    providers,
+    require,
+    session_class,
+    share_out,
+    threads,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +70,8 @@ class Faceplugin(Recognizer):
         options.intra_op_num_threads = 1  # the threads are over images: faster than within one, and fork-safe
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = runtime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(self._path, options, providers=providers(runtime))
+        self.computes_on = session_class(self._session)
         self._input = self._session.get_inputs()[0].name
 
     def embed(self, images: Tensor) -> Tensor:
@@ -73,13 +84,14 @@ class Faceplugin(Recognizer):
     def differentiable(self) -> nn.Module:
         """The same network in torch, for a white-box surrogate: gradients reach the images, not the weights.
 
-        Takes float32 RGB (n, 3, 112, 112) in [0, 1], any n >= 1; gives unit (n, 512), as ``embed`` to about 1e-5.
+        It lies on the current device. Takes float32 RGB (n, 3, 112, 112) in [0, 1], any n >= 1; gives unit (n, 512), as
+        ``embed`` to about 1e-5.
 
         Raises:
             Unavailable: onnx2torch is missing.
         """
         graph = require("onnx", "onnx").load(self._path)  # Given the path, onnx2torch would write beside the file.
-        return Surrogate(require("onnx2torch", "onnx").convert(graph))
+        return device.to(Surrogate(require("onnx2torch", "onnx").convert(graph)))
 
     def _one(self, pixels: Array) -> Array:
         scaled = (pixels[:, ::-1] * np.float32(255) - np.float32(127)) / np.float32(128)

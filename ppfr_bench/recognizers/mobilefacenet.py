@@ -28,6 +28,7 @@ class MobileFaceNet(Recognizer):
     """
 
     version = 1
+    computes_on = "cpu"
     runtime = ("ai_edge_litert.interpreter", "litert")
     card = RecognizerCard(
         title="MobileFaceNet (LiteRT)",

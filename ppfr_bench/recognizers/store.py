@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, ByteArray, FloatArray, Recognizer, to_float
 from ppfr_bench.errors import UserError
 
@@ -43,8 +44,11 @@ class Usage:
 class EmbeddingStore:
     """A sqlite file of embeddings, keyed by recognizer, its version, and the sha256 of the uint8 image.
 
-    Several processes may share it. What is computed is committed every 64 images. A damaged file is replaced, with
-    a warning: it holds nothing that cannot be computed again.
+    Embeddings that a GPU computed are kept apart, as its sums differ: the name of their recognizer ends in the class of
+    the device, ``@cuda``. A recognizer that computes on the CPU whatever the device says so by ``computes_on``.
+
+    Several processes may share it. What is computed is committed every 64 images. A damaged file is replaced, with a
+    warning: it holds nothing that cannot be computed again.
 
     Args:
         path: the file; it and its folder are made when first needed.
@@ -90,10 +94,10 @@ class EmbeddingStore:
     def _embed(
         self, connection: sqlite3.Connection, name: str, recognizer: Recognizer, images: ByteArray
     ) -> FloatArray:
-        dimension = recognizer.card.dimension
+        dimension, kept_as = recognizer.card.dimension, _kept_as(name, recognizer)
         usage = self.usage[name]
         digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
-        known = self._look_up(connection, (name, recognizer.version), set(digests), dimension)
+        known = self._look_up(connection, (kept_as, recognizer.version), set(digests), dimension)
         missing = {digest: index for index, digest in enumerate(digests) if digest not in known}
         for chunk in _chunks(list(missing.items()), _COMMIT):
             started = time.perf_counter()
@@ -108,7 +112,7 @@ class EmbeddingStore:
                 )
             vectors = answer.astype("<f4")
             rows = [
-                (name, recognizer.version, digest, vector.tobytes())
+                (kept_as, recognizer.version, digest, vector.tobytes())
                 for (digest, _), vector in zip(chunk, vectors, strict=True)
             ]
             with connection:
@@ -188,6 +192,11 @@ def _checked(images: ByteArray) -> ByteArray:
             "Convert float images with ppfr_bench.api.to_bytes.",
         )
     return images
+
+
+def _kept_as(name: str, recognizer: Recognizer) -> str:
+    where = getattr(recognizer, "computes_on", None) or device.device_class()
+    return name if where == "cpu" else f"{name}@{where}"
 
 
 def _chunks(items: list[tuple[bytes, int]], size: int) -> Iterator[list[tuple[bytes, int]]]:

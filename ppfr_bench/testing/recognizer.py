@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, Recognizer, RecognizerCard
 
 _FREQUENCIES = 12  # the lowest ones, a direction
@@ -35,12 +36,18 @@ class TinyRecognizer(Recognizer):
         """
         if images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
             raise ValueError(f"expected images (n, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
-        luma = torch.einsum("nchw,c->nhw", images, torch.tensor((0.299, 0.587, 0.114)))
-        order = torch.arange(_FREQUENCIES, dtype=torch.float32)
-        basis = torch.cos(math.pi / SIZE * (torch.arange(SIZE) + 0.5) * order[:, None])
-        damping = 1 / (1 + order[:, None] + order[None, :])
+        weights, basis, damping = _constants.on(images.device)
+        luma = torch.einsum("nchw,c->nhw", images, weights)
         # The mean goes first, so that a constant image is exactly zero.
         centred = luma - luma.mean((1, 2), keepdim=True)
         features = (basis @ centred @ basis.T * damping / SIZE).flatten(1)[:, 1:]
-        length = features.norm(dim=1, keepdim=True)
+        length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
         return torch.where(length > 1e-5, features / length.clamp_min(1e-5), torch.zeros_like(features))
+
+
+@device.per_device
+def _constants() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(3,): weights of the luma; (12, 112): the cosines; (12, 12): the damping."""
+    order = torch.arange(_FREQUENCIES, dtype=torch.float32)
+    cosines = torch.cos(math.pi / SIZE * (torch.arange(SIZE) + 0.5) * order[:, None])
+    return torch.tensor((0.299, 0.587, 0.114)), cosines, 1 / (1 + order[:, None] + order[None, :])

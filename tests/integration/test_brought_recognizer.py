@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from made_networks import write_card, write_onnx
 from PIL import Image
-from ppfr_bench.records.store import ResultStore
 
 from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
 
 pytest.importorskip("onnx", reason="needs the extra: pip install 'ppfr-bench[onnx]'")
 

@@ -87,7 +87,16 @@ def cluster(env: Environment, workers: int = 2) -> Iterator[tuple[str, list[subp
     address, dask = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "dask"]
     quiet = ("--no-dashboard",)
     with process(*dask, "scheduler", "--host", "127.0.0.1", "--port", port, *quiet, env=env, port=port):
-        one = [*dask, "worker", address, "--nthreads", 1, "--no-dashboard", "--local-directory", env["PPFR_BENCH_CACHE"]]
+        one = [
+            *dask,
+            "worker",
+            address,
+            "--nthreads",
+            1,
+            "--no-dashboard",
+            "--local-directory",
+            env["PPFR_BENCH_CACHE"],
+        ]
         with process(*one, env=env) as first, process(*one, env=env) as second:
             yield address, [first, second][:workers]
 

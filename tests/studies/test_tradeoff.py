@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from ppfr_bench.records.store import ResultStore
 
 from ppfr_bench.leaderboard.rows import Figure, Row
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
 STUDY = Path(__file__).parents[2] / "studies" / "tradeoff"

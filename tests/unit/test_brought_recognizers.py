@@ -13,7 +13,6 @@ import pytest
 import torch
 from made_networks import by_hand, write_card, write_onnx
 from PIL import Image
-from ppfr_bench.records.store import ResultStore
 from typer.testing import CliRunner
 
 from ppfr_bench.api import ByteArray, FaceDataset, Recognizer, to_float
@@ -23,6 +22,7 @@ from ppfr_bench.contracts.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers import load_recognizer, recognizer_card, recognizer_component
 from ppfr_bench.recognizers.store import EmbeddingStore
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Plan, make_plan
 from ppfr_bench.suites import load_suite
 from ppfr_bench.testing import example_faces

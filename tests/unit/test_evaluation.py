@@ -15,13 +15,13 @@ import made_records as made
 import pytest
 import torch
 import torch.nn.functional as F
-from ppfr_bench.records.store import ResultStore
 
 import ppfr_bench as pb
 from ppfr_bench import registry, wrapping
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.evaluation import Evaluation, _entry
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
 
@@ -46,7 +46,9 @@ class GreyNoise(Defense):
         return images * self.config.strength
 
 
-def guest(thing: Any, name: str = "mine", version: int = 1, randomness: Any = "deterministic") -> wrapping.WrappedDefense:
+def guest(
+    thing: Any, name: str = "mine", version: int = 1, randomness: Any = "deterministic"
+) -> wrapping.WrappedDefense:
     return wrapping.wrapped_defense(thing, name, version, randomness, 0.0)
 
 

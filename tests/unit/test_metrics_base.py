@@ -1,44 +1,41 @@
-"""Scores that may be missing, the list of metrics, and the guard on images."""
+"""Estimates that may be missing, the list of metrics, and the guard on images."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import METRICS, Score, image_metric_names, load_image_metric
+from ppfr_bench.metrics import IMAGE_METRICS, load_image_metric, metric_info, metric_names
 from ppfr_bench.metrics.base import check_images
+from ppfr_bench.records.estimate import Estimate
+from ppfr_bench.scorers.bootstrap import estimate
+
+METRICS = {name: metric_info(name) for name in metric_names()}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_not_finite_is_missing_and_never_zero(value: float) -> None:
-    score = Score(value, (0.1, 0.2), 40)
-    assert score.value is None
-    assert score.interval is None
-    assert score.reason
-    assert score.n == 40
+def test_an_estimate_that_is_not_finite_is_missing_and_never_zero(value: float) -> None:
+    found = estimate(value, 40, np.array([0.1, 0.2]))
+    assert (found.value, found.interval, found.n) == (None, None, 40)
+    assert found.reason
 
 
-def test_a_missing_score_keeps_its_own_reason() -> None:
-    assert Score(math.nan, None, 0, "the attack crashed").reason == "the attack crashed"
+def test_a_missing_estimate_keeps_its_own_reason() -> None:
+    assert estimate(math.nan, 0, reason="the attack crashed").reason == "the attack crashed"
 
 
-def test_a_missing_score_needs_a_reason() -> None:
+def test_a_missing_estimate_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="reason"):
-        Score(None, None, 0)
+        Estimate(None)
 
 
 def test_a_measured_zero_stays_a_zero() -> None:
-    assert Score(0.0, (0.0, 0.1), 5) == Score(0, (0, 0.1), 5)
-    assert Score(0.0, None, 5).value == 0.0
-
-
-def test_an_interval_runs_upwards_and_is_finite() -> None:
-    with pytest.raises(ValueError, match="low to high"):
-        Score(0.5, (0.9, 0.1), 5)
-    assert Score(0.5, (0.1, math.nan), 5).interval is None
+    found = estimate(0.0, 5, np.zeros(20))
+    assert (found.value, found.interval) == (0.0, (0.0, 0.0))
 
 
 def test_every_metric_is_described_under_its_own_name() -> None:
@@ -67,7 +64,7 @@ def test_a_range_contains_its_ends_but_no_nan() -> None:
 
 
 def test_an_unknown_image_metric_names_the_nearest() -> None:
-    assert image_metric_names() == ("lpips", "ssim", "ms_ssim", "psnr")
+    assert IMAGE_METRICS == ("lpips", "ssim", "ms_ssim", "psnr")
     with pytest.raises(UserError, match="Did you mean 'ms_ssim'"):
         load_image_metric("msssim")
 

@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ppfr_bench.api import to_float
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import METRICS, ImageMetric, load_image_metric
+from ppfr_bench.metrics import ImageMetric, load_image_metric, metric_info
 from ppfr_bench.metrics.psnr import CAP
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
@@ -53,7 +53,7 @@ def test_identical_images_score_the_best_value_there_is(metric: ImageMetric) -> 
     values = metric.values(images, images.clone())
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, BEST[metric.info.name], atol=1e-6)
-    assert METRICS[metric.info.name] is metric.info
+    assert metric_info(metric.info.name) is metric.info
 
 
 def test_swapped_colour_channels_are_noticed(metric: ImageMetric) -> None:
@@ -207,7 +207,7 @@ def test_lpips_trunk_and_heads_belong_together() -> None:
         installed = head.model[1].weight.detach().numpy().ravel()
         np.testing.assert_array_equal(installed, weights[f"NetLinLayer_{number}"]["Conv_0"]["kernel"].ravel())
         bound += 2 * float(installed.max())
-    assert METRICS["lpips"].range == (0.0, pytest.approx(bound, abs=0.005))
+    assert metric_info("lpips").range == (0.0, pytest.approx(bound, abs=0.005))
 
 
 @pytest.mark.assets

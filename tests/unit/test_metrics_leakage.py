@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import Score
 from ppfr_bench.metrics.leakage import BROKEN, harmonic_mean, leakage, leakage_reason, retention
 from ppfr_bench.metrics.pareto import pareto_front
+from ppfr_bench.scorers.bootstrap import estimate
 
 numbers = st.floats(-1e6, 1e6)
 anything = st.floats(allow_nan=True, allow_infinity=True)
@@ -38,8 +38,8 @@ def test_an_attack_that_is_broken_without_a_defense_says_nothing_about_one(blind
     value = leakage(0.3, blind, ceiling)
     assert math.isnan(value)
     assert leakage_reason(0.3, blind, ceiling) == BROKEN
-    score = Score(value, None, 100, leakage_reason(0.3, blind, ceiling))
-    assert score.value is None and "broken" in score.reason
+    found = estimate(value, 100, reason=leakage_reason(0.3, blind, ceiling))
+    assert found.value is None and "broken" in found.reason
     assert math.isnan(leakage(0.3, ceiling, blind, lower_is_more_alike=True))
     assert leakage_reason(0.3, ceiling, blind, lower_is_more_alike=True) == BROKEN
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics import METRICS
+from ppfr_bench.metrics import metric_info
 from ppfr_bench.metrics.unlinkability import binned, d_sys, global_measure, local_measure
-from ppfr_bench.runner import score
+from ppfr_bench.records.estimate import Estimate, column
+from ppfr_bench.scorers.base import Scorer
+from ppfr_bench.scorers.bootstrap import Bootstrap
+from ppfr_bench.scorers.linkage import Linkage
+from ppfr_bench.scorers.unlinkability import Unlinkability
 
 
 def test_local_measure_by_hand() -> None:
@@ -142,10 +149,17 @@ def similarities(strength: float, targets: int = 240, people: int = 60) -> tuple
     return np.random.RandomState(5).standard_normal((targets, people)) + strength * same, identities, gallery
 
 
+def scored(scorer: Scorer, answer: Any, ceiling: Any, targets: Any, gallery: Any, draws: int) -> dict[str, Estimate]:
+    """What a scorer makes of two answers, under the names that tidy tables have."""
+    truth: Any = SimpleNamespace(targets=targets, gallery=gallery)
+    inputs = {"answer": {"answer": answer}, "ceiling": {"answer": ceiling}}
+    metrics = scorer.score(inputs, truth, Bootstrap(draws, 0, gallery))
+    return {column(name, part): one for name, found in metrics.items() for part, one in found.parts()}
+
+
 def test_unlinkability_beside_its_ceiling() -> None:
     (answer, targets, gallery), (ceiling, *_) = similarities(1.0), similarities(8.0)
-    bootstrap = score.Bootstrap(200, 0, gallery)
-    metrics = score.unlinkability(answer, ceiling, targets, gallery, bootstrap)
+    metrics = scored(Unlinkability(), answer, ceiling, targets, gallery, 200)
     assert set(metrics) == {
         name + end for name in ("d_sys", "d_sys_bias", "rank_1") for end in ("", "_ceiling")
     }  # fmt: skip
@@ -158,23 +172,23 @@ def test_unlinkability_beside_its_ceiling() -> None:
     assert low is not None and high is not None and 0.1 < low < 0.4 < 0.9 < high
     assert metrics["d_sys_bias"].interval is None
     assert metrics["d_sys"].n == 240
-    assert score.unlinkability(answer, ceiling, targets, gallery, bootstrap) == metrics
+    assert scored(Unlinkability(), answer, ceiling, targets, gallery, 200) == metrics
 
 
 def test_unlinkability_of_a_blank_image_and_of_too_few() -> None:
     blank, targets, gallery = similarities(0.0)
-    metrics = score.unlinkability(0 * blank, blank, targets, gallery, score.Bootstrap(50, 0, gallery))
+    metrics = scored(Unlinkability(), 0 * blank, blank, targets, gallery, 50)
     assert metrics["d_sys"].value == 0
     assert metrics["rank_1"].value == pytest.approx(1 / 60, abs=1e-6)
     few, targets, gallery = similarities(8.0, targets=6, people=6)
-    metrics = score.unlinkability(few, few, targets, gallery, score.Bootstrap(50, 0, gallery))
+    metrics = scored(Unlinkability(), few, few, targets, gallery, 50)
     assert metrics["d_sys"].value is None and metrics["d_sys_bias_ceiling"].value is None
     assert "there are 6 and 30" in metrics["d_sys"].reason
 
 
 def test_linkage_gains_the_curve_and_the_open_set_and_keeps_its_names() -> None:
     (answer, targets, gallery), (ceiling, *_) = similarities(1.0), similarities(8.0)
-    metrics = score.linkage(answer, ceiling, targets, gallery, score.Bootstrap(200, 0, gallery))
+    metrics = scored(Linkage(), answer, ceiling, targets, gallery, 200)
     before = {
         "rank_1",
         "rank_1_blind",
@@ -192,5 +206,5 @@ def test_linkage_gains_the_curve_and_the_open_set_and_keeps_its_names() -> None:
     assert metrics["fnir_at_fpir_1e-2"].value is None and "1,000 non-mated" in metrics["fnir_at_fpir_1e-2"].reason
     missed, best = metrics["fnir_at_fpir_1e-1"], metrics["fnir_at_fpir_1e-1_ceiling"]
     assert missed.value is not None and missed.interval is not None and missed.interval[0] <= missed.value
-    assert missed.direction == "lower_is_better" and best.value == 0
-    assert all(METRICS[name.removesuffix("_ceiling")].contains(metrics[name].value or 0) for name in curve | fnir)
+    assert metric_info("fnir_at_fpir_1e-1").direction == "lower_is_better" and best.value == 0
+    assert all(metric_info(name.removesuffix("_ceiling")).contains(metrics[name].value or 0) for name in curve | fnir)

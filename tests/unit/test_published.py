@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ppfr_bench.records.store import ResultStore
 
 from ppfr_bench import registry
 from ppfr_bench.leaderboard.pages import publish
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
 ROOT = Path(__file__).parents[2]

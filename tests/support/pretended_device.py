@@ -1,0 +1,149 @@
+"""A device that is not there: tensors that claim to lie on it, computed by the CPU and kept from meeting the CPU's.
+
+Whatever would fail on a real device for want of a move fails here too: an operation on tensors of both places, a draw
+from a generator of the CPU straight onto the device, ``numpy()`` without ``cpu()``, and float64 on MPS. As the CPU's
+own kernels do the arithmetic, what comes out must equal what the CPU gives, to the last bit.
+
+A real device does more that this cannot show: sums in another order, and operations that it lacks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map
+
+from ppfr_bench import device
+
+_aten = torch.ops.aten
+# Operations that real devices allow between tensors of both places.
+_ACROSS = {_aten._to_copy, _aten.copy_, _aten.index, _aten.index_put_, _aten._index_put_impl_, _aten.index_put}
+_UNDERNEATH = torch.device("meta")  # what torch's own code takes the tensors to lie on: it starts no driver for it
+_DOUBLES = {torch.float64, torch.complex128}
+
+
+class OnDevice(torch.Tensor):
+    """A tensor of the pretended device; ``inner`` holds its values on the CPU."""
+
+    inner: torch.Tensor
+    where: torch.device
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return self.where
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor, where: torch.device) -> OnDevice:
+        made: OnDevice = torch.Tensor._make_wrapper_subclass(
+            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            device=_UNDERNEATH, requires_grad=False,
+        )  # fmt: skip
+        made.inner, made.where = inner, where
+        return made
+
+    def __init__(self, inner: torch.Tensor, where: torch.device) -> None:
+        pass
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def __repr__(self, **_: Any) -> str:
+        return f"OnDevice({self.inner!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        raise AssertionError(f"{function}: a tensor of the pretended device outlived it")
+
+
+class _Pretended(TorchDispatchMode):
+    def __init__(self, where: torch.device) -> None:
+        super().__init__()
+        self.where, self.operations = where, 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # Else torch imports its compiler.
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        named = dict(named or {})
+        flat, _ = tree_flatten((arguments, named))
+        theirs = any(isinstance(one, OnDevice) for one in flat)
+        ours = [one for one in flat if isinstance(one, torch.Tensor) and not isinstance(one, OnDevice)]
+        packet = function.overloadpacket
+        if theirs and packet not in _ACROSS:
+            for one in ours:
+                if one.dim() > 0:
+                    raise RuntimeError(f"{function}: expected all tensors on {self.where}, found one on {one.device}")
+        asked = named.get("device")
+        # An operation without tensors goes where it is told; one with tensors where its first tensor lies.
+        first = next((one for one in flat if isinstance(one, torch.Tensor)), None)
+        lands = self._is_there(asked) if asked is not None else isinstance(first, OnDevice)
+        if lands and any(isinstance(one, torch.Generator) and one.device.type == "cpu" for one in flat):
+            raise RuntimeError(f"{function}: expected a generator of {self.where}, found one of the CPU")
+        if asked is not None:
+            named["device"] = device.CPU
+        self.operations += theirs
+        bare_arguments, bare_named = tree_map(_bare, (arguments, named))
+        if packet is _aten._to_copy and isinstance(first, OnDevice) != lands:
+            bare_named.pop("non_blocking", None)
+        with self._off():
+            results = function(*bare_arguments, **bare_named)
+        if not lands:
+            # An in-place operation gives back what it was given.
+            return tree_map(lambda one: one, results)
+        wrapped = tree_map(self._wrap, results)
+        return return_and_correct_aliasing(function, arguments, named, wrapped) if theirs else wrapped
+
+    def _off(self) -> Any:
+        return torch._C._DisableTorchDispatch()
+
+    def _is_there(self, asked: torch.device) -> bool:
+        return torch.device(asked).type in (self.where.type, _UNDERNEATH.type)
+
+    def _wrap(self, one: Any) -> Any:
+        if not isinstance(one, torch.Tensor) or isinstance(one, OnDevice):
+            return one
+        if self.where.type == "mps" and one.dtype in _DOUBLES:
+            raise TypeError("MPS has no float64")
+        return OnDevice(one, self.where)
+
+
+def _bare(one: Any) -> Any:
+    return one.inner if isinstance(one, OnDevice) else one
+
+
+@contextmanager
+def pretended(name: str) -> Iterator[_Pretended]:
+    """``device.use(name)`` for a class of devices that this machine has not, for the duration of a ``with``.
+
+    Yields:
+        What counts the ``operations`` that ran on it, so that a test can tell that any did.
+    """
+    assert name not in device.names(), f"{name} is there: use the real one"
+    where = torch.device(name, 0)
+    with (
+        patch.object(device, "names", lambda: ["cpu", name]),
+        patch.object(torch.cuda, "device_count", lambda: 1),
+        patch.object(torch.cuda, "_lazy_init", lambda: None),
+        device.use(where),
+        _Pretended(where) as mode,
+    ):
+        torch.__future__.set_swap_module_params_on_conversion(True)  # Else a module would keep plain parameters.
+        try:
+            yield mode
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(False)
+            for constant in _constants():
+                constant.cache_clear()
+
+
+def _constants() -> list[Any]:
+    """All that is kept for each device, by whatever module has been imported: it must not outlive the pretence."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("ppfr_bench")]
+    return [value for module in modules for value in vars(module).values() if isinstance(value, device.PerDevice)]
