@@ -88,7 +88,6 @@ class MinusFace(freq.Frequency):
                 loss.backward()
                 optimizer.step()
         self.generator.requires_grad_(False)
-        self.reach = device.to(torch.ones(()))
         images = _background.some(faces, 256, generator)
         drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
         self.reach = device.to(torch.cat(drawn).cpu().quantile(0.999, dim=1).median().clamp_min(1e-3))

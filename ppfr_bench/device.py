@@ -103,10 +103,12 @@ def to(movable: Movable, like: Tensor | None = None) -> Movable:
     A module is moved in place. One that is there is left alone, as it may be in training.
     """
     where = _current if like is None else like.device
-    if isinstance(movable, nn.Module) and all(_place(part.device) == _place(where) for part in _parts(movable)):
-        return movable
-    moved: Any = movable.to(where)
-    return cast(Movable, moved)
+    if isinstance(movable, Tensor):
+        return cast(Movable, movable.to(where))
+    if any(_place(part.device) != _place(where) for part in (*movable.parameters(), *movable.buffers())):
+        with torch.inference_mode(False):  # Weights must serve gradients later, whoever moves them.
+            movable.to(where)
+    return movable
 
 
 def double(values: Tensor) -> Tensor:
@@ -182,11 +184,6 @@ def per_device(function: Callable[Arguments, Constant]) -> PerDevice[Arguments, 
 def _place(device: torch.device) -> tuple[str, int]:
     """The same of ``cuda`` and ``cuda:0``."""
     return device.type, device.index or 0
-
-
-def _parts(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 def _parsed(device: torch.device | str) -> torch.device:

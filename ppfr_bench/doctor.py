@@ -21,7 +21,7 @@ State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
 OPTIONAL = {  # recognizers and formats that people bring: no shipped suite needs them
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
-    "heic": ("pillow_heif",), "video": ("av",),
+    "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
 }  # fmt: skip
 ROOM = 60  # GiB that the stages of `standard` over every defense have taken
 

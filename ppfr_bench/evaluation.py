@@ -201,7 +201,9 @@ def evaluate(
     if data is not None and not isinstance(data, str):
         _check_data(data)
         if unused := [key for key in settings or {} if key.startswith("dataset.")]:
-            raise UserError(f"the setting {unused[0]} has no effect: data is open already", "Give it where data is made.")
+            raise UserError(
+                f"the setting {unused[0]} has no effect: data is open already", "Give it where data is made."
+            )
     entry, wrapped = _entry(defense, name, version, randomness, clear_share, whole)
     if wrapped is not None and (findings := check_plugin("defense", wrapped.name)):
         raise UserError(

@@ -25,7 +25,7 @@ from ppfr_bench.cards import Randomness
 from ppfr_bench.code_hash import UnseenError, code_hash, installed
 from ppfr_bench.records.hashing import digest
 
-__all__ = ["WrappedDefense", "PickledDataset", "wrapped_defense", "main_left_alone", "name_of", "registered"]
+__all__ = ["PickledDataset", "WrappedDefense", "main_left_alone", "name_of", "registered", "wrapped_defense"]
 
 Callables = Callable[..., torch.Tensor]
 _SAYS_LITTLE = ("title", "reference", "licence", "code_url", "deviations")  # of a card: moves no number

@@ -16,11 +16,11 @@ from statistics import fmean
 
 from jinja2 import Environment, StrictUndefined
 from ppfr_bench.leaderboard.claims import claims
-from ppfr_bench.records.store import ResultStore
 
 from ppfr_bench.leaderboard.rows import Figure, Row
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
 
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent

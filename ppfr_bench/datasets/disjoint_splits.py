@@ -34,7 +34,12 @@ from ppfr_bench.records.hashing import digest
 from ppfr_bench.stages.store import Output, StageStore, Writer
 
 __all__ = [
-    "DISTANCE", "WithoutCopies", "check_disjoint", "perceptual_hashes", "kept_perceptual_hashes", "near_duplicates",
+    "DISTANCE",
+    "WithoutCopies",
+    "check_disjoint",
+    "kept_perceptual_hashes",
+    "near_duplicates",
+    "perceptual_hashes",
 ]  # fmt: skip
 
 PerceptualHashes = npt.NDArray[np.uint64]

@@ -13,7 +13,12 @@ from ppfr_bench.metrics.base import ImageMetric, Metric, MetricInfo
 
 __all__ = ["IMAGE_METRICS", "ImageMetric", "Metric", "MetricInfo", "load_image_metric", "metric_info", "metric_names"]
 
-IMAGE_METRICS = ("lpips", "ssim", "ms_ssim", "psnr")  # that every reconstruction is compared by; others a suite asks for
+IMAGE_METRICS = (
+    "lpips",
+    "ssim",
+    "ms_ssim",
+    "psnr",
+)  # that every reconstruction is compared by; others a suite asks for
 _NUMBERS: dict[str, MetricInfo] = {
     info.name: info
     for module in (verification, identification, unlinkability, attributes, leakage)

@@ -58,8 +58,8 @@ class Lpips(Metric):
         images, references = check_images("LPIPS", device.to(images), device.to(references), smallest_side=32)
         if len(images) == 0:
             return np.empty(0)
+        network = device.to(self.network)
         with torch.inference_mode():
-            network = device.to(self.network)
             pair = (batch.to(memory_format=torch.channels_last).mul(2).sub(1) for batch in (images, references))
             distances = network(*pair).flatten()
         return np.asarray(distances.cpu().numpy(), dtype=np.float64)

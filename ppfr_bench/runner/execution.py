@@ -11,10 +11,12 @@ from ppfr_bench import registry
 from ppfr_bench.assets import cache_dir, make_cache_folder
 from ppfr_bench.console import err
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task
+from ppfr_bench.errors import UserError
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner import scoring
-from ppfr_bench.runner.estimates import Times
+from ppfr_bench.runner.estimates import Estimate, Times
+from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.scoring import CellJob, job_of, unmeasured
 from ppfr_bench.runner.supersede import Moves, make_room
@@ -126,9 +128,7 @@ def execute(
     return outcome
 
 
-def _run(
-    plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Cell, Record, bytes | None], None]
-) -> None:
+def _run(plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Cell, Record, bytes | None], None]) -> None:
     work = Work(plan.setting, where.stages, str(cache_dir()))
     stages = stage_store(where.stages)
     by_key, times = {cell.key: cell for cell in pending}, Times()
@@ -182,9 +182,13 @@ def estimated(plan: Plan, pending: list[Cell], where: Where) -> dict[str, object
     """For ``--dry-run``: the size of the graph, how much of it is to be computed, and what that will take."""
     from ppfr_bench.engines.dask import pays_off
 
-    compute = [stage for _, new in to_compute(pending, stage_store(where.stages)) for stage in new]
     workers = where.resources.workers or pays_off(plan.setting.protocol.threads)
-    found = Times().estimate(compute)
+    try:
+        compute = [stage for _, new in to_compute(pending, stage_store(where.stages)) for stage in new]
+        found = Times().estimate(compute)
+    except UserError:  # There is no cache to look in, and so nothing that was computed.
+        compute = needed(stage for cell in pending for stage in cell.inputs.values())
+        found = Estimate(0, len(compute), len(compute))
     return {
         "stages": len(plan.stages), "to_compute": len(compute), "workers": workers,
         "seconds": round(found.seconds / workers, 1) if found.unknown < found.stages else None,

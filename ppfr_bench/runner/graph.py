@@ -82,7 +82,9 @@ class Graph:
         scope = Scope(1, type(self._defense(defense)).releases_image())
         student = student_material(scope, config)
         upstream = self._seen(defense, defense, 1) | {
-            f"material {student.key}": self._material(student, defense, defense, {"adaptor": dict(recognizer.config)}, 1)
+            f"material {student.key}": self._material(
+                student, defense, defense, {"adaptor": dict(recognizer.config)}, 1
+            )
         }
         return self._stage("adapt", self._attack_spec(defense, defense) | {"recognizer": recognizer.spec}, upstream)
 

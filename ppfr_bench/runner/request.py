@@ -91,7 +91,9 @@ class Request:
             err.print(note, highlight=False, markup=False, soft_wrap=True)
         for split, names in self.plan.dataset.config.get("drop_duplicates", {}).items():
             listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            what = f"are copies of measured photographs and left out: {listed}" if names else "are copies of measured ones"
+            what = (
+                f"are copies of measured photographs and left out: {listed}" if names else "are copies of measured ones"
+            )
             line = f"{len(names) or 'none'} of the {split}'s images {what}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
         for name in self.idle:
@@ -176,4 +178,3 @@ def _with_attacks(suite: Suite, names: Sequence[str]) -> Suite:
     """An attack that a file brings runs after those of the suite."""
     more = [name for name in names if name not in [entry.name for entry in suite.attack]]
     return suite.model_copy(update={"attack": (*suite.attack, *choose("attack", more, ()))}) if more else suite
-

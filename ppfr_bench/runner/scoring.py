@@ -59,7 +59,9 @@ def job_of(plan: Plan, cell: Cell) -> CellJob:
     stages = {stage.key: stage for one in cell.inputs.values() for stage in one.before()}
     paid = [s for s in stages.values() if s.spec.get("defense") not in others]
     mine = [s for s in stages.values() if s.kind == "check" and s.spec["defense"] == cell.defense.spec]
-    bare = Cell(cell.kind, cell.defense, cell.attack, cell.recognizer, cell.track, cell.scorer, cell.extra, {}, cell.key)
+    bare = Cell(
+        cell.kind, cell.defense, cell.attack, cell.recognizer, cell.track, cell.scorer, cell.extra, {}, cell.key
+    )
     return CellJob(
         bare, header(plan, cell), {name: (stage.kind, stage.key) for name, stage in cell.inputs.items()},
         tuple((stage.kind, stage.key) for stage in paid), (mine[0].kind, mine[0].key) if mine else None,

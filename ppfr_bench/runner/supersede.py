@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ppfr_bench import registry
 from ppfr_bench.device import device_class
 from ppfr_bench.metrics import metric_info, metric_names
 from ppfr_bench.records.hashing import canonical_json, digest
+from ppfr_bench.records.plan_file import PlannedTable
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan
@@ -61,20 +61,28 @@ def make_room(plan: Plan, store: ResultStore, moves: Moves) -> None:
     revision = published.tables[label].revision
     table = before.tables.get(label) if before else None
     if table is not None and table.revision != revision:
-        keys = [cell.key for cell in table.cells]
-        moved = store.set_aside(suite, keys, _shelf(table.revision))
+        moved = store.set_aside(suite, [cell.key for cell in table.cells], _shelf(table.revision))
         moves.aside[f"data set {label} of revision {table.revision}, now {revision}"] += len(moved)
         moves.back += len(store.bring_back_shelf(suite, _shelf(revision), label))
     elif table is not None:
-        now = {cell.place: cell.key for cell in published.tables[label].cells}
-        by_key = {cell.key: cell for cell in plan.cells}
-        for cell in table.cells:
-            key = now.get(cell.place, cell.key)
-            if key != cell.key and (record := store.find(suite, cell.key)) is not None:
-                if store.set_aside(suite, [cell.key], SETTINGS):
-                    moves.aside[why(record, by_key[key], plan)] += 1
+        gone = _superseded(table, published.tables[label], plan)
+        records = {key: store.find(suite, key) for key in gone}
+        for key in store.set_aside(suite, gone, SETTINGS):
+            if (record := records[key]) is not None:
+                moves.aside[why(record, gone[key], plan)] += 1
     moves.back += len(store.bring_back(suite, [cell.key for cell in plan.cells]))
     store.write_plan(published)
+
+
+def _superseded(before: PlannedTable, now: PlannedTable, plan: Plan) -> dict[str, Cell]:
+    """Keys of the records that cells of the plan take the place of, and these cells."""
+    keys = {cell.place: cell.key for cell in now.cells}
+    by_key = {cell.key: cell for cell in plan.cells}
+    return {
+        cell.key: by_key[keys[cell.place]]
+        for cell in before.cells
+        if cell.place in keys and keys[cell.place] != cell.key
+    }
 
 
 def why(record: Record, cell: Cell, plan: Plan) -> str:

@@ -80,9 +80,7 @@ class Verification(Scorer):
         out["retention"] = measurement("retention", estimate(value, n, retention(now, then, CHANCE), keep=True))
         return out, frozen
 
-    def _verify(
-        self, scores: Array, pairs: Pairs, identities: Array, bootstrap: Bootstrap
-    ) -> dict[str, Measurement]:
+    def _verify(self, scores: Array, pairs: Pairs, identities: Array, bootstrap: Bootstrap) -> dict[str, Measurement]:
         weights = bootstrap.pairs(identities, pairs)
         result = verify.k_fold_accuracy(scores, pairs.same, pairs.fold)
         n, same = len(pairs), pairs.same

@@ -49,9 +49,7 @@ def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: 
     for batch in faces.batches(context.batch):
         part = slice(start, start + len(batch))
         try:
-            released = release(
-                defense, batch, generator, faces.names[part], may_be_clear=type(defense).card.control
-            )
+            released = release(defense, batch, generator, faces.names[part], may_be_clear=type(defense).card.control)
         except RejectedError as error:
             if not error.leaked:
                 raise RejectedError(f"defense {job.how['label']}: {error.message}", error.hint) from error

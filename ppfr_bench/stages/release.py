@@ -79,9 +79,7 @@ def render(defense: Defense, released: ByteArray, shape: Sequence[int]) -> ByteA
         return to_bytes(defense.render(to_float(released))[..., : shape[-2], : shape[-1]])
 
 
-def protect_once(
-    defense: Defense, images: ByteArray, generator: torch.Generator, names: Sequence[str]
-) -> ByteArray:
+def protect_once(defense: Defense, images: ByteArray, generator: torch.Generator, names: Sequence[str]) -> ByteArray:
     """What a defense makes of one batch, uint8 (n, 3, h, w), in 8 bits; whether it shows them clear is not looked at.
 
     Raises:

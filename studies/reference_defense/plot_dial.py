@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from ppfr_bench.records.store import ResultStore
 
 HERE = Path(__file__).parent

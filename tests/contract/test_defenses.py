@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretended_device import OTHERS, assert_alike, other_device
 
-from ppfr_bench import registry, testing
+from ppfr_bench import device, registry, testing
 from ppfr_bench.api import (
     ByteArray,
     Defense,
@@ -66,9 +67,9 @@ def release(defense: Defense, images: ByteArray, seed: int = 0) -> ByteArray:
     return to_bytes(defense.protect(to_float(images), seeded(seed)))
 
 
-def picture(defense: Defense, images: ByteArray) -> ByteArray:
+def rendered(defense: Defense, images: ByteArray) -> ByteArray:
     """What people and recognizers are shown of a release."""
-    return to_bytes(defense.picture(to_float(release(defense, images))))[..., : images.shape[2], : images.shape[3]]
+    return to_bytes(defense.render(to_float(release(defense, images))))[..., : images.shape[2], : images.shape[3]]
 
 
 def test_the_built_in_defenses_are_all_found() -> None:
@@ -94,7 +95,7 @@ def test_defense_keeps_the_contract(name: str, params: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
     defense = built(name)
-    leaked = leaked_images(IMAGES, picture(defense, IMAGES), LABELS, defense.card.clear_share)
+    leaked = leaked_images(IMAGES, rendered(defense, IMAGES), LABELS, defense.card.clear_share)
     assert leaked == (LABELS if name == "identity" else [])
 
 
@@ -103,10 +104,49 @@ def test_no_clear_image_gets_out_unless_it_is_a_control(name: str) -> None:
 def test_images_that_are_not_square(name: str, shape: tuple[int, int]) -> None:
     cut = IMAGES[:3, :, : shape[0], : shape[1]]
     defense = built(name)
-    drawn = picture(defense, cut)
+    drawn = rendered(defense, cut)
     assert drawn.shape == cut.shape
     leaked = leaked_images(cut, drawn, LABELS[:3], defense.card.clear_share)
     assert leaked == (LABELS[:3] if name == "identity" else [])
+
+
+# Other devices -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize(("name", "params"), VARIANTS, ids=str)
+def test_what_is_released_is_the_same_on_every_device(name: str, params: dict[str, Any], kind: str) -> None:
+    """Fitted on the CPU, used elsewhere: what was learnt follows the images."""
+    defense = built(name, params)
+    released, shown = release(defense, IMAGES[:4]), rendered(defense, IMAGES[:4])
+    with other_device(kind) as exact, torch.no_grad():
+        images = to_float(IMAGES[:4])
+        out = defense.protect(images, seeded())
+        assert out.device == images.device and out.device.type == kind
+        assert_alike(to_bytes(out), released, exact)
+        again = to_bytes(defense.render(to_float(released)))[..., :112, :112]
+        assert_alike(again, shown, exact)
+    assert_alike(release(defense, IMAGES[:4]), released, exact=True)
+
+
+FEW_STEPS: dict[str, dict[str, Any]] = {"dctdp": {"steps": 2}, "minusface": {"steps": 2}}
+LEARNED = [name for name in NAMES if registry.load("defense", name).fit is not Defense.fit]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", LEARNED)
+def test_fit_learns_the_same_on_every_device(name: str, kind: str) -> None:
+    def learnt() -> ByteArray:
+        defense: Defense = registry.build("defense", name, FEW_STEPS.get(name, {}))
+        defense.fit(FACES, seeded(1))
+        on = {value.device.type for value in vars(defense).values() if isinstance(value, torch.Tensor)}
+        assert on == {device.device_class()}
+        with torch.no_grad():
+            return release(defense, IMAGES[:2])
+
+    here = learnt()
+    with other_device(kind) as exact:
+        assert_alike(learnt(), here, exact)
 
 
 # Known answers -------------------------------------------------------------------------------------------------------
@@ -376,7 +416,7 @@ def tells_clear_images(share: float) -> bool:
 def test_exactly_the_images_let_through_are_named(name: str) -> None:
     defense = built(name)
     share = defense.card.clear_share
-    released = picture(defense, IMAGES)
+    released = rendered(defense, IMAGES)
     released[[3, 12]] = IMAGES[[3, 12]]  # clear
     released[6, :, :, :60] = IMAGES[6, :, :, :60]  # half clear
     released[9] = (IMAGES[9].astype(np.int16) + np.random.default_rng(0).integers(-2, 3, IMAGES[9].shape)).clip(0, 255)
@@ -401,7 +441,7 @@ def test_real_faces_raise_no_false_alarm_and_no_leak_is_missed(name: str, lfw: B
     labels = [str(i) for i in range(len(lfw))]
     defense = built(name)
     share = defense.card.clear_share
-    released = np.concatenate([picture(defense, part) for part in np.array_split(lfw, 4)])
+    released = np.concatenate([rendered(defense, part) for part in np.array_split(lfw, 4)])
     assert leaked_images(lfw, released, labels, share) == []
     if share > 0.5:
         assert leaked_images(lfw, released, labels) == labels

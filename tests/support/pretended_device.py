@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 from ppfr_bench import device
 
+OTHERS = ("cuda", "mps")  # devices that every test of results goes through, whether they are there or not
 _aten = torch.ops.aten
 # Operations that real devices allow between tensors of both places.
 _ACROSS = {_aten._to_copy, _aten.copy_, _aten.index, _aten.index_put_, _aten._index_put_impl_, _aten.index_put}
@@ -50,6 +52,9 @@ class OnDevice(torch.Tensor):
     def __init__(self, inner: torch.Tensor, where: torch.device) -> None:
         pass
 
+    def new_tensor(self, data: Any, **options: Any) -> torch.Tensor:
+        return torch.tensor(data, **{"dtype": self.dtype, "device": self.where} | options)
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -58,6 +63,9 @@ class OnDevice(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        """Without the pretence a tensor can only go back to the CPU."""
+        if function.overloadpacket is _aten._to_copy and torch.device(named["device"]) == device.CPU:
+            return function(arguments[0].inner, **named)
         raise AssertionError(f"{function}: a tensor of the pretended device outlived it")
 
 
@@ -90,18 +98,12 @@ class _Pretended(TorchDispatchMode):
             named["device"] = device.CPU
         self.operations += theirs
         bare_arguments, bare_named = tree_map(_bare, (arguments, named))
-        if packet is _aten._to_copy and isinstance(first, OnDevice) != lands:
-            bare_named.pop("non_blocking", None)
-        with self._off():
+        with torch._C._DisableTorchDispatch():
             results = function(*bare_arguments, **bare_named)
         if not lands:
-            # An in-place operation gives back what it was given.
-            return tree_map(lambda one: one, results)
+            return results
         wrapped = tree_map(self._wrap, results)
         return return_and_correct_aliasing(function, arguments, named, wrapped) if theirs else wrapped
-
-    def _off(self) -> Any:
-        return torch._C._DisableTorchDispatch()
 
     def _is_there(self, asked: torch.device) -> bool:
         return torch.device(asked).type in (self.where.type, _UNDERNEATH.type)
@@ -119,6 +121,34 @@ def _bare(one: Any) -> Any:
 
 
 @contextmanager
+def other_device(name: str) -> Iterator[bool]:
+    """``device.use(name)`` of the real device where it is there, else of a pretended one.
+
+    Yields:
+        Whether results must equal the CPU's to the last bit; those of a real device may differ by ``TOLERANCE``.
+    """
+    if name in device.names():
+        with device.use(name):
+            yield False
+    else:
+        with pretended(name) as mode:
+            yield True
+        assert mode.operations, "nothing was computed on the device"
+
+
+def assert_alike(there: Any, here: Any, exact: bool) -> None:
+    """That results of another device, as arrays or tensors of the CPU, are the CPU's."""
+    there, here = np.asarray(there), np.asarray(here)
+    assert there.shape == here.shape and there.dtype == here.dtype
+    if exact:
+        np.testing.assert_array_equal(there, here)
+    elif here.dtype == np.uint8:
+        assert np.abs(there.astype(np.int16) - here).max() <= device.TOLERANCE.level
+    else:
+        np.testing.assert_allclose(there, here, rtol=device.TOLERANCE.relative, atol=device.TOLERANCE.absolute)
+
+
+@contextmanager
 def pretended(name: str) -> Iterator[_Pretended]:
     """``device.use(name)`` for a class of devices that this machine has not, for the duration of a ``with``.
 
@@ -131,14 +161,17 @@ def pretended(name: str) -> Iterator[_Pretended]:
         patch.object(device, "names", lambda: ["cpu", name]),
         patch.object(torch.cuda, "device_count", lambda: 1),
         patch.object(torch.cuda, "_lazy_init", lambda: None),
+        patch.object(device, "autocast", nullcontext),
         device.use(where),
         _Pretended(where) as mode,
     ):
         torch.__future__.set_swap_module_params_on_conversion(True)  # Else a module would keep plain parameters.
+        torch._C._set_only_lift_cpu_tensors(True)  # Else torch.tensor would ask for the driver.
         try:
             yield mode
         finally:
             torch.__future__.set_swap_module_params_on_conversion(False)
+            torch._C._set_only_lift_cpu_tensors(False)
             for constant in _constants():
                 constant.cache_clear()
 

@@ -238,7 +238,7 @@ def test_a_card_stands_wherever_a_recognizer_is_named(tmp_path: Path) -> None:
     mine = linkage.model_copy(update={"label": "mine", "recognizers": ("made",)})
     cells = plan(recognizers=("dlib_resnet", card), surrogate=card, attack=(*suite.attack, mine))
     name = recognizer_component(card).name
-    assert cells.surrogate == name and cells.brought == (card,)
+    assert cells.setting.surrogate == name and cells.setting.external == (card,)
     labels = {cell.recognizer.label for cell in cells.cells if cell.recognizer and not cell.adapted}
     assert labels == {"dlib_resnet", "made"}
     only = {cell.recognizer.name for cell in cells.cells if cell.attack == cells.attacks["mine"] and cell.recognizer}
@@ -267,9 +267,9 @@ def test_two_recognizers_of_one_label_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suite", sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir()))
 def test_built_in_recognizers_keep_the_keys_of_the_committed_records(suite: str) -> None:
-    """Every cell of the first and the last defenses of a suite; a record's key is its file's name."""
-    recorded = {path.stem: path for path in (ROOT / "results" / suite).rglob("*.json")}
-    of = ResultStore(ROOT / "results").read(next(iter(recorded.values())))
+    """Every cell of the first and the last defenses of a suite."""
+    store = ResultStore(ROOT / "results")
+    recorded, of = store.statuses(suite), next(store.records(suite))
     whole = load_suite(suite)
     some = whole.model_copy(update={"defense": whole.defense[:2] + whole.defense[-2:]})
     cells = make_plan(some, revision(of.dataset_revision, of.dataset.version)).cells

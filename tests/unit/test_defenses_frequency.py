@@ -83,8 +83,8 @@ def test_partialface_sends_nine_frequencies_a_colour_and_energies_give_them_away
         image = pair % len(IMAGES)
         with torch.no_grad():
             sent = defense.scaled(IMAGES[image : image + 1])[:, channels]
-            drawn = defense.picture(freq.in_bytes(sent))
-            expected = defense.picture_of(freq.placed(sent, channels))
+            drawn = defense.render(freq.in_bytes(sent))
+            expected = defense.image_of(freq.placed(sent, channels))
         right += float((drawn - expected).abs().max()) < 0.02
     assert right > 18, "of 36 pairs most are recognized, and every channel is put back in its place"
 
@@ -123,15 +123,15 @@ def test_dctdp_with_less_budget_has_more_noise() -> None:
 def test_minusface_subtracts_what_is_seen_and_shuffles_the_rest() -> None:
     defense: Any = built("minusface")
     with torch.no_grad():
-        residue = defense.residue_picture(IMAGES)
+        residue = defense.residue_image(IMAGES)
         first, second = (defense.protect(IMAGES, seeded(seed)) for seed in range(2))
     assert float(residue.abs().mean()) < 0.3 * float((IMAGES - 0.5).abs().mean()), "the residue is nearly blank"
     alike = torch.nn.functional.cosine_similarity(first.flatten(1) - 0.5, second.flatten(1) - 0.5)
     assert float(alike.abs().mean()) < 0.5, "another shuffle, another picture"
-    assert first.shape == (len(IMAGES), 48, 28, 28) and defense.picture(first).shape == IMAGES.shape
+    assert first.shape == (len(IMAGES), 48, 28, 28) and defense.render(first).shape == IMAGES.shape
 
 
 @pytest.mark.parametrize("name", ["duetface", "partialface", "ppfr_fd", "dctdp", "minusface"])
 def test_they_are_in_the_track_of_representations(name: str) -> None:
-    card = registry.load("defense", name).card
-    assert card.output == card.track == "representation" and card.deviations
+    loaded = registry.load("defense", name)
+    assert registry.track_of(loaded) == "representation" and loaded.card.deviations

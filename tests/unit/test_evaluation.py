@@ -21,6 +21,7 @@ from ppfr_bench import registry, wrapping
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 from ppfr_bench.datasets.synthetic import Synthetic, SyntheticConfig
 from ppfr_bench.evaluation import Evaluation, _entry
+from ppfr_bench.records.estimate import column
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
@@ -91,7 +92,7 @@ def test_identity_follows_what_moves_numbers_and_nothing_else() -> None:
 
 
 def test_a_class_keeps_its_version_card_and_parameters() -> None:
-    entry, mine, _ = _entry(GreyNoise(GreyNoise.Config(strength=0.25)), "", 1, "deterministic", 0, load_suite("smoke"))
+    entry, mine = _entry(GreyNoise(GreyNoise.Config(strength=0.25)), "", 1, "deterministic", 0, load_suite("smoke"))
     assert (entry.name, entry.params) == ("grey_noise", {"strength": 0.25})
     built = registry.build("defense", "grey_noise", entry.params)
     assert (type(built).version, built.randomness, built.config.strength) == (3, "per_call", 0.25)
@@ -102,15 +103,15 @@ def test_a_plugin_is_known_by_its_name_however_it_is_given() -> None:
     suite = load_suite("smoke")
     plugin = registry.load("defense", "pixelate")
     for thing in ("pixelate", plugin, plugin()):
-        entry, mine, files = _entry(thing, "", 1, "deterministic", 0.0, suite)
-        assert (entry.name, entry.label, mine, files) == ("pixelate", "pixelate", None, ())
+        entry, mine = _entry(thing, "", 1, "deterministic", 0.0, suite)
+        assert (entry.name, entry.label, mine) == ("pixelate", "pixelate", None)
     assert pb.evaluate.__doc__ and "randomness" in pb.evaluate.__doc__
 
 
 def test_a_parameter_that_is_set_is_in_the_label_unless_a_name_is_given(tmp_path: Path) -> None:
     suite = load_suite("smoke", ("defense.pixelate.block=8",))
     for name, label in (("", "pixelate_block_8"), ("mine", "mine")):
-        entry, _, _ = _entry("pixelate", name, 1, "deterministic", 0.0, suite)
+        entry, _ = _entry("pixelate", name, 1, "deterministic", 0.0, suite)
         assert (entry.name, entry.label, entry.params) == ("pixelate", label, {"block": 8})
     path = tmp_path / "my_shade.py"
     path.write_text(
@@ -125,8 +126,8 @@ def test_a_parameter_that_is_set_is_in_the_label_unless_a_name_is_given(tmp_path
         "DEFENSE = Shade\n"
     )
     registry.add_plugin(path)
-    entry, _, files = _entry(path, "", 1, "deterministic", 0.0, load_suite("smoke", ("defense.my_shade.share=0.2",)))
-    assert (entry.label, entry.params, files) == ("my_shade_share_0p2", {"share": 0.2}, (path,))
+    entry, _ = _entry(path, "", 1, "deterministic", 0.0, load_suite("smoke", ("defense.my_shade.share=0.2",)))
+    assert (entry.label, entry.params) == ("my_shade_share_0p2", {"share": 0.2})
 
 
 def test_a_setting_of_data_that_are_open_is_refused() -> None:
@@ -217,7 +218,8 @@ def test_results_are_a_tidy_table(store: ResultStore) -> None:
     records = {record.key: record for record in store.records()}
     for row in found[found["metric"] != ""].itertuples():
         record = records[str(row.key)]
-        value = record.metrics[str(row.metric)].value
+        numbers = {column(name, part): one for name, found in record.metrics.items() for part, one in found.parts()}
+        value = numbers[str(row.metric)].value
         assert row.value == value or (value is None and row.value != row.value)
         assert json.loads(str(row.parameters)) == record.defense.config and row.defense_name == record.defense.name
     with pytest.raises(UserError, match="no results at"):
@@ -227,7 +229,9 @@ def test_results_are_a_tidy_table(store: ResultStore) -> None:
 def test_an_evaluation_prints_on_a_terminal_and_in_a_notebook(store: ResultStore) -> None:
     records = tuple(store.records())
     label = next(r.defense.label for r in records if r.status == "failed")
-    found = Evaluation(label, records[0].suite, store.root, records, note="Measured anew: <b>why</b>.")
+    plan = made.plan_of(records)
+    store.write_plan(plan)
+    found = Evaluation(label, records[0].suite, store, records, plan, note="Measured anew: <b>why</b>.")
     assert label in str(found) and "failed" in str(found)
     page = found._repr_html_()
     assert "<table" in page and "&lt;b&gt;why" in page and "<img" not in page

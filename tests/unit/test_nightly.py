@@ -17,7 +17,7 @@ from ppfr_bench.records.record import Component
 from ppfr_bench.runner.plan import Cell
 
 DEFENSE = Component(label="a", name="a", version=1)
-CELLS = [Cell("attack", DEFENSE, None, None, f"{i:064x}") for i in range(200)]
+CELLS = [Cell("attack", DEFENSE, None, None, "image", "reconstruction", key=f"{i:064x}") for i in range(200)]
 NIGHT = Night("2026-11-23", "quick", "c0ffee", 3, 5, (), {"a": {"score": 0.5}}, {"test_x": 2.0})
 
 
@@ -30,11 +30,11 @@ def test_every_unchanged_cell_gets_its_turn_once() -> None:
 
 
 def test_a_number_outside_its_interval_is_named_and_one_inside_is_not() -> None:
-    then = made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, 0.01)})
+    then = made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": made.around(0.5, 0.01)})
     assert nightly.compare("drift", then, then) == []
-    near = made.appearance("a", "unet", {"lpips": 0.51}, replicates={"lpips": made.around(0.51, 0.01)})
+    near = made.appearance("a", "unet", {"lpips": 0.51}, draws={"lpips": made.around(0.51, 0.01)})
     assert nightly.compare("drift", then, near) == []
-    far = made.appearance("a", "unet", {"lpips": 0.6}, replicates={"lpips": made.around(0.6, 0.01)})
+    far = made.appearance("a", "unet", {"lpips": 0.6}, draws={"lpips": made.around(0.6, 0.01)})
     (finding,) = nightly.compare("drift", then, far)
     assert (finding.kind, finding.what, finding.metric) == ("drift", "a / unet", "leakage_lpips")
     assert (finding.before, finding.now) == (0.5, 0.6)
@@ -42,7 +42,7 @@ def test_a_number_outside_its_interval_is_named_and_one_inside_is_not() -> None:
 
 
 def test_a_cell_that_gives_no_number_any_more_has_failed() -> None:
-    then = made.appearance("a", "unet", {"lpips": 0.5}, replicates={"lpips": made.around(0.5, 0.01)})
+    then = made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": made.around(0.5, 0.01)})
     now = made.record("a", "attack", attack="unet", measures="appearance", status="failed", reason="out of memory")
     assert [f.line for f in nightly.compare("drift", then, now)] == ["failed: a / unet: out of memory"]
     blank = made.appearance("a", "unet", {"lpips": None}, reason="broken")

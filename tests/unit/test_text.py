@@ -260,7 +260,7 @@ def test_a_plugin_may_have_a_mark_or_name_its_encoding(
     monkeypatch.setattr(registry, "_added", {})
     path = tmp_path / f"{name}.py"
     path.write_bytes(PLUGIN.format(comment=comment).encode(encoding))
-    assert registry.add_plugin(path) == ("defense", name)
+    assert registry.add_plugin(path) == [("defense", name)]
     assert registry.load("defense", name).card.title == comment
 
 
