@@ -15,10 +15,11 @@ from pathlib import Path
 from statistics import fmean
 
 from jinja2 import Environment, StrictUndefined
-from ppfr_bench.leaderboard.claims import claims
 
-from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.reported_figures import reported_figures
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.estimate import Part
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
@@ -28,16 +29,25 @@ RECORDS = STUDIES / "reference_defense" / "records"
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
-@cache
-def records(suite: str, seed: int = 0) -> list[Record]:
-    """The published ones; those of other seeds, and of suites that are not published, lie in the study's own folder."""
-    folder = ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS
-    return list(ResultStore(folder).records(suite))
+def store_of(suite: str, seed: int) -> ResultStore:
+    """The published records; those of other seeds, and of suites that are not published, lie in the study's own."""
+    return ResultStore(ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS)
 
 
 @cache
-def rows(suite: str) -> dict[str, Row]:
-    return {row.defense: row for row in build(records(suite))}
+def records(where: str, seed: int = 0) -> list[Record]:
+    """All of a suite under a seed; of one data set, if it is named as in ``anonymizer/lfw``."""
+    suite, _, dataset = where.partition("/")
+    return [one for one in store_of(suite, seed).records(suite) if dataset in ("", one.dataset.label)]
+
+
+@cache
+def rows(where: str) -> dict[str, Row]:
+    """By label of the defense."""
+    suite, _, dataset = where.partition("/")
+    plan = store_of(suite, 0).plan(suite)
+    assert plan is not None, f"no plan of {suite}"
+    return {row.defense: row for row in build(records(where), plan) if dataset in ("", row.dataset)}
 
 
 def said(value: float | None, interval: tuple[float, float] | list[float] | None, scale: float, digits: int) -> str:
@@ -47,13 +57,14 @@ def said(value: float | None, interval: tuple[float, float] | list[float] | None
 
 
 def metric(
-    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True
-) -> str:
+    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True,
+    part: Part = "value",
+) -> str:  # fmt: skip
     """One number of one attack, three digits; a dash where the suite has no such defense."""
     if defense not in rows(suite):
         return "–"
     found = [
-        record.metrics[name]
+        record.estimate(name, part)
         for record in records(suite, seed)
         if (record.defense.label, record.seed) == (defense, seed)
         and record.attack is not None
@@ -69,13 +80,14 @@ def metric(
 
 def accuracy(suite: str, defense: str, recognizer: str) -> str:
     """Verification accuracy on protected pairs, per cent."""
-    (found,) = [use.accuracy for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    uses = [use for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    (found,) = [use.estimate("accuracy") for use in uses]
     return said(found.value, found.interval, 100, 1)
 
 
 def unseen(suite: str, defense: str) -> str:
     """The same, mean of the recognizers that nobody trained on, without an interval."""
-    values = [use.accuracy.value for use in rows(suite)[defense].utilities if not use.mark]
+    values = [use.estimate("accuracy").value for use in rows(suite)[defense].utilities if not use.mark]
     assert values and None not in values
     return f"{100 * fmean(value for value in values if value is not None):.1f}"
 
@@ -86,7 +98,7 @@ def retention(suite: str, defense: str) -> str:
 
 
 def black_box(suite: str, defense: str) -> str:
-    found = rows(suite)[defense].black_box
+    found = rows(suite)[defense].beside
     assert found is not None
     return said(found.value, found.interval, 1, 2)
 
@@ -97,12 +109,12 @@ def best(suite: str, defense: str, measure: str) -> str:
         return "–"
     found = rows(suite)[defense].reconstruction
     assert found is not None
-    scale = getattr(found, measure)
-    return f"{scale.figure.value:.3f} of {scale.blind:.3f} to {scale.ceiling:.3f}"
+    scale = found.likeness[measure]
+    return f"{scale.estimate.value:.3f} of {scale.floor.value:.3f} to {scale.ceiling.value:.3f}"
 
 
 def privacy(suite: str, defense: str, measures: str) -> str:
-    found: Figure = getattr(rows(suite)[defense], measures).figure
+    found = rows(suite)[defense].privacies[measures].estimate
     return said(found.value, found.interval, 1, 2)
 
 
@@ -115,7 +127,7 @@ def speed(suite: str, defense: str) -> str:
 
 def theirs(defense: str) -> str:
     """The accuracy that is published."""
-    found = claims()[defense].accuracy
+    found = reported_figures()[defense].accuracy
     assert found is not None
     return found.figure
 
@@ -125,13 +137,13 @@ def promise(suite: str, defense: str) -> str:
 
 
 def leakage(suite: str, defense: str, attack: str, measure: str, seed: int = 0) -> str:
-    return metric(suite, defense, attack, f"leakage_{measure}", seed=seed, interval=False)
+    return metric(suite, defense, attack, measure, seed=seed, interval=False, part="leakage")
 
 
 def of_seed(suite: str, defense: str, seed: int) -> str:
     """Mean accuracy of the unseen recognizers under one seed, per cent, without an interval."""
     values = [
-        record.metrics["accuracy"].value
+        record.estimate("accuracy").value
         for record in records(suite, seed)
         if (record.cell, record.defense.label, record.seed) == ("utility", defense, seed) and not record.surrogate
     ]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ppfr_bench.leaderboard.rows import Figure, Row
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
@@ -25,9 +26,11 @@ ROOM = 0.3  # of retention: what keeps less at its mildest has nowhere to go
 
 
 def measured(suite: str) -> dict[str, Row]:
-    records = list(ResultStore(STUDY / "records").records(suite))
+    store = ResultStore(STUDY / "records")
+    records, plan = list(store.records(suite)), store.plan(suite)
+    assert plan is not None
     assert {record.environment.dirty for record in records} == {False}
-    return {row.defense: row for row in build(records)}
+    return {row.defense: row for row in build(records, plan)}
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +43,14 @@ def lfw() -> dict[str, Row]:
     return measured("tradeoff_lfw")
 
 
-def falls(found: list[Figure]) -> bool:
+def falls(found: list[Estimate]) -> bool:
     """Whether no setting is above the milder one by more than the intervals allow."""
     ends = [figure.interval for figure in found if figure.interval]
     assert len(ends) == len(found)
     return all(stronger[0] <= weaker[1] for weaker, stronger in pairwise(ends))
 
 
-def ends_lower(found: list[Figure]) -> bool:
+def ends_lower(found: list[Estimate]) -> bool:
     """Whether the last lies below the first, outside the intervals."""
     assert found[0].interval is not None and found[-1].interval is not None
     return found[-1].interval[1] < found[0].interval[0]
@@ -64,9 +67,9 @@ def settings(family: str, rows: dict[str, Row]) -> list[Row]:
 def test_more_protection_leaks_less(family: str, name: str, synthetic: dict[str, Row]) -> None:
     found = []
     for row in settings(family, synthetic):
-        privacy = (row.appearance if name == "appearance" else row.identity).figure
+        privacy = row.privacies[name].estimate
         assert privacy.value is not None and privacy.interval is not None, privacy.reason
-        found.append(Figure(1 - privacy.value, (1 - privacy.interval[1], 1 - privacy.interval[0])))
+        found.append(Estimate(1 - privacy.value, (1 - privacy.interval[1], 1 - privacy.interval[0])))
     assert falls(found) and ends_lower(found), found
 
 

@@ -7,13 +7,11 @@ full run are committed in ``studies/weak_defenses/records``.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,26 +19,31 @@ from ppfr_bench import registry
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.contracts.defense import randomness_flags
+from ppfr_bench.records.estimate import Estimate
+from ppfr_bench.records.record import Record
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.testing import example_faces
 
 STUDY = Path(__file__).parents[2] / "studies" / "weak_defenses"
 WEAK = {path.stem: path for path in sorted((STUDY / "defenses").glob("*.py"))}
 ATTACKS = {"ridge", "unet", "averaging", "linkage_unet"}
 BROKEN_AT = 0.9  # of what the same attack regains undefended
-Records = list[dict[str, Any]]
+Records = list[Record]
 
 
-def leakages(records: Records, measures: str) -> dict[str, Any]:
-    """``attack leakage_measure recognizer`` -> metric, of the attacks that measure this."""
+def leakages(records: Records, privacy: str) -> dict[str, Estimate]:
+    """``attack measure recognizer`` -> leakage, of the attacks whose answers set a privacy."""
     return {
-        " ".join((r["attack"]["label"], name, (r["recognizer"] or {}).get("label", ""))).strip(): metric
-        for r in records if r["measures"] == measures
-        for name, metric in r["metrics"].items() if name.startswith("leakage_")
-    }  # fmt: skip
+        " ".join((record.slot[1], name, record.slot[2])).strip(): found.leakage
+        for record in records
+        if record.sets == privacy
+        for name, found in record.metrics.items()
+        if found.leakage is not None
+    }
 
 
-def largest(found: dict[str, Any]) -> float:
-    return max(float(metric["value"]) for metric in found.values() if metric["value"] is not None)
+def largest(found: dict[str, Estimate]) -> float:
+    return max(one.value for one in found.values() if one.value is not None)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +65,9 @@ def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
             [*command, "--results", str(folder / "results")], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr + done.stdout
-        paths = sorted((folder / "results" / "validity" / "synthetic" / name).rglob("*.json"))
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        attacks = [record for record in records if record["cell"] == "attack"]
-        assert {record["attack"]["label"] for record in attacks} == ATTACKS
-        assert {record["status"] for record in records} == {"ok"}, [record["reason"] for record in records]
+        attacks = of_attacks(folder / "results", name)
+        assert {record.slot[1] for record in attacks} == ATTACKS
+        assert {record.status for record in attacks} == {"ok"}, [record.reason for record in attacks]
         return attacks
 
     return run
@@ -77,47 +78,47 @@ def test_a_weak_defense_keeps_the_contract(name: str, monkeypatch: pytest.Monkey
     """Nothing but an attack tells that it is weak; and the registry knows it only where it is asked for."""
     assert name not in registry.names("defense")
     monkeypatch.setattr(registry, "_added", {})
-    kind, added = registry.add_plugin(WEAK[name])
-    assert (kind, added) == ("defense", name)
-    assert check_plugin(kind, name) == []
-    flags = randomness_flags(registry.build(kind, name, {}), example_faces().load(range(8)), seed=0)
+    assert registry.add_plugin(WEAK[name]) == [("defense", name)]
+    assert check_plugin("defense", name) == []
+    flags = randomness_flags(registry.build("defense", name, {}), example_faces().load(range(8)), seed=0)
     assert flags == (("content_seeded",) if name == "content_seeded_noise" else ())
 
 
-def committed(name: str) -> Records:
-    """The committed records of the attacks on one defense."""
-    paths = sorted((STUDY / "records" / "validity" / "synthetic" / name).rglob("*.json"))
-    return [r for r in (json.loads(path.read_text(encoding="utf-8")) for path in paths) if r["cell"] == "attack"]
+def of_attacks(results: Path, name: str) -> Records:
+    """The records of the attacks on one defense."""
+    found = ResultStore(results).records("validity")
+    return [record for record in found if record.cell == "attack" and record.defense.label == name]
 
 
 def is_seen_through(records: Records) -> None:
     rebuilt = leakages(records, "appearance")
-    named = {of: metric for of, metric in leakages(records, "identity").items() if "leakage_rank_1 " in of}
+    named = {of: found for of, found in leakages(records, "identity").items() if " rank_1 " in of}
     assert rebuilt and named
     assert max(largest(rebuilt), largest(named)) >= BROKEN_AT, {
-        of: metric["value"] for of, metric in (rebuilt | named).items()
+        of: found.value for of, found in (rebuilt | named).items()
     }
 
 
 def reaches_the_ceiling(records: Records) -> None:
     """The leakage is 1 by definition, unless the attack is broken; so the rebuilt faces have to be good as well."""
-    for measures in ("appearance", "identity"):
-        found = leakages(records, measures)
+    for privacy in ("appearance", "identity"):
+        found = leakages(records, privacy)
         assert found
-        for of, metric in found.items():
-            assert metric["value"] is not None and metric["value"] >= 0.95, (of, metric)
+        for of, one in found.items():
+            assert one.value is not None and one.value >= 0.95, (of, one)
     for record in records:
-        if record["measures"] == "appearance":
-            assert record["metrics"]["ssim"]["value"] >= 0.85, record["attack"]["label"]
+        if record.sets == "appearance":
+            likeness = record.estimate("ssim").value
+            assert likeness is not None and likeness >= 0.85, record.slot
 
 
 def sees_nothing(records: Records) -> None:
-    for measures in ("appearance", "identity"):
-        found = leakages(records, measures)
+    for privacy in ("appearance", "identity"):
+        found = leakages(records, privacy)
         assert found
-        for of, metric in found.items():
-            assert metric["value"] is not None and metric["interval"] is not None, (of, metric)
-            assert metric["interval"][0] <= 0, (of, metric)
+        for of, one in found.items():
+            assert one.value is not None and one.interval is not None, (of, one)
+            assert one.interval[0] <= 0, (of, one)
 
 
 EXPECTED = {name: is_seen_through for name in WEAK} | {"identity": reaches_the_ceiling, "blackout": sees_nothing}
@@ -125,9 +126,9 @@ EXPECTED = {name: is_seen_through for name in WEAK} | {"identity": reaches_the_c
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_committed_records_say_so(name: str) -> None:
-    records = committed(name)
-    assert {record["attack"]["label"] for record in records} == ATTACKS
-    assert {record["environment"]["dirty"] for record in records} == {False}
+    records = of_attacks(STUDY / "records", name)
+    assert {record.slot[1] for record in records} == ATTACKS
+    assert {record.environment.dirty for record in records} == {False}
     EXPECTED[name](records)
 
 
