@@ -72,7 +72,8 @@ class Dctdp(freq.Frequency):
         order = torch.randperm(len(faces), generator=generator).numpy()[:_IMAGES]
         parts = (_background.loaded(faces, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH))
         values = torch.cat([self._values(part.float() / 255).half() for part in parts])
-        people, labels = device.to(torch.from_numpy(faces.identities[order])).unique(return_inverse=True)
+        people, who = torch.from_numpy(faces.identities[order]).unique(return_inverse=True)
+        labels = device.to(who)
         rho = torch.zeros(values.shape[1:], device=values.device, requires_grad=True)
         size = values[0].numel()
         first = (device.draw(torch.randn, generator, size, _HEAD) / size**0.5).requires_grad_(True)

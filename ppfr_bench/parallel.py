@@ -81,7 +81,7 @@ def deaf_children() -> Iterator[None]:
 
 
 def end_with(parent: int, memory_mib: float | None = None) -> None:
-    """End this process once its parent is gone, as a killed run leaves nobody working; or once it takes too much memory.
+    """End this process once its parent is gone, as a killed run leaves nobody working; or once it takes much memory.
 
     Args:
         memory_mib: resident memory that it may take; None for no limit.

@@ -1,8 +1,8 @@
 """Dask: a local cluster of this machine, or any cluster whose scheduler has an address.
 
-A worker of Dask holds one child process, which computes: plug-ins run in it, so that one that hangs, eats memory or ends
-its process can be ended and loses its own task alone. Dask itself sees only small results; a lost worker's tasks are run
-again by it, and find in the store what was finished.
+A worker of Dask holds one child process, which computes: plug-ins run in it, so that one that hangs, eats memory or
+ends its process can be ended and loses its own task alone. Dask itself sees only small results; a lost worker's tasks
+are run again by it, and find in the store what was finished.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def _pool(limits: Limits) -> ProcessPool:
     """The child process of this worker: started with its first task, and anew after it has died."""
     global _child
     if _child is None:
-        # A worker that its nanny has started is a daemon, which may start no process: this one ends with it all the same.
+        # A worker that its nanny has started is a daemon, which may start no process: this one ends with it all the
+        # same.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("spawn")
         _child = ProcessPool(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import re
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from ppfr_bench import registry
 from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
+from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import compare, empty_cache
-from ppfr_bench.records.plan_file import PlanFile, PlannedCell
+from ppfr_bench.records import draws
+from ppfr_bench.records.plan_file import PlanFile, PlannedCell, PlannedTable
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute
@@ -29,11 +32,13 @@ from ppfr_bench.runner.request import Request
 
 LIMITS = {".py": 200_000, ".json": 2_000_000, ".jsonl": 8_000_000, ".jpg": 4_000_000, ".parquet": 32_000_000}  # bytes
 MOST = 200  # files
+MOST_DRAWS = 20_000_000  # of all records of an archive
 UNFILLED = ("", "yours, with its year", "Paper, venue, year")  # of a card that nobody filled in
 _SOURCE = re.compile(r"defenses/([a-z][a-z0-9_]{0,63})\.py")
 _LABEL = "[a-z0-9_]{1,64}"
 _RESULT = re.compile(rf"results/({_LABEL})/(plan\.json|draws\.parquet|{_LABEL}/{_LABEL}\.(jsonl|jpg))")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: the same content gives the same bytes
+_COUNTS = ("shots", "replicates", "threads", "adaptor")  # what of a protocol determines numbers
 
 
 def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
@@ -145,18 +150,24 @@ def read(path: Path) -> Submission:
     if len(sources) != 1:
         raise UserError(f"{path}: expected one defenses/NAME.py, got {len(sources)}", _ASK)
     name = Path(sources[0]).stem
+    for place in files:
+        if place.endswith(".jpg") and f"{place.removesuffix('.jpg')}.jsonl" not in files:
+            raise UserError(f"{path}: {place} belongs to no record", _ASK)
     with TemporaryDirectory(prefix="ppfr-bench-accept-") as folder:
         for place, content in files.items():
             write_atomic(Path(folder) / place, content)
         store = ResultStore(Path(folder) / "results")
         suites = sorted({found[1] for place in files if (found := _RESULT.fullmatch(place))})
         try:
+            _check_draws(files)
             plans = [plan for suite in suites if (plan := store.plan(suite)) is not None]
             records = [record for suite in suites for record in store.records(suite)]
         except UserError as error:
             raise UserError(f"{path}: {error.message}".replace(folder, ""), _ASK) from error
         strips = {record.key: strip for record in records if (strip := store.strip(record))}
-    planned = {cell.key: (plan.suite, cell) for plan in plans for table in plan.tables.values() for cell in table.cells}
+    planned = {
+        cell.key: (plan.suite, table, cell) for plan in plans for table in plan.tables.values() for cell in table.cells
+    }
     for record in records:
         if wrong := _unfit(record, name, planned):
             raise UserError(f"{path}: {record.title}: {wrong}", _ASK)
@@ -164,15 +175,26 @@ def read(path: Path) -> Submission:
         raise UserError(f"{path} holds no record", _ASK)
     if missing := sorted(set(planned) - {record.key for record in records}):
         raise UserError(f"{path}: its plan has {len(missing)} cells without a record", _ASK)
-    if any(record.real_people for record in records) and any(place.endswith(".jpg") for place in files):
+    if any(map(_may_be_real, records)) and any(place.endswith(".jpg") for place in files):
         raise UserError(f"{path}: pictures come with records of real people", _ASK)
     others = {one.component.name for plan in plans for table in plan.tables.values() for one in table.defenses.values()}
     if others - {name}:
         raise UserError(f"{path}: its plan is of other defenses too: {', '.join(sorted(others - {name}))}", _ASK)
+    for plan in plans:
+        _check_rows(records, plan, path)
     return Submission(name, files, tuple(records), strips, tuple(plans))
 
 
-def _unfit(record: Record, name: str, planned: Mapping[str, tuple[str, PlannedCell]]) -> str:
+def _check_draws(files: Mapping[str, bytes]) -> None:
+    """Raises:
+    UserError: a small file that would fill the memory.
+    """
+    for place, content in files.items():
+        if place.endswith(".parquet") and (count := draws.count(content, place)) > MOST_DRAWS:
+            raise UserError(f"{place} has {count:,} numbers, at most {MOST_DRAWS:,} are taken")
+
+
+def _unfit(record: Record, name: str, planned: Mapping[str, tuple[str, PlannedTable, PlannedCell]]) -> str:
     """Why a record may not be taken; empty if it may."""
     if record.defense.name != name:
         return f"it is of defense '{record.defense.name}', not of '{name}'"
@@ -180,10 +202,40 @@ def _unfit(record: Record, name: str, planned: Mapping[str, tuple[str, PlannedCe
         return f"{record.status}, {'clean' if record.environment.dirty is False else 'changed'} code"
     if record.attack is not None and record.attack.name not in registry.names("attack"):
         return f"attack '{record.attack.name}' is not known here"
-    suite, cell = planned.get(record.key, ("", None))
-    if cell is None or suite != record.suite or cell.place != (record.defense.label, record.slot, record.seed):
+    if record.key not in planned:
         return "its plan has no such cell"
+    suite, table, cell = planned[record.key]
+    here = record.suite, record.dataset.label, record.defense.label, record.slot, record.seed
+    if here != (suite, table.dataset.label, *cell.place):
+        return "its plan has no such cell"
+    if record.seed != table.seed:
+        return f"its seed is {record.seed}, that of its plan {table.seed}"
+    if record.real_people != table.real_people:
+        return "its plan says otherwise of whether there are real people"
+    if record.dataset.name in registry.names("dataset"):
+        real = registry.load("dataset", record.dataset.name).card.real_people
+        if record.real_people != real:
+            return f"the people of data set '{record.dataset.name}' are {'real' if real else 'not real'}"
     return ""
+
+
+def _may_be_real(record: Record) -> bool:
+    """Whether its pictures may be of real people: what is not known here may be anything."""
+    return record.real_people or record.dataset.name not in registry.names("dataset")
+
+
+def _check_rows(records: Sequence[Record], plan: PlanFile, path: Path) -> None:
+    """Raises:
+    UserError: no board could be made of the plan, or its records were made with other settings than it says.
+    """
+    try:
+        rows = build(records, plan)
+    except UserError as error:
+        raise UserError(f"{path}: {error.message}", _ASK) from error
+    for row in rows:
+        for cell in row.gaps:
+            if cell.state == "incomparable":
+                raise UserError(f"{path}: {row.defense} / {cell.title}: {cell.reason}", _ASK)
 
 
 _ASK = "Nothing was taken. Ask for one that ppfr-bench submit has made."
@@ -206,7 +258,7 @@ def _files(path: Path) -> dict[str, bytes]:
                     files[place] = opened.read(limit + 1)  # never more, whatever the archive says of its size
                 if len(files[place]) > limit:
                     raise UserError(f"{path}: {place} is larger than {limit:,} bytes", _ASK)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
         raise UserError(f"{path} is not an archive that can be read: {error}", _ASK) from error
     return files
 
@@ -215,8 +267,8 @@ def take(path: Path, root: Path) -> Submission:
     """Add what an archive holds to a checkout below ``root``: nothing of it runs, and no other row is touched.
 
     Raises:
-        UserError: as ``read``; or a file or a record of the same name or key holds something else, or was measured with
-            other attacks, recognizers or data than the board.
+        UserError: as ``read``; or a file or a record of the same name or key holds something else; or its rows would
+            not compare with those of the board, or would change them.
     """
     found = read(path)
     source = f"defenses/{found.name}.py"
@@ -224,9 +276,7 @@ def take(path: Path, root: Path) -> Submission:
     if there.is_file() and there.read_bytes() != found.files[source]:
         raise UserError(f"{there} holds something else", "Nothing was taken. Move that file away first.")
     store = ResultStore(root / "results")
-    for plan in found.plans:
-        if (board := store.plan(plan.suite)) is not None:
-            _check_beside(board, plan, path)
+    plans = [_beside(board, plan, path) if (board := store.plan(plan.suite)) else plan for plan in found.plans]
     for record in found.records:
         known = store.find(record.suite, record.key)
         if known is not None and known != record:
@@ -237,26 +287,68 @@ def take(path: Path, root: Path) -> Submission:
     write_atomic(there, found.files[source])
     for record in found.records:
         store.write(record, found.strips.get(record.key))
-    for plan in found.plans:
+    for plan in plans:
         store.write_plan(plan)
         store.compact(plan.suite)
     return found
 
 
-def _check_beside(board: PlanFile, plan: PlanFile, path: Path) -> None:
-    """Raises:
-    UserError: the rows would not compare: other data, or another version or setting of an attack or a recognizer.
+def _beside(board: PlanFile, plan: PlanFile, path: Path) -> PlanFile:
+    """A plan as it joins a board: what is said of the whole board stays as it is.
+
+    Raises:
+        UserError: its rows would not compare with those of the board, or would change them.
     """
+    joined = {}
     for label, table in plan.tables.items():
-        if (here := board.tables.get(label)) is None:
+        joined[label] = table
+        if (here := board.tables.get(label)) is not None:
+            if wrong := _unlike(here, table):
+                raise UserError(f"{path}: {label}: {wrong}", _ASK)
+            joined[label] = table.model_copy(update={"dataset": here.dataset, "protocol": here.protocol})
+    return plan.model_copy(update={"title": board.title, "tables": joined})
+
+
+def _unlike(here: PlannedTable, table: PlannedTable) -> str:
+    """Why rows would not compare with those of a board, or would change them; empty if neither."""
+    for what in ("revision", "seed", "real_people"):
+        if getattr(here, what) != getattr(table, what):
+            return f"its {what} is {getattr(table, what)}, the board has {getattr(here, what)}"
+    for name in _COUNTS:
+        if here.protocol.get(name) != table.protocol.get(name):
+            return f"its protocol.{name} is {table.protocol.get(name)}, the board has {here.protocol.get(name)}"
+    for kind in ("attacks", "recognizers"):
+        mine, theirs = getattr(here, kind), getattr(table, kind)
+        for name in theirs:
+            if name in mine and mine[name] != theirs[name]:
+                return f"{name} was run with other settings than on the board"
+    for name, version in table.metrics.items():
+        if here.metrics.get(name, version) != version:
+            return f"version {version} of metric {name}, the board has {here.metrics[name]}"
+    return _taken(here, table) or _more_cells(here, table)
+
+
+def _taken(here: PlannedTable, table: PlannedTable) -> str:
+    """Whose row of the board a label is already, or of which settings; empty if it is free or its own."""
+    for label, planned in table.defenses.items():
+        if label not in here.defenses:
             continue
-        if here.revision != table.revision:
-            raise UserError(f"{path}: {label} of revision {table.revision}, the board has {here.revision}", _ASK)
-        for kind in ("attacks", "recognizers"):
-            mine, theirs = getattr(here, kind), getattr(table, kind)
-            for name in theirs:
-                if name in mine and mine[name] != theirs[name]:
-                    raise UserError(f"{path}: {name} was run with other settings than on the board", _ASK)
+        then, now = here.defenses[label].component, planned.component
+        if then.name != now.name:
+            return f"{label} is the row of defense '{then.name}' on the board"
+        if then.version == now.version and then.config != now.config:
+            return f"{label} is a row of other settings on the board"
+    return ""
+
+
+def _more_cells(here: PlannedTable, table: PlannedTable) -> str:
+    """A cell that no row of its track has: each of them would lack it, and lose its rank."""
+    for track in sorted({one.track for one in table.defenses.values()}):
+        mine, theirs = ({cell.slot for cell in one.cells if cell.cell != "canary"
+                         and one.defenses[cell.defense].track == track} for one in (here, table))  # fmt: skip
+        if mine and (more := sorted(theirs - mine)):
+            return f"{' / '.join(filter(None, more[0]))} is on no row of the board"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def protect_video(
 ) -> Report:
     """Write ``source`` to ``target`` with every face that is found protected: H.264, no sound, no metadata.
 
-    The video is taken as a player shows it: see ``ppfr_bench.protection.video_file``. A face that dlib's detector finds is followed by
+    The video is taken as a player shows it: see ``ppfr_bench.protection.video_file``. A face that dlib's detector
+    finds is followed by
     the overlap of its boxes: a track. Every track has a generator of its own, and a key of its own if the defense's is
     a user's. Each face is aligned, protected and blended back. In a gap of one or two frames it is held: its landmarks
     lie between those before and after, over black. In a frame of a longer gap, and for a second before a track's first
@@ -62,7 +63,8 @@ def protect_video(
         workers: processes that look for faces.
 
     Raises:
-        UserError: no video, or one that ``ppfr_bench.protection.video_file`` refuses; a container that is not written (.mp4, .m4v,
+        UserError: no video, or one that ``ppfr_bench.protection.video_file`` refuses; a container that is not written
+            (.mp4, .m4v,
             .mov, .mkv are), no face in any frame, a target that is the source or cannot be written, a defense that
             releases no images, or a release that ``release`` refuses. Nothing is written then.
         Unavailable: PyAV or dlib is missing, or what a defense that learns needs.

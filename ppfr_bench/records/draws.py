@@ -73,6 +73,20 @@ def _array(column: pa.Array, kind: type[Number]) -> np.ndarray[tuple[int], np.dt
     return np.frombuffer(column.buffers()[1] or b"", kind)[column.offset : column.offset + len(column)]
 
 
+def count(content: bytes, where: str) -> int:
+    """How many numbers a file holds, as it says itself: a small one may hold a great many.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        found = pq.ParquetFile(io.BytesIO(content)).metadata
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
+    groups = (found.row_group(i) for i in range(found.num_row_groups))
+    return sum(group.column(i).num_values for group in groups for i in range(found.num_columns))
+
+
 def keys_of(content: bytes, where: str) -> set[str]:
     """Whose draws a file has.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,8 +92,8 @@ def execute(
 ) -> Outcome:  # fmt: skip
     """Run what is missing. Records are kept one by one: a kill loses at most the stages at hand.
 
-    A stage that fails, or outlasts its time, fails the cells that need it; the rest goes on. A record that another takes
-    the place of is set aside: ``tell`` is given how many and why, once.
+    A stage that fails, or outlasts its time, fails the cells that need it; the rest goes on. A record that another
+    takes the place of is set aside: ``tell`` is given how many and why, once.
 
     Raises:
         UserError: the engine cannot be had, or a folder cannot be written.
@@ -109,11 +109,12 @@ def execute(
             make_room(plan, store, outcome.moves)
             settled = True
 
-    def keep(cell: Cell, record: Record, strip: bytes | None) -> None:
+    def keep(cells: Sequence[Cell], record: Record, strip: bytes | None) -> None:
         store.write(record, strip)
         settle()
-        outcome.counts[record.status] += 1
-        report(cell, record)
+        for cell in cells:
+            outcome.counts[record.status] += 1
+            report(cell, record)
 
     try:
         if outcome.cached:
@@ -128,11 +129,15 @@ def execute(
     return outcome
 
 
-def _run(plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Cell, Record, bytes | None], None]) -> None:
+def _run(
+    plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Sequence[Cell], Record, bytes | None], None]
+) -> None:
     work = Work(plan.setting, where.stages, str(cache_dir()))
-    stages = stage_store(where.stages)
-    by_key, times = {cell.key: cell for cell in pending}, Times()
-    tasks, computed = _tasks(plan, pending, stages)
+    stages, times = stage_store(where.stages), Times()
+    by_key: dict[str, list[Cell]] = {}
+    for cell in pending:  # Under two labels the same may be measured, which is done once.
+        by_key.setdefault(cell.key, []).append(cell)
+    tasks, computed = _tasks(plan, [same[0] for same in by_key.values()], stages)
     engine: Engine = registry.load("engine", where.engine)()
 
     def done(task: Task, result: Result) -> None:
@@ -140,12 +145,12 @@ def _run(plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Cell, Re
             times.note(computed[task.key], result.seconds)
         if not isinstance(task.job, CellJob):
             return
-        cell = by_key[task.key]
+        cells = by_key[task.key]
         if result.failure is None:
-            keep(cell, record_of(result), result.strip)
+            keep(cells, record_of(result), result.strip)
             return
         here = scoring.environment(plan.setting.protocol.threads, plan.setting.device)
-        keep(cell, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
+        keep(cells, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
 
     try:
         limits = Limits(plan.setting.protocol.timeout)

@@ -127,7 +127,8 @@ class Plan:
         }  # fmt: skip
         cells = [
             PlannedCell(
-                key=cell.key, cell=cell.kind, defense=cell.defense.label, attack=cell.attack.label if cell.attack else "",
+                key=cell.key, cell=cell.kind, defense=cell.defense.label,
+                attack=cell.attack.label if cell.attack else "",
                 recognizer=cell.recognizer.label if cell.recognizer else "", seed=self.seed,
             )
             for cell in self.cells

@@ -135,7 +135,8 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
     plan = make_plan(
         loaded, opened, named=whole.attack, plugins=tuple(path.resolve() for path in asked.plugins),
         device=asked.device, wrapped=asked.wrapped,
-        pickled=None if reopened or asked.data is None else PickledDataset.pack(asked.data), published_seed=published_seed,
+        pickled=None if reopened or asked.data is None else PickledDataset.pack(asked.data),
+        published_seed=published_seed,
     )  # fmt: skip
     running = {one.name for one in (*plan.defenses, *plan.attacks.values())}
     idle = sorted({name for kind, name in added if kind in ("defense", "attack")} - running)

@@ -73,7 +73,8 @@ def header(plan: Plan, cell: Cell) -> dict[str, Any]:
     card: AttackCard | None = registry.load("attack", cell.attack.name).card if cell.attack else None
     defense: Defense = registry.build("defense", cell.defense.name, cell.defense.config)
     return {
-        "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "dataset_revision": plan.setting.dataset_revision,
+        "key": cell.key, "suite": plan.suite, "dataset": plan.dataset,
+        "dataset_revision": plan.setting.dataset_revision,
         "real_people": plan.real_people, "cell": cell.kind, "track": cell.track, "defense": cell.defense,
         "attack": cell.attack, "recognizer": cell.recognizer,
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.setting.surrogate,

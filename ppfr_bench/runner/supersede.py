@@ -75,13 +75,14 @@ def make_room(plan: Plan, store: ResultStore, moves: Moves) -> None:
 
 
 def _superseded(before: PlannedTable, now: PlannedTable, plan: Plan) -> dict[str, Cell]:
-    """Keys of the records that cells of the plan take the place of, and these cells."""
+    """Keys of the records that cells of the plan take the place of, and these cells; none that another place needs."""
     keys = {cell.place: cell.key for cell in now.cells}
     by_key = {cell.key: cell for cell in plan.cells}
+    kept = {cell.key for cell in before.merged(now).cells}
     return {
         cell.key: by_key[keys[cell.place]]
         for cell in before.cells
-        if cell.place in keys and keys[cell.place] != cell.key
+        if cell.place in keys and keys[cell.place] != cell.key and cell.key not in kept
     }
 
 

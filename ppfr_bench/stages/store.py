@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from ppfr_bench.records.hashing import canonical_json, digest
 
 FORMAT = "3"  # of what lies in the store; another has a folder of its own
 _MAPPED = 1 << 20  # bytes from which an array is memory-mapped
+_NOTED = {"files", "peak_memory_mib", "seconds", "spec"}  # of every output
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of an archive
 
 
 class Writer:
@@ -84,10 +87,18 @@ class StageStore:
         self.root, self.url = root / FORMAT, f"{url.rstrip('/')}/{FORMAT}" if url else ""
 
     def find(self, kind: str, key: str) -> Output | None:
-        """The output of a stage; None if it was never computed, or is damaged and has to be computed anew."""
+        """The output of a stage; None if it was never computed, or is damaged and has to be computed anew.
+
+        Raises:
+            UserError: the URL cannot be read, or its copies cannot be kept in the folder.
+        """
         found = self._read(kind, key)
-        if found is None and self.url and self._download(kind, key):
-            found = self._read(kind, key)
+        if found is None and self.url:
+            try:
+                if self._download(kind, key):
+                    found = self._read(kind, key)
+            except OSError as error:
+                raise self._not_kept(kind, error) from error
         return found
 
     def compute(self, kind: str, key: str, spec: Mapping[str, Any], function: Callable[[Writer], None]) -> Output:
@@ -112,10 +123,7 @@ class StageStore:
             (temporary / "meta.json").write_text(json.dumps(writer.meta, allow_nan=False), encoding="utf-8")
             self._publish(temporary, folder)
         except OSError as error:
-            raise UserError(
-                f"cannot keep the stage '{kind}' under {self.root.parent}: {error.strerror or error}",
-                "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
-            ) from error
+            raise self._not_kept(kind, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         if self.url:
@@ -129,6 +137,12 @@ class StageStore:
         key = digest({"stage": kind, **spec})
         return self.find(kind, key) or self.compute(kind, key, spec, function)
 
+    def _not_kept(self, kind: str, error: OSError) -> UserError:
+        return UserError(
+            f"cannot keep the stage '{kind}' under {self.root.parent}: {error.strerror or error}",
+            "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
+        )
+
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
 
@@ -136,7 +150,8 @@ class StageStore:
         folder = self._folder(kind, key)
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            if all((folder / f"{name}.npy").stat().st_size == size for name, size in meta["files"].items()):
+            whole = all((folder / f"{name}.npy").stat().st_size == size for name, size in meta["files"].items())
+            if whole and meta.keys() >= _NOTED:
                 float(meta["seconds"])
                 return Output(key, folder, meta)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -170,15 +185,16 @@ class StageStore:
         return system, path
 
     def _upload(self, kind: str, key: str, folder: Path) -> None:
+        """Publish a folder; what lies there was not found, so it is damaged or the same."""
         system, path = self._place(kind, key)
         archive = folder.with_name(f"{key}.{uuid.uuid4().hex[:12]}.zip.tmp")
         try:
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
                 for file in sorted(folder.iterdir()):
                     opened.write(file, file.name)
-            if not system.exists(path):
-                system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.put_file(str(archive), path)
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(archive), f"{path}.{archive.name}")  # no reader ever sees half of it
+            system.mv(f"{path}.{archive.name}", path)
         except Exception as error:  # a file system raises errors of its own
             raise UserError(f"cannot write {self.url}: {error}", "Check the URL and its credentials.") from error
         finally:
@@ -205,8 +221,8 @@ class StageStore:
                     for member in opened.infolist():
                         if Path(member.filename).name == member.filename:  # nothing is written beside the folder
                             opened.extract(member, temporary)
-            except zipfile.BadZipFile:
-                return False  # It is damaged, and computed anew.
+            except _DAMAGED:
+                return False  # It is computed anew.
             self._publish(temporary, folder)
             return True
         finally:

@@ -28,6 +28,7 @@ from ppfr_bench.api import (
     to_float,
 )
 from ppfr_bench.contracts.defense import check_defense, leaked_images, randomness_flags
+from ppfr_bench.testing.attacker import TinySurrogate
 
 NAMES = [name for name in registry.names("defense") if registry.load("defense", name).card.live]
 FACES = testing.example_faces()
@@ -147,6 +148,29 @@ def test_fit_learns_the_same_on_every_device(name: str, kind: str) -> None:
     here = learnt()
     with other_device(kind) as exact:
         assert_alike(learnt(), here, exact)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_reference_defense_is_trained_by_the_same_steps_on_every_device(kind: str) -> None:
+    recipe = import_module("ppfr_bench.defenses._anonymizer_training").AnonymizerTraining
+
+    def trained() -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+        config = recipe.Config(steps=2, warm=1, people=3, shots=2, drills=1)
+        training = recipe(config, FACES, TinySurrogate(), seed=5)
+        told = [training.step(number) for number in range(training.steps)]
+        again = recipe(config, FACES, TinySurrogate(), seed=6)
+        again.restore(training.state())
+        assert all(torch.equal(value, again.weights()[name]) for name, value in training.weights().items())
+        return training.weights(), told
+
+    weights, told = trained()
+    with other_device(kind) as exact:
+        there, said = trained()
+        assert {value.device.type for value in there.values()} == {"cpu"}, "what ships is of no device"
+    for name, value in weights.items():
+        assert_alike(there[name], value, exact)
+    for ours, theirs in zip(told, said, strict=True):
+        assert_alike(list(theirs.values()), list(ours.values()), exact)
 
 
 # Known answers -------------------------------------------------------------------------------------------------------

@@ -36,7 +36,9 @@ DEFENSE = Mine
 
 @pytest.fixture(autouse=True)
 def _forget_plugins() -> Iterator[None]:
+    registry._installed.cache_clear()
     yield
+    registry._installed.cache_clear()
     registry._added.clear()
     for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
         del sys.modules[name]
@@ -103,8 +105,8 @@ def test_a_third_party_entry_point_is_listed_and_fails_alone(monkeypatch: pytest
 
 def test_a_file_added_by_path_is_a_plugin_like_any_other(tmp_path: Path) -> None:
     path = plugin(tmp_path, "my_defense", DEFENSE)
-    assert registry.add_plugin(path) == ("defense", "my_defense")
-    assert registry.add_plugin(path) == ("defense", "my_defense"), "adding it again changes nothing"
+    assert registry.add_plugin(path) == [("defense", "my_defense")]
+    assert registry.add_plugin(path) == [("defense", "my_defense")], "adding it again changes nothing"
     assert "my_defense" in registry.names("defense")
     defense = registry.build("defense", "my_defense", {"strength": 0.25})
     out = defense.protect(torch.ones(1, 3, 4, 4), torch.Generator())
@@ -135,7 +137,7 @@ def test_a_plugin_pickles_to_a_worker_that_added_it(tmp_path: Path) -> None:
         ("mine", "import not_installed_here\n" + DEFENSE, "mine.py cannot be imported: ModuleNotFoundError"),
         ("mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),
         ("mine", "x = 1\n", "must end in DEFENSE = <class> or ATTACK = <class>"),
-        ("mine", DEFENSE + "ATTACK = Mine\n", "must end in DEFENSE"),
+        ("mine", DEFENSE + "ATTACK = Mine\n", "attack 'mine': expected a subclass of ppfr_bench.api.Attack"),
         ("mine", "DEFENSE = 3\n", "subclass of ppfr_bench.api.Defense, got 3"),
         ("mine", DEFENSE.replace("DEFENSE = Mine", "ATTACK = Mine"), "subclass of ppfr_bench.api.Attack"),
         ("mine", DEFENSE.replace("version = 1", ""), "expected `version = 1`"),
@@ -149,6 +151,108 @@ def test_a_file_that_is_no_plugin_is_refused(tmp_path: Path, name: str, code: st
     with pytest.raises(UserError, match=says):
         registry.add_plugin(plugin(tmp_path, name, code))
     assert "mine" not in registry.names("defense") + registry.names("attack")
+    assert "ppfr_bench.plugins.mine" not in sys.modules, "once it is mended, it is read anew"
+
+
+METRIC = """
+import numpy as np
+from ppfr_bench.metrics.base import Metric, MetricInfo
+
+class Far(Metric):
+    info = MetricInfo("NAME", 1, (0.0, 1.0), "lower_is_better", "share", "test", "mean distance of two images")
+
+    def values(self, images, references):
+        return (images - references).abs().flatten(1).mean(1).double().numpy()
+
+METRIC = Far
+"""
+ENGINE = """
+from ppfr_bench.engines.base import Engine
+
+class Nowhere(Engine):
+    version = 1
+    title = "carries out nothing"
+
+    def run(self, packed, tasks, resources, limits, done):
+        pass
+
+ENGINE = Nowhere
+"""
+
+
+def test_a_file_may_end_in_several_kinds_all_named_by_its_stem(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "mine", DEFENSE + METRIC.replace("NAME", "mine") + ENGINE)
+    assert registry.add_plugin(path) == [("defense", "mine"), ("metric", "mine"), ("engine", "mine")]
+    for kind, name in (("defense", "Mine"), ("metric", "Far"), ("engine", "Nowhere")):
+        assert "mine" in registry.names(kind)  # type: ignore[arg-type]
+        assert registry.load(kind, "mine").__name__ == name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (METRIC.replace("NAME", "other"), "metric 'mine': expected info.name to be the file's name, got 'other'"),
+        (METRIC.replace("info =", "about ="), r"metric 'mine': expected `info = MetricInfo\(...\)`"),
+        (METRIC.replace("def values", "def numbers"), "metric 'mine': it does not define values"),
+        (ENGINE.replace("def run", "def walk"), "engine 'mine': it does not define run"),
+        (ENGINE.replace("version = 1", ""), "engine 'mine': expected `version = 1`"),
+        ("from ppfr_bench.scorers.base import Scorer\nSCORER = Scorer\n", "scorer 'mine': it does not define score"),
+        ("RECOGNIZER = dict\n", "recognizer 'mine': expected a subclass of ppfr_bench.api.Recognizer"),
+        ("DATASET = dict\n", "dataset 'mine': expected a subclass of ppfr_bench.api.FaceDataset"),
+        ("TRACK = dict\n", "track 'mine': expected a subclass of ppfr_bench.tracks._base.Track"),
+        ("PUBLISHER = dict\n", "publisher 'mine': expected a subclass of .*Publisher"),
+    ],
+)
+def test_what_breaks_the_contract_of_its_kind_is_refused_with_all_else_in_its_file(
+    code: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=says):
+        registry.add_plugin(plugin(tmp_path, "mine", DEFENSE + code))
+    assert not [kind for kind in registry.PACKAGES if "mine" in registry.names(kind)]
+    mended = plugin(tmp_path, "mine", DEFENSE)
+    assert registry.add_plugin(mended) == [("defense", "mine")]
+
+
+@pytest.mark.parametrize("kind", registry.PACKAGES)
+def test_each_kind_is_found_by_file_and_loads(kind: registry.Kind) -> None:
+    """Nothing beside the files of a kind: no helper, no shared module."""
+    found = registry.names(kind)
+    assert found and not [name for name in found if name.startswith("_") or name in ("base", "__init__")]
+    for name in found:
+        assert registry.source(kind, name) == f"{registry.PACKAGES[kind]}.{name}:{kind.upper()}"
+    assert {registry.load(kind, name).__module__ for name in found}
+
+
+def test_a_package_may_bring_anything_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = EntryPoint("slurm", "their_package.slurm:ENGINE", "ppfr_bench.engines")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs] if group == theirs.group else [])
+    assert {"slurm", "inline", "dask"} <= set(registry.names("engine"))
+
+
+def test_a_class_without_a_file_is_there_for_the_life_of_the_process(tmp_path: Path) -> None:
+    registry.add_plugin(plugin(tmp_path, "mine", ENGINE))
+    engine = registry.load("engine", "mine")
+    for other in (engine, type("Other", (engine,), {})):
+        registry.add_class("engine", "elsewhere", other)
+        assert registry.load("engine", "elsewhere") is other, "one that was added before gives way"
+    for name, says in (
+        ("mine", "engine 'mine' exists already"),
+        ("inline", "exists already"),
+        ("My-Own", "got 'My-Own'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            registry.add_class("engine", name, engine)
+    with pytest.raises(UserError, match=r"expected a subclass of ppfr_bench\.engines\.base\.Engine"):
+        registry.add_class("engine", "nowhere", dict)
+    assert "nowhere" not in registry.names("engine")
+
+
+def test_names_of_version_0_1_are_answered(tmp_path: Path) -> None:
+    assert registry.current_name("scorer", "appearance") == "reconstruction"
+    assert registry.load("scorer", "identity") is registry.load("scorer", "linkage")
+    assert registry.load("track", "recognition") is registry.load("track", "image")
+    assert registry.former("track", "image") == ["recognition"]
+    assert registry.current_name("scorer", "nothing") == "nothing"
 
 
 def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:

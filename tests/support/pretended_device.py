@@ -24,8 +24,7 @@ from ppfr_bench import device
 
 OTHERS = ("cuda", "mps")  # devices that every test of results goes through, whether they are there or not
 _aten = torch.ops.aten
-# Operations that real devices allow between tensors of both places.
-_ACROSS = {_aten._to_copy, _aten.copy_, _aten.index, _aten.index_put_, _aten._index_put_impl_, _aten.index_put}
+_INDEXING = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_}  # by indices of either place
 _UNDERNEATH = torch.device("meta")  # what torch's own code takes the tensors to lie on: it starts no driver for it
 _DOUBLES = {torch.float64, torch.complex128}
 
@@ -84,19 +83,21 @@ class _Pretended(TorchDispatchMode):
         theirs = any(isinstance(one, OnDevice) for one in flat)
         ours = [one for one in flat if isinstance(one, torch.Tensor) and not isinstance(one, OnDevice)]
         packet = function.overloadpacket
-        if theirs and packet not in _ACROSS:
-            for one in ours:
-                if one.dim() > 0:
-                    raise RuntimeError(f"{function}: expected all tensors on {self.where}, found one on {one.device}")
-        asked = named.get("device")
-        # An operation without tensors goes where it is told; one with tensors where its first tensor lies.
         first = next((one for one in flat if isinstance(one, torch.Tensor)), None)
-        lands = self._is_there(asked) if asked is not None else isinstance(first, OnDevice)
+        if packet in _INDEXING:
+            ours = [one for one in ours if one is first]
+        if theirs and packet is not _aten.copy_ and any(one.dim() > 0 for one in ours):
+            raise RuntimeError(f"{function}: expected all tensors on {self.where}, found one on the CPU")
+        asked = named.get("device")
+        if asked is not None:
+            lands = torch.device(asked).type in (self.where.type, _UNDERNEATH.type)
+        else:
+            lands = isinstance(first, OnDevice) if packet is _aten.copy_ else theirs
         if lands and any(isinstance(one, torch.Generator) and one.device.type == "cpu" for one in flat):
             raise RuntimeError(f"{function}: expected a generator of {self.where}, found one of the CPU")
         if asked is not None:
             named["device"] = device.CPU
-        self.operations += theirs
+        self.operations += theirs or lands
         bare_arguments, bare_named = tree_map(_bare, (arguments, named))
         with torch._C._DisableTorchDispatch():
             results = function(*bare_arguments, **bare_named)
@@ -104,9 +105,6 @@ class _Pretended(TorchDispatchMode):
             return results
         wrapped = tree_map(self._wrap, results)
         return return_and_correct_aliasing(function, arguments, named, wrapped) if theirs else wrapped
-
-    def _is_there(self, asked: torch.device) -> bool:
-        return torch.device(asked).type in (self.where.type, _UNDERNEATH.type)
 
     def _wrap(self, one: Any) -> Any:
         if not isinstance(one, torch.Tensor) or isinstance(one, OnDevice):

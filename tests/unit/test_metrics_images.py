@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretended_device import OTHERS, assert_alike, other_device
 from scipy.ndimage import correlate
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ppfr_bench.api import to_float
+from ppfr_bench import device
+from ppfr_bench.api import to_bytes, to_float
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import ImageMetric, load_image_metric, metric_info
+from ppfr_bench.metrics.attributes import read_attributes
 from ppfr_bench.metrics.psnr import CAP
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
@@ -54,6 +57,24 @@ def test_identical_images_score_the_best_value_there_is(metric: ImageMetric) -> 
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, BEST[metric.info.name], atol=1e-6)
     assert metric_info(metric.info.name) is metric.info
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_values_are_the_same_on_every_device(metric: ImageMetric, kind: str) -> None:
+    """Computed on the current device, wherever the images lie, and handed back as numbers."""
+    images, references = noisy(textures(3), 0.1), textures(3)
+    here = metric.values(images, references)
+    with other_device(kind) as exact:
+        assert_alike(metric.values(device.to(images), references), here, exact)
+    assert_alike(metric.values(images, references), here, exact=True)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_attributes_are_the_same_on_every_device(kind: str) -> None:
+    images = to_bytes(textures(3))
+    here = read_attributes(images)
+    with other_device(kind) as exact:
+        assert_alike(read_attributes(images), here, exact)
 
 
 def test_swapped_colour_channels_are_noticed(metric: ImageMetric) -> None:

@@ -385,6 +385,36 @@ def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
     assert left == NAMES - {"samples.png"} - PARETO | {"defenses/a.html", "attacks/unet.html"}
 
 
+def test_a_publisher_in_a_file_of_its_own_publishes_and_is_tidied_up_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_added", dict(registry._added))
+    path = tmp_path / "names_only.py"
+    path.write_text(
+        """from ppfr_bench.leaderboard.publishers._base import Publisher
+
+
+class Names(Publisher):
+    name = "pareto_names*"
+
+    def publish(self, board):
+        return {f"pareto_names_{row.defense}.txt": row.title.encode() for row in board.rows}
+
+
+PUBLISHER = Names
+""",
+        encoding="utf-8",
+    )
+    registry.add_plugin(path)
+    try:
+        for label in ("first", "second"):
+            written = pages.publish(write(tmp_path / label, made.simple(label, 0.5, 0.5)), "quick", tmp_path / "out")
+            assert tmp_path / f"out/quick/pareto_names_{label}.txt" in written
+            assert [found.name for found in (tmp_path / "out/quick").glob("*.txt")] == [f"pareto_names_{label}.txt"]
+    finally:
+        del sys.modules["ppfr_bench.plugins.names_only"]
+
+
 # Samples -----------------------------------------------------------------------------------------------------------
 
 

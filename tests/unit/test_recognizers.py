@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from made_networks import write_card
 from PIL import Image
+from pretended_device import OTHERS, assert_alike, other_device
 from scipy.ndimage import map_coordinates
 
+from ppfr_bench import device
 from ppfr_bench.api import ByteArray, to_float
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.recognizers import load_recognizer, recognizer_card, recognizer_class, recognizer_names
+from ppfr_bench.recognizers import (
+    load_recognizer,
+    recognizer_card,
+    recognizer_class,
+    recognizer_component,
+    recognizer_names,
+)
+from ppfr_bench.recognizers._runtime import providers, session_class
 from ppfr_bench.recognizers.dlib_resnet import DlibResNet, chip
 from ppfr_bench.recognizers.faceplugin import Faceplugin
+from ppfr_bench.recognizers.store import EmbeddingStore
+from ppfr_bench.testing.recognizer import TinyRecognizer
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
 NAMES = ["dlib_resnet", "faceplugin", "mobilefacenet"]
@@ -266,6 +281,122 @@ def test_differentiable_passes_gradients_to_the_images_and_none_to_the_weights()
     step = 0.005 * gradient / lengths[:, None, None, None]
     ahead, behind = (recognizer.embed((images + sign * step).detach()) for sign in (1, -1))  # by the other runtime
     torch.testing.assert_close(((ahead - behind) * target).sum(dim=1), 0.01 * lengths, rtol=0.05, atol=1e-6)
+
+
+# Other devices
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_embeddings_are_the_same_on_every_device(name: str, kind: str) -> None:
+    """These runtimes take what lies on the CPU: images are fetched, whatever the device."""
+    here = load_recognizer(name).embed(to_float(patterns()))
+    with other_device(kind) as exact:
+        recognizer = load_recognizer(name)
+        assert recognizer is load_recognizer(name)
+        embedded = recognizer.embed(to_float(patterns()))
+        assert embedded.device == device.CPU
+        assert_alike(embedded, here, exact)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("kind", OTHERS)
+def test_differentiable_and_its_gradients_are_the_same_on_every_device(kind: str) -> None:
+    def answers() -> list[torch.Tensor]:
+        recognizer = load_recognizer("faceplugin")
+        assert isinstance(recognizer, Faceplugin)
+        images = to_float(patterns()).requires_grad_()
+        embedded = recognizer.differentiable()(images)
+        assert embedded.device.type == device.current().type
+        (gradient,) = torch.autograd.grad(embedded[:, :8].sum(), images)
+        return [embedded.detach().cpu(), gradient.cpu()]
+
+    here = answers()
+    with other_device(kind) as exact:
+        for there, expected in zip(answers(), here, strict=True):
+            assert_alike(there, expected, exact)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_tiny_recognizer_is_the_same_on_every_device(kind: str) -> None:
+    here = TinyRecognizer().embed(to_float(patterns()))
+    with other_device(kind) as exact:
+        embedded = TinyRecognizer().embed(to_float(patterns()))
+        assert embedded.device.type == kind
+        assert_alike(embedded.cpu(), here, exact)
+
+
+class _Runtime:
+    """ONNX Runtime as it would be with a GPU, or without."""
+
+    def __init__(self, *available: str) -> None:
+        self.available = available
+
+    def get_available_providers(self) -> list[str]:
+        return list(self.available)
+
+    def get_providers(self) -> list[str]:  # of a session
+        return list(self.available)
+
+
+def test_onnx_runtime_computes_on_cuda_only_if_both_it_and_the_process_do() -> None:
+    both, alone = _Runtime("CUDAExecutionProvider", "CPUExecutionProvider"), _Runtime("CPUExecutionProvider")
+    assert session_class(both) == "cuda" and session_class(alone) == "cpu"
+    assert providers(both) == providers(alone) == ["CPUExecutionProvider"]
+    for kind in OTHERS:
+        with other_device(kind):
+            device.to(torch.ones(1))
+            assert providers(alone) == ["CPUExecutionProvider"]
+            first = providers(both)[0]
+            assert first[0] == "CUDAExecutionProvider" if kind == "cuda" else first == "CPUExecutionProvider"
+
+
+def test_embeddings_of_a_gpu_are_kept_apart_from_those_of_the_cpu(tmp_path: Path) -> None:
+    class Counted(TinyRecognizer):
+        asked = 0
+
+        def embed(self, images: torch.Tensor) -> torch.Tensor:
+            self.asked += len(images)
+            return super().embed(images)
+
+    class OnCpu(Counted):
+        computes_on = "cpu"
+
+        def embed(self, images: torch.Tensor) -> torch.Tensor:
+            return super().embed(images.cpu())
+
+    store, follows, stays = EmbeddingStore(tmp_path / "e.sqlite"), Counted(), OnCpu()
+
+    def embed_all() -> None:
+        store.embed("follows", follows, patterns())
+        store.embed("stays", stays, patterns())
+
+    embed_all()
+    for kind in OTHERS:
+        with other_device(kind):
+            embed_all()
+            embed_all()
+    embed_all()
+    assert follows.asked == 9 and stays.asked == 3
+    with closing(sqlite3.connect(store.path)) as connection:
+        kept = {name for (name,) in connection.execute("SELECT DISTINCT recognizer FROM embedding")}
+    assert kept == {"follows", "follows@cuda", "follows@mps", "stays"}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's of TorchScript
+@pytest.mark.parametrize("kind", device.names())
+def test_torchscript_runs_on_every_device_that_is_there(tmp_path: Path, kind: str) -> None:
+    """A pretended one cannot be told from the CPU by TorchScript, which keeps its weights out of Python's reach."""
+    torch.manual_seed(0)
+    cells = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 16))
+    torch.jit.save(torch.jit.trace(cells.eval(), torch.rand(1, 3, 112, 112)), tmp_path / "cells.pt")
+    card = write_card(tmp_path, tmp_path / "cells.pt", format="torchscript", dimension=16)
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(cells((to_float(patterns()) * 255 - 127.5) / 128), dim=1)
+    with device.use(kind):
+        recognizer: Any = load_recognizer(recognizer_component(str(card)).name)
+        assert_alike(recognizer.embed(to_float(patterns())), expected, exact=False)
+        surrogate = recognizer.differentiable()
+        assert_alike(surrogate(to_float(patterns())).cpu(), expected, exact=False)
 
 
 # dlib's processes

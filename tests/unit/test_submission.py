@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import replace
@@ -9,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import made_records as made
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance import submission
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Record
@@ -34,13 +39,24 @@ def plan(request_: Request) -> Plan:
     return request_.plan
 
 
-def recorded(plan: Plan, root: Path, **changes: Any) -> ResultStore:
-    """A good record for each cell of the plan; the last with changes."""
+@pytest.fixture(scope="module")
+def board() -> Plan:
+    """The whole suite, as it stands on the board."""
+    return resolve("smoke", Asked()).plan
+
+
+PICTURE = made.strip(1, "released")
+
+
+def recorded(plan: Plan, root: Path, name: str = NAME, **changes: Any) -> ResultStore:
+    """A good record for each cell of a defense of the plan; the last with changes."""
     store = ResultStore(root)
-    cells = [cell for cell in plan.cells if cell.defense.name == NAME]
+    cells = [cell for cell in plan.cells if cell.defense.name == name]
     for cell in cells:
+        picture = PICTURE if cell.attack and cell.attack.label == "visual" else None
+        metrics = {"rank_1": made.value(0.5, (0.4, 0.6), metric="rank_1")}
         record = Record.model_validate(
-            made.record(NAME, cell.kind, metrics={"rank_1": made.value(0.5, metric="rank_1")}, attack="unet").model_dump()
+            made.record(name, cell.kind, metrics=metrics, attack="unet", samples=picture).model_dump()
             | {
                 "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "defense": cell.defense,
                 "dataset_revision": plan.setting.dataset_revision, "attack": cell.attack,
@@ -48,16 +64,18 @@ def recorded(plan: Plan, root: Path, **changes: Any) -> ResultStore:
             }
             | (changes if cell is cells[-1] else {})
         )  # fmt: skip
-        store.write(record)
+        store.write(record, picture)
     store.write_plan(plan.published())
     store.compact(plan.suite)
     return store
 
 
-def packed(plan: Plan, tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def good(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a good archive."""
-    submission.pack(NAME, plan, recorded(plan, tmp_path / "good"), tmp_path / "good.zip")
-    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+    folder = tmp_path_factory.mktemp("good")
+    submission.pack(NAME, plan, recorded(plan, folder / "results"), folder / "good.zip")
+    with zipfile.ZipFile(folder / "good.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -66,6 +84,23 @@ def archive_of(files: dict[str, bytes], path: Path) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """All files below a folder but locks."""
+    found = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+def test_an_archive_has_the_file_the_plan_the_row_its_faces_and_the_draws(good: dict[str, bytes], plan: Plan) -> None:
+    row = f"results/smoke/synthetic/{NAME}"
+    assert set(good) == {
+        f"defenses/{NAME}.py", "results/smoke/plan.json", f"{row}.jsonl", f"{row}.jpg", "results/smoke/draws.parquet"
+    }  # fmt: skip
+    table = json.loads(good["results/smoke/plan.json"])["tables"]["synthetic"]
+    mine = [cell for cell in plan.cells if cell.defense.name == NAME]
+    assert {cell["key"] for cell in table["cells"]} == {cell.key for cell in mine} and set(table["defenses"]) == {NAME}
+    assert set(table["attacks"]) == {cell.attack.label for cell in mine if cell.attack}
 
 
 def test_what_is_packed_is_taken_and_the_same_twice(plan: Plan, tmp_path: Path) -> None:
@@ -94,29 +129,6 @@ def test_records_that_were_set_aside_are_packed_too(plan: Plan, tmp_path: Path) 
     store.set_aside("smoke", [record.key for record in store.records()][:2], "superseded")
     submission.pack(NAME, plan, ResultStore(tmp_path / "results"), tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
-
-
-@pytest.mark.parametrize("what", ["attack", "revision", "record"])
-def test_a_row_that_would_not_compare_with_the_board_is_refused(what: str, plan: Plan, tmp_path: Path) -> None:
-    """Another version of an attack, other data, or another record of the same key."""
-    submission.pack(NAME, plan, recorded(plan, tmp_path / "results"), tmp_path / "one.zip")
-    board = ResultStore(tmp_path / "there" / "results")
-    published = plan.published()
-    table = published.tables["synthetic"]
-    if what == "attack":
-        unet = table.attacks["unet"]
-        newer = unet.model_copy(update={"component": unet.component.model_copy(update={"version": 99})})
-        table = table.model_copy(update={"attacks": table.attacks | {"unet": newer}})
-    elif what == "revision":
-        table = table.model_copy(update={"revision": "other"})
-    else:
-        (first, *_) = ResultStore(tmp_path / "results").records()
-        board.write(first.model_copy(update={"metrics": {"rank_1": made.value(0.1, metric="rank_1")}}))
-    board.write_plan(published.model_copy(update={"tables": {"synthetic": table}}))
-    says = {"attack": "unet was run with other settings", "revision": "the board has other", "record": "another record"}
-    with pytest.raises(UserError, match=says[what]):
-        submission.take(tmp_path / "one.zip", tmp_path / "there")
-    assert not (tmp_path / "there" / "defenses").exists()
 
 
 @pytest.mark.parametrize(
@@ -148,41 +160,61 @@ def test_a_card_that_nobody_filled_in_is_not_packed(
         submission.pack(NAME, plan, recorded(plan, tmp_path / "results"), tmp_path / "out.zip")
 
 
-def lines_of(files: dict[str, bytes]) -> tuple[str, list[Any]]:
-    """The rows of an archive, line by line."""
-    (place,) = [name for name in files if name.endswith(".jsonl")]
-    return place, [json.loads(line) for line in files[place].decode().splitlines()]
+# What an archive may hold that it should not --------------------------------------------------------------------------
+
+Files = dict[str, bytes]
+ROWS = f"results/smoke/synthetic/{NAME}.jsonl"
+PLAN = "results/smoke/plan.json"
 
 
-def edited(at: int = 1, **changes: Any) -> Any:
-    """A change of a line of the rows of an archive: of what all share, or of a record."""
+def in_lines(change: Any) -> Any:
+    """A change of the lines of the archive's row: the first is what all share, the others are records."""
 
-    def edit(files: dict[str, bytes]) -> dict[str, bytes]:
-        place, lines = lines_of(files)
-        lines[at] = lines[at] | changes
-        return files | {place: "".join(json.dumps(line) + "\n" for line in lines).encode()}
+    def edit(files: Files) -> Files:
+        lines = [json.loads(line) for line in files[ROWS].decode().splitlines()]
+        change(lines)
+        return files | {ROWS: "".join(json.dumps(line) + "\n" for line in lines).encode()}
 
     return edit
 
 
-def without_its_first_record(files: dict[str, bytes]) -> dict[str, bytes]:
-    place, lines = lines_of(files)
-    return files | {place: "".join(json.dumps(line) + "\n" for line in (lines[0], *lines[2:])).encode()}
+def in_plan(change: Any) -> Any:
+    """A change of what its plan says of the data set."""
 
-
-def plan_edited(change: Any) -> Any:
-    def edit(files: dict[str, bytes]) -> dict[str, bytes]:
-        found = json.loads(files["results/smoke/plan.json"])
+    def edit(files: Files) -> Files:
+        found = json.loads(files[PLAN])
         change(found["tables"]["synthetic"])
-        return files | {"results/smoke/plan.json": json.dumps(found).encode()}
+        return files | {PLAN: json.dumps(found).encode()}
 
     return edit
 
 
-def nan(files: dict[str, bytes]) -> dict[str, bytes]:
-    place, lines = lines_of(files)
+def both(*edits: Any) -> Any:
+    def edit(files: Files) -> Files:
+        for one in edits:
+            files = one(files)
+        return files
+
+    return edit
+
+
+def edited(**changes: Any) -> Any:
+    """A change of the first record."""
+    return in_lines(lambda lines: lines[1].update(changes))
+
+
+def shared(**changes: Any) -> Any:
+    """A change of what all records share."""
+    return in_lines(lambda lines: lines[0]["shared"].update(changes))
+
+
+def planned(**changes: Any) -> Any:
+    """A change of its plan."""
+    return in_plan(lambda table: table.update(changes))
+
+
+def nan(lines: list[Any]) -> None:
     lines[1]["metrics"]["rank_1"]["value"]["value"] = float("nan")
-    return files | {place: "".join(json.dumps(line) + "\n" for line in lines).encode()}
 
 
 def of_a_rival(table: dict[str, Any]) -> None:
@@ -190,12 +222,73 @@ def of_a_rival(table: dict[str, Any]) -> None:
     table["defenses"]["pixelate"] = {"component": component, "track": "image"}
 
 
+def against_a_weak_attack(lines: list[Any]) -> None:
+    """The records are of an attack of one step, where the plan says four."""
+    for line in lines[1:]:
+        if (line.get("attack") or {}).get("label") == "unet":
+            line["attack"]["config"]["steps"] = 1
+
+
+def labelled(label: str) -> Any:
+    """The defense under another label, with all that follows from it."""
+
+    def relabel(table: dict[str, Any]) -> None:
+        table["defenses"] = {label: table["defenses"][NAME]}
+        table["defenses"][label]["component"]["label"] = label
+        for cell in table["cells"]:
+            cell["defense"] = label
+
+    def renamed(files: Files) -> Files:
+        return {place.replace(f"synthetic/{NAME}.", f"synthetic/{label}."): x for place, x in files.items()}
+
+    label_it = in_lines(lambda lines: lines[0]["shared"]["defense"].update(label=label))
+    return both(label_it, in_plan(relabel), renamed)
+
+
+def with_one_more_attack(files: Files) -> Files:
+    """As any archive, and a record of a known attack under a label that the board does not have."""
+
+    def more_lines(lines: list[Any]) -> None:
+        first = next(line for line in lines[1:] if (line.get("attack") or {}).get("label") == "visual")
+        lines.append(first | {"key": "a" * 64, "attack": first["attack"] | {"label": "seen"}})
+
+    def more_plan(table: dict[str, Any]) -> None:
+        seen = table["attacks"]["visual"]
+        table["attacks"]["seen"] = seen | {"component": seen["component"] | {"label": "seen"}}
+        cell = {"key": "a" * 64, "cell": "attack", "defense": NAME, "attack": "seen", "recognizer": "", "seed": 0}
+        table["cells"].append(cell)
+
+    content = pq.read_table(io.BytesIO(files["results/smoke/draws.parquet"]))
+    visual = next(json.loads(line)["key"] for line in files[ROWS].decode().splitlines()[1:]
+                  if (json.loads(line).get("attack") or {}).get("label") == "visual")  # fmt: skip
+    rows = [row | {"key": "a" * 64} for row in content.to_pylist() if row["key"] == visual]
+    buffer = io.BytesIO()
+    pq.write_table(pa.concat_tables([content, pa.Table.from_pylist(rows, content.schema)]), buffer)
+    return both(in_lines(more_lines), in_plan(more_plan))(files) | {"results/smoke/draws.parquet": buffer.getvalue()}
+
+
+def many_draws() -> bytes:
+    """A few kilobytes that are 40 million numbers once they are read."""
+    numbers = np.full(20_000_000, 0.5, np.float32)
+    lists = pa.ListArray.from_arrays(pa.array([0, len(numbers)], pa.int32()), pa.array(numbers))
+    one = pa.table({"key": ["0" * 64], "measurement": ["x"], "part": ["value"], "draws": lists})
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, one.schema, compression="zstd", use_dictionary=True) as writer:
+        for _ in range(2):
+            writer.write_table(one)
+    assert len(buffer.getvalue()) < 10_000
+    return buffer.getvalue()
+
+
 def more(name: str, content: bytes = b"x") -> Any:
     return lambda files: files | {name: content}
 
 
-ROWS = f"results/smoke/synthetic/{NAME}.jsonl"
-HOSTILE = {
+def without(end: str) -> Any:
+    return lambda files: {name: content for name, content in files.items() if not name.endswith(end)}
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
     "up and away": (more("../outside.py"), "no place of"),
     "absolute": (more("/etc/cron.d/x"), "no place of"),
     "backslash": (more("defenses\\..\\x.py"), "no place of"),
@@ -203,34 +296,178 @@ HOSTILE = {
     "a test": (more("tests/conftest.py"), "no place of"),
     "a package": (more("defenses/__init__.py"), "no place of"),
     "a shared module": (more("defenses/_filters.py"), "no place of"),
+    "weights": (more(f"defenses/{NAME}.safetensors"), "no place of"),
     "a set-aside shelf": (more("results/smoke/set-aside/a/b.jsonl"), "no place of"),
+    "a cell of a run": (more(f"results/smoke/.cells/{'0' * 64}.json"), "no place of"),
+    "a record of version 0.1": (more(f"results/smoke/a/b/c/{'0' * 64}.json"), "no place of"),
+    "an index": (more("results/index.parquet"), "no place of"),
     "two defenses": (more("defenses/other.py"), "expected one defenses/NAME.py, got 2"),
     "a bomb": (more("results/smoke/a/b.jsonl", b" " * 50_000_000), "larger than"),
-    "no number": (nan, "not a record|NaN|finite|null"),
-    "deep": (more(ROWS, b"[" * 100_000), "not a record|no file of records|records"),
-    "not JSON": (more(ROWS, b"import os"), "not a record|records"),
-    "draws of nothing": (more("results/smoke/draws.parquet", b"import os"), "draws"),
-    "no plan": (more("results/smoke/plan.json", b"{}"), "plan"),
-    "another place": (more("results/smoke/other/rows.jsonl", b"{}"), "schema_version|records"),
+    "a bomb of draws": (more("results/smoke/draws.parquet", many_draws()), "has 40,000,00. numbers, at most"),
+    "a picture of nothing": (more("results/smoke/synthetic/other.jpg"), "belongs to no record"),
+    "no number": (in_lines(nan), "finite"),
+    "deep": (more(ROWS, b"[" * 100_000), "line 1 is not a record"),
+    "not JSON": (more(ROWS, b"import os"), "line 1 is not a record"),
+    "not text": (more(ROWS, b"\xff\xfe"), "line 1 is not a record"),
+    "of a newer schema": (in_lines(lambda lines: lines[0].update(schema_version=9)), "schema_version 2, got 9"),
+    "draws of nothing": (more("results/smoke/draws.parquet", b"import os"), "holds no draws"),
+    "lost draws": (without(".parquet"), "lacks draws"),
+    "no plan": (without("plan.json"), "its plan has no such cell"),
+    "a plan that is none": (more(PLAN, b"{}"), "is no plan"),
+    "another plan than its folder's": (lambda files: files | {PLAN: files[PLAN].replace(b'"smoke"', b'"quick"')},
+                                       "its plan has no such cell"),
+    "another place": (more("results/smoke/other/rows.jsonl", b"{}"), "schema_version"),
+    "a row of another place": (lambda files: files | {"results/smoke/lfw/rows.jsonl": files[ROWS]}, "belongs to"),
+    "a name": (shared(suite="../../x"), r"belongs to \.\./\.\./x"),
     "failed": (edited(status="failed", reason="x"), "failed, clean code"),
+    "skipped": (edited(status="skipped", reason="x"), "skipped, clean code"),
+    "changed code": (in_lines(lambda lines: lines[0]["shared"]["environment"].update(dirty=True)), "ok, changed code"),
     "unknown key": (edited(extra=1), "extra"),
-    "a record that its plan has not": (edited(key="0" * 64), "its plan has no such cell"),
+    "another defense": (in_lines(lambda lines: lines[0]["shared"]["defense"].update(name="other")),
+                        f"of defense 'other', not of '{NAME}'"),
+    "an attack that nobody knows": (edited(attack={"label": "mine", "name": "mine", "version": 1, "config": {}},
+                                           cell="attack"), "attack 'mine' is not known here"),
+    "a record that its plan has not": (in_plan(lambda table: table["cells"][0].update(key="0" * 64)),
+                                       "its plan has no such cell"),
+    "draws of another record": (edited(key="0" * 64), "lacks draws"),
     "another seed": (edited(seed=7), "its plan has no such cell"),
-    "a cell without a record": (without_its_first_record, "cells without a record"),
-    "a rival's row": (plan_edited(of_a_rival), "of other defenses too: pixelate"),
+    "another label of an attack": (in_lines(lambda lines: lines[1]["attack"].update(label="other")),
+                                   "its plan has no such cell"),
+    "a cell without a record": (in_lines(lambda lines: lines.pop(1)), "cells without a record"),
+    "a rival's row": (in_plan(of_a_rival), "of other defenses too: pixelate"),
+    "a plan of another defense": (in_plan(lambda table: table["defenses"][NAME]["component"].update(name="other")),
+                                  "of other defenses too: other"),
+    "other settings than its plan's": (in_lines(against_a_weak_attack), "unet was run with other settings"),
+    "another setting of the defense": (
+        in_lines(lambda lines: lines[0]["shared"]["defense"]["config"].update(block=2)), "run with other settings"),
+    "another revision than its plan's": (shared(dataset_revision="other"), "measured on revision other"),
+    "another version of a metric": (in_lines(lambda lines: lines[0]["measurements"]["rank_1"].update(version=9)),
+                                    "other versions of metrics"),
+    "a track that is none": (in_plan(lambda table: table["defenses"][NAME].update(track="nonsense")), "nonsense"),
+    "an attack that its plan does not describe": (in_plan(lambda table: table["attacks"].pop("unet")),
+                                                  "does not describe"),
+    "another seed than the suite's": (planned(seed=7), "its seed is 0, that of its plan 7"),
+    "real people": (both(shared(real_people=True), planned(real_people=True)), "are not real"),
+    "real people, as its plan says": (planned(real_people=True), "says otherwise of whether there are real people"),
+    "pictures of data that nobody knows": (
+        in_lines(lambda lines: lines[0]["shared"]["dataset"].update(name="mine")),
+        "pictures come with records of real people"),
     "no record": (lambda files: {name: x for name, x in files.items() if name.endswith(".py")}, "holds no record"),
-    "no defense": (lambda files: {name: x for name, x in files.items() if not name.endswith(".py")}, "got 0"),
-}
+    "no defense": (without(".py"), "got 0"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-def test_a_hostile_archive_is_refused_and_leaves_nothing(how: str, plan: Plan, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_refused_and_leaves_nothing(how: str, good: Files, tmp_path: Path) -> None:
     change, says = HOSTILE[how]
-    path = archive_of(change(packed(plan, tmp_path)), tmp_path / "bad.zip")
+    path = archive_of(change(good), tmp_path / "bad.zip")
     with pytest.raises(UserError, match=says) as error:
         submission.take(path, tmp_path / "checkout")
     assert "Nothing was taken" in str(error.value)
-    assert not (tmp_path / "checkout").exists() and not (tmp_path / "outside.py").exists()
+    assert tree(tmp_path) == {"bad.zip": path.read_bytes()}
+
+
+BESIDE: dict[str, tuple[Any, str]] = {
+    "another setting of an attack": (
+        both(in_plan(lambda table: table["attacks"]["unet"]["component"]["config"].update(steps=1)),
+             in_lines(against_a_weak_attack)), "unet was run with other settings than on the board"),
+    "another scorer of an attack": (in_plan(lambda table: table["attacks"]["unet"].update(sets="")),
+                                    "unet was run with other settings than on the board"),
+    "another recognizer": (in_plan(lambda table: table["recognizers"]["dlib_resnet"].update(surrogate=True)),
+                           "dlib_resnet was run with other settings than on the board"),
+    "another revision of the data": (both(shared(dataset_revision="other"), planned(revision="other")),
+                                     "its revision is other, the board has "),
+    "another seed": (
+        both(shared(seed=7), planned(seed=7), in_plan(lambda table: [cell.update(seed=7) for cell in table["cells"]])),
+        "its seed is 7, the board has 0"),
+    "another protocol": (in_plan(lambda table: table["protocol"].update(replicates=20)),
+                         "its protocol.replicates is 20, the board has 50"),
+    "another version of a metric": (in_plan(lambda table: table["metrics"].update(lpips=99)),
+                                    "version 99 of metric lpips, the board has 1"),
+    "a rival's label": (labelled("stochastic_local"), "stochastic_local is the row of defense 'stochastic_local'"),
+    "a control's label": (labelled("identity"), "identity is the row of defense 'identity'"),
+    "a cell that no other row has": (with_one_more_attack, "attack / seen is on no row of the board"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BESIDE)
+def test_a_row_that_would_not_compare_with_the_board_or_change_it_is_refused(
+    how: str, good: Files, board: Plan, tmp_path: Path
+) -> None:
+    change, says = BESIDE[how]
+    for name in ("identity", "stochastic_local"):
+        recorded(board, tmp_path / "results", name)
+    before = tree(tmp_path)
+    path = archive_of(change(good), tmp_path / "bad.zip")
+    with pytest.raises(UserError, match=says) as error:
+        submission.take(path, tmp_path)
+    assert "Nothing was taken" in str(error.value)
+    assert tree(tmp_path) == before | {"bad.zip": path.read_bytes()}
+
+
+def test_another_setting_of_the_same_defense_is_no_row_of_its_label(good: Files, plan: Plan, tmp_path: Path) -> None:
+    published = plan.published()
+    table = published.tables["synthetic"]
+    mine = table.defenses[NAME]
+    other = mine.model_copy(update={"component": mine.component.model_copy(update={"config": {"block": 2}})})
+    table = table.model_copy(update={"defenses": table.defenses | {NAME: other}})
+    ResultStore(tmp_path / "results").write_plan(published.model_copy(update={"tables": {"synthetic": table}}))
+    with pytest.raises(UserError, match=f"{NAME} is a row of other settings on the board"):
+        submission.take(archive_of(good, tmp_path / "one.zip"), tmp_path)
+
+
+def test_another_record_of_the_same_cell_is_refused(good: Files, plan: Plan, tmp_path: Path) -> None:
+    store = recorded(plan, tmp_path / "results")
+    (first, *_) = store.records()
+    store.write(first.model_copy(update={"metrics": {"rank_1": made.value(0.1, metric="rank_1")}}))
+    before = tree(tmp_path)
+    path = archive_of(good, tmp_path / "one.zip")
+    with pytest.raises(UserError, match="holds another record of its key"):
+        submission.take(path, tmp_path)
+    assert tree(tmp_path) == before | {"one.zip": path.read_bytes()}
+
+
+def test_a_good_row_joins_the_board_and_no_other_is_touched(good: Files, board: Plan, tmp_path: Path) -> None:
+    """What is said of the whole board stays as it is, whatever title or time limits an archive has."""
+    others = [one.name for one in board.defenses if one.name != NAME]
+    for name in others:
+        recorded(board, tmp_path / "results", name)
+    store = ResultStore(tmp_path / "results")
+    before, plan_before = {one.key: one for one in store.records()}, store.plan("smoke")
+    rows = {name: (tmp_path / f"results/smoke/synthetic/{name}.jsonl").read_bytes() for name in others}
+    found = json.loads(good[PLAN])
+    found["title"] = "Mine"
+    found["tables"]["synthetic"]["protocol"]["timeout"] = 1
+    found = submission.take(archive_of(good | {PLAN: json.dumps(found).encode()}, tmp_path / "one.zip"), tmp_path)
+    after = {one.key: one for one in ResultStore(tmp_path / "results").records()}
+    assert after == before | {one.key: one for one in found.records}
+    assert rows == {name: (tmp_path / f"results/smoke/synthetic/{name}.jsonl").read_bytes() for name in others}
+    assert ResultStore(tmp_path / "results").plan("smoke") == plan_before
+    strips = [store.strip(one) for one in found.records if one.samples]
+    assert strips == [PICTURE]
+
+
+def test_the_first_row_of_a_track_may_bring_cells_of_its_own(good: Files, board: Plan, tmp_path: Path) -> None:
+    """Another track is another table, which the rows of this one are not ranked in."""
+    recorded(board, tmp_path / "results", "identity")
+    other = in_plan(lambda table: table["defenses"][NAME].update(track="representation"))
+    submission.take(archive_of(other(with_one_more_attack(good)), tmp_path / "one.zip"), tmp_path)
+    published = ResultStore(tmp_path / "results").plan("smoke")
+    assert published is not None
+    expected = {
+        row.defense: row.expected for row in build(list(ResultStore(tmp_path / "results").records()), published)
+    }
+    assert expected[NAME] == expected["identity"] + 1
+
+
+def test_a_sheet_that_is_no_picture_or_shows_other_faces_is_not_taken(good: Files, tmp_path: Path) -> None:
+    """Only faces that a record names by their pixels are ever laid on a sheet again."""
+    sheet = f"results/smoke/synthetic/{NAME}.jpg"
+    for content in (b"no picture", made.strip(7, "clear")):
+        path = archive_of(good | {sheet: content}, tmp_path / "one.zip")
+        assert submission.read(path).strips == {}
+        submission.take(path, tmp_path / "checkout")
+        assert not list((tmp_path / "checkout").rglob("*.jpg"))
 
 
 def test_what_is_no_archive_or_holds_too_much_is_refused(tmp_path: Path) -> None:
@@ -242,6 +479,26 @@ def test_what_is_no_archive_or_holds_too_much_is_refused(tmp_path: Path) -> None
     many = archive_of({f"results/a/b/{i}.jsonl": b"{}" for i in range(submission.MOST + 1)}, tmp_path / "m.zip")
     with pytest.raises(UserError, match="201 files"):
         submission.read(many)
+
+
+def test_a_damaged_archive_is_refused(good: Files, tmp_path: Path) -> None:
+    """Wherever it is damaged: in its list of files, or in what is packed, which has a check sum."""
+    content = archive_of(good, tmp_path / "one.zip").read_bytes()
+    start = content.index(b"defenses/") + 40
+    wrong = content[:start] + bytes(x ^ 0x5A for x in content[start : start + 300]) + content[start + 300 :]
+    for damaged in (wrong, content[:-30], content[: len(content) // 2]):
+        path = tmp_path / "damaged.zip"
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="not an archive that can be read"):
+            submission.read(path)
+
+
+def test_one_place_twice_in_an_archive_is_refused(good: Files, tmp_path: Path) -> None:
+    path = archive_of(good, tmp_path / "one.zip")
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(PLAN, good[PLAN])
+    with pytest.raises(UserError, match="no place of"):
+        submission.read(path)
 
 
 def test_a_score_counts_what_is_the_same_and_names_what_moved(
