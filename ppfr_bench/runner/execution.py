@@ -196,7 +196,7 @@ def estimated(plan: Plan, pending: list[Cell], where: Where) -> dict[str, object
         found = Estimate(0, len(compute), len(compute))
     return {
         "stages": len(plan.stages), "to_compute": len(compute), "workers": workers,
-        "seconds": round(found.seconds / workers, 1) if found.unknown < found.stages else None,
+        "seconds": None if 0 < found.stages == found.unknown else round(found.seconds / workers, 1),
         "unknown": found.unknown, "words": found.words(workers),
     }  # fmt: skip
 

@@ -76,7 +76,8 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
 def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     """The arrays of something that attacks start from, or that a recognizer is fine-tuned from.
 
-    It is computed in the view of the first attack of the suite that declares it.
+    It is computed in the view of the first attack of the suite that declares it, without what only the attack itself is
+    given: a recognizer, a protected gallery, reconstructions of other attacks.
     """
     spec = job.spec
     if "adaptor" in job.how:
@@ -178,7 +179,7 @@ def attacker_view(
             name.removeprefix("source "): output["answer"]
             for name, output in inputs.items() if name.startswith("source ")
         },
-        protected_gallery=inputs["gallery"]["images"] if card.needs_protected_gallery else None,
+        protected_gallery=inputs["gallery"]["images"] if "gallery" in inputs else None,
         surrogate=context.surrogate if card.needs_surrogate else None,
         materials=materials_of(inputs),
         render=context.render(spec["defense"]),

@@ -58,8 +58,8 @@ def test_each_ran_in_smoke(work: Path) -> None:
     assert (mine.scorer, mine.sets) == ("brightness", "brightness")
     leaked = mine.estimate("brightness", "leakage")
     assert leaked.value is not None and leaked.draws
-    (rebuilt,) = [one for one in records if one.slot[1] == "ridge" and one.defense.label == "identity"]
-    assert rebuilt.estimate("edge_error", "leakage").value is not None
+    (seen,) = [one for one in records if one.slot[1] == "visual" and one.defense.label == "identity"]
+    assert seen.estimate("edge_error", "leakage").value == 1
     assert "task " in (work / "said").read_text(), "the engine of the page has run it"
 
 

@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import made_records as made
 import pytest
 
+from ppfr_bench import registry
+from ppfr_bench.engines.base import Engine, Limits, Resources, Task
+from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import _superseded
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
-from ppfr_bench.runner import execution
-from ppfr_bench.runner.execution import execute, missing
+from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
+from ppfr_bench.runner.scoring import CellJob, job_of
 from ppfr_bench.runner.supersede import Moves, make_room
-from ppfr_bench.suites import load_suite
+from ppfr_bench.runner.worker import Result, Work
+from ppfr_bench.suites import Entry, load_suite
 
 PICTURE = made.strip(1, "clear")
 
 
-def plan_of(*overrides: str, revision: str = "r") -> Plan:
-    """The smoke suite against one attack that others start from and one that none does."""
+def plan_of(*overrides: str, revision: str = "r", more: Sequence[Entry] = ()) -> Plan:
+    """The smoke suite against one attack that others start from and one that none does, and more entries of attacks."""
     suite = load_suite("smoke", overrides)
     attacks = tuple(one for one in suite.attack if one.name in ("unet", "ridge"))
     data: Any = SimpleNamespace(version=1, revision=revision, card=SimpleNamespace(real_people=False))
-    return make_plan(suite.model_copy(update={"attack": attacks}), data)
+    return make_plan(suite.model_copy(update={"attack": (*attacks, *more)}), data)
 
 
-def record_of(plan: Plan, cell: Cell, **changes: Any) -> Record:
+def measured(job: CellJob, draws: int) -> Result:
     """A good record of a cell, such as its measurement would be."""
-    measures = "appearance" if cell.attack else None
-    shape = made.record(
-        cell.defense.label, cell.kind, measures=measures, attack="unet" if cell.attack else None,
-        samples=PICTURE if cell.attack else None,
+    picture = PICTURE if job.cell.attack else None
+    name = "psnr" if job.cell.attack else "accuracy"
+    shape = made.record("x", "utility", samples=picture)
+    record = Record(
+        **job.header, environment=made.ENVIRONMENT, status="ok", samples=shape.samples,
+        metrics={name: made.value(0.5, [(0.4, 0.6)[i % 2] for i in range(draws)], metric=name)},
     )  # fmt: skip
-    return shape.model_copy(
-        update={
-            "key": cell.key, "suite": plan.suite, "dataset": plan.dataset,
-            "dataset_revision": plan.setting.dataset_revision, "defense": cell.defense, "attack": cell.attack,
-            "recognizer": cell.recognizer, "seed": plan.seed, "track": cell.track,
-        }
-        | changes
-    )  # fmt: skip
+    return Result(job.cell.key, record=record.model_dump_json(), strip=picture)
+
+
+def record_of(plan: Plan, cell: Cell) -> Record:
+    return Record.model_validate_json(measured(job_of(plan, cell), plan.setting.protocol.replicates).record)
+
+
+class Made(Engine):
+    """Measures every cell, here and at once; what is tested is what happens to the records."""
+
+    version = 1
+    title = "made"
+
+    def run(
+        self, packed: bytes, tasks: Sequence[Task], resources: Resources, limits: Limits,
+        done: Callable[[Task, Result], None],
+    ) -> None:  # fmt: skip
+        work: Work = cloudpickle.loads(packed)
+        for task in tasks:
+            cell = isinstance(task.job, CellJob)
+            done(task, measured(task.job, work.setting.protocol.replicates) if cell else Result(task.key))
 
 
 @pytest.fixture(autouse=True)
-def _measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every cell is measured, here and at once; what is tested is what happens to the records."""
-
-    def run(plan: Plan, pending: list[Cell], where: object, keep: Callable[[Cell, Record, bytes | None], None]) -> None:
-        for cell in pending:
-            keep(cell, record_of(plan, cell), PICTURE if cell.attack else None)
-
-    monkeypatch.setattr(execution, "_run", run)
+def _measured_at_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    registry.add_class("engine", "made", Made)
+    yield
+    registry._added.clear()
 
 
 def run(plan: Plan, store: ResultStore) -> list[str]:
     """What a run tells."""
     told: list[str] = []
-    execute(plan, store, tell=told.append)
+    execute(plan, store, where=Where("made"), tell=told.append)
     return told
 
 
@@ -176,26 +194,102 @@ def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
     ("overrides", "says"),
     [
         (("protocol.threads=1",), "protocol.threads 2, now 1"),
-        (("protocol.replicates=60",), "another surrogate, protocol.shots or version of a scorer"),
+        (("protocol.replicates=60",), "protocol.replicates 50, now 60"),
         (("protocol.shots=4",), "another surrogate, protocol.shots or version of a scorer"),
+        (("surrogate=dlib_resnet",), "4: another surrogate, protocol.shots or version of a scorer"),
+        (("attack.unet.steps=3",), "4: linkage_unet: another unet, which it starts from"),
+        (("attack.unet.steps=3", "attack.unet.width=8"), "4: unet: steps 4, now 3; width 16, now 8"),
     ],
 )
 def test_why_is_told(overrides: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
-    run(plan_of(), store)
-    (told,) = run(plan_of(*overrides), store)
+    learning = Entry(name="unet_perceptual", params={"steps": 4, "warm": 4})
+    linking = Entry(name="linkage", label="linkage_unet", params={"probe": "unet"}, recognizers=("dlib_resnet",))
+    more, store = (learning, linking), ResultStore(tmp_path)
+    run(plan_of(more=more), store)
+    (told,) = run(plan_of(*overrides, more=more), store)
     assert says in told
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [("attack", "ridge", r"4: ridge: version \d+, now 99"),
+     ("defense", "stochastic_local", r"4: stochastic_local: version \d+, now 99"),
+     ("scorer", "reconstruction", "8: another surrogate, protocol.shots or version of a scorer")],
+)  # fmt: skip
+def test_another_version_is_told(
+    kind: registry.Kind, name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    run(plan_of(), store)
+    monkeypatch.setattr(registry.load(kind, name), "version", 99)
+    (told,) = run(plan_of(), store)
+    assert re.search(says, told), told
+
+
+def test_another_version_of_a_metric_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, metric = ResultStore(tmp_path), registry.load("metric", "psnr")
+    run(plan_of(), store)
+    monkeypatch.setattr(metric, "info", replace(metric.info, version=99))
+    (told,) = run(plan_of(), store)
+    assert "8: version of metric psnr 1, now 99" in told
+
+
+def test_many_reasons_are_told_in_few_lines() -> None:
+    moves = Moves()
+    for i in range(12):
+        moves.aside[f"reason {i}"] += 1 + (i == 11)
+    lines = moves.message("there").splitlines()
+    assert lines[0] == "13 earlier records were set aside in there, none deleted:" and lines[1] == "  2: reason 11"
+    assert len(lines) == 11 and lines[9] == "  4: 4 other reasons"
+    assert Moves(back=1).message("there") == "1 earlier record was brought back from there."
+
+
 def test_a_kill_between_a_record_and_the_move_is_made_good_by_the_next_run(tmp_path: Path) -> None:
+    """Until then the board is the former one: a record that no plan has published is on none."""
     store = ResultStore(tmp_path)
     first, second = plan_of(), plan_of("attack.unet.steps=3")
     run(first, store)
+    published = store.plan("smoke")
+    assert published is not None
+    board = build(list(store.records("smoke")), published)
     for cell in second.cells:
         store.write(record_of(second, cell), PICTURE if cell.attack else None)
     assert keys(store) > {cell.key for cell in second.cells}
+    assert store.plan("smoke") == published and build(list(store.records("smoke")), published) == board
     run(second, store)
     assert keys(store) == {cell.key for cell in second.cells}
+    assert store.plan("smoke") == second.published()
+
+
+def test_a_damaged_file_stops_a_run_before_anything_is_measured_or_moved(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    run(plan_of(), store)
+    row = tmp_path / "smoke/synthetic/block_permutation.jsonl"
+    row.write_bytes(row.read_bytes()[:-20])
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=r"block_permutation\.jsonl, line \d+ is not a record"):
+        run(plan_of("attack.unet.steps=3"), ResultStore(tmp_path))
+    assert files(tmp_path) == before
+
+
+def test_a_record_that_another_row_needs_too_stays(tmp_path: Path) -> None:
+    """Two labels of one setting have one record; one of them is given another setting, and runs alone."""
+    store, suite = ResultStore(tmp_path), load_suite("smoke")
+    data: Any = SimpleNamespace(version=1, revision="r", card=SimpleNamespace(real_people=False))
+    attacks = tuple(one for one in suite.attack if one.name in ("unet", "ridge"))
+
+    def with_twin(**params: int) -> Plan:
+        twin = Entry(name="block_permutation", label="shuffled", params=params)
+        return make_plan(suite.model_copy(update={"defense": (*suite.defense, twin), "attack": attacks}), data)
+
+    first, second = with_twin(), with_twin(block=28)
+    run(first, store)
+    alone = replace(second, cells=tuple(cell for cell in second.cells if cell.defense.label == "shuffled"))
+    assert run(alone, store) == []
+    assert keys(store) == {cell.key for cell in (*first.cells, *second.cells)} and store.aside_count() == 0
+    published = store.plan("smoke")
+    assert published is not None and published.tables["synthetic"].cells == second.published().tables["synthetic"].cells
+    assert all(row.complete for row in build(list(store.records("smoke")), published))
 
 
 def test_making_room_twice_is_making_it_once(tmp_path: Path) -> None:
