@@ -60,12 +60,13 @@ class {name}(Attack):
         family="averaging",
         reference="yours, with its year",
         licence="MIT",
-        measures="appearance",
+        measures="reconstruction",
         knowledge="oblivious",
     )
 
     def run(self, view: AttackerView) -> npt.NDArray[np.uint8]:
         """Reconstructions uint8 (n_targets, 3, 112, 112)."""
+        self.log["shots"] = len(view.targets)  # releases of each target that it made use of
         return view.targets.mean(axis=0).round().astype(np.uint8)
 
 

@@ -29,7 +29,7 @@ def leaderboard(
     store = ResultStore(results)
     suites = store.suites()
     if not suites:
-        raise UserError(f"no records in {results}", "Run a suite first:  ppfr-bench run quick")
+        raise UserError(f"no results at {results}", "Run a suite first:  ppfr-bench run quick")
     published: dict[str, list[str]] = {}
     for suite in suites:
         published[suite] = [str(path) for path in pages.publish(store, suite, out_dir)]

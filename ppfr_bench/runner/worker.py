@@ -13,6 +13,7 @@ import cloudpickle
 
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.records import draws
 from ppfr_bench.records.record import Record, Status
 from ppfr_bench.runner import scoring
 from ppfr_bench.runner.scoring import CellJob
@@ -123,6 +124,8 @@ def _score(job: CellJob, work: Work, context: Context) -> Result:
     paid = [found for place in job.paid if (found := store.find(*place)) is not None]
     check = _output(store, *job.check) if job.check else None
     record, strip = scoring.score(job, inputs, paid, check, context)
+    for name, found in record.metrics.items():  # here, where what is wrong is the cell's, and not the run's
+        draws.check({(name, part): one.draws for part, one in found.parts()}, record.key)
     return Result(job.cell.key, record=record.model_dump_json(), strip=strip)
 
 

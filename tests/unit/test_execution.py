@@ -497,8 +497,8 @@ class Scored(LINKAGE):  # type: ignore[misc,valid-type]
     card = LINKAGE.card.model_copy(update={"measures": "raw"})
 
 
-ATTACKS = {"scored": Scored, "blinking": Blinking, "absent": Absent, "quitting": Quitting, "rambling": Rambling, "silent": Silent,
-           "lost": Lost, "looking": Looking}  # fmt: skip
+ATTACKS = {"blinking": Blinking, "absent": Absent, "quitting": Quitting, "rambling": Rambling, "silent": Silent,
+           "lost": Lost, "looking": Looking, "scored": Scored}  # fmt: skip
 DEFENSES = {"late": Late, "broken": Broken}
 
 

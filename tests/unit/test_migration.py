@@ -113,6 +113,35 @@ def test_records_are_taken_over_and_what_is_left_is_told(
     assert adopt(plan, store) == 0 and contents(store.files, "smoke") == everything
 
 
+@pytest.mark.parametrize("suite", ["standard", "lfw_quick"])
+def test_real_records_are_taken_over_by_the_suites_of_today_with_every_number(suite: str, tmp_path: Path) -> None:
+    """All that are of the suite's seed; their draws, their flags and what they cost are among what is the same."""
+    shutil.copytree(FOLDER / suite, tmp_path / suite)
+    store = ResultStore(tmp_path)
+    before = by_key(store.records(suite))
+    any_record = next(iter(before.values()))
+    data: Any = SimpleNamespace(
+        version=any_record.dataset.version, revision=any_record.dataset_revision,
+        card=SimpleNamespace(real_people=any_record.real_people),
+    )  # fmt: skip
+    plan = make_plan(load_suite(suite), data)
+    now = {former_key(plan, cell): cell for cell in plan.cells}
+    mine = {key for key, record in before.items() if record.seed == plan.seed}
+    assert mine and mine <= now.keys()
+    assert adopt(plan, store) == len(mine)
+    after = by_key(ResultStore(tmp_path).records(suite))
+    assert after.keys() == {now[key].key for key in mine} | (before.keys() - mine)
+    parts = ("metrics", "log", "training", "flags", "cost", "environment", "guarantee", "status", "seed", "suite",
+             "real_people", "dataset", "dataset_revision", "defense", "attack", "recognizer", "knowledge", "cell",
+             "track", "scorer", "sets", "surrogate", "adapted")  # fmt: skip
+    for key in mine:
+        record = after[now[key].key]
+        assert {part: getattr(record, part) for part in parts} == {part: getattr(before[key], part) for part in parts}
+        assert record.former_key == key and bool(record.samples) == bool(before[key].samples)
+    published = store.plan(suite)
+    assert published is not None and published.tables[any_record.dataset.label].revision == any_record.dataset_revision
+
+
 def test_a_kill_while_records_are_taken_over(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = SimpleNamespace(**{name: getattr(plan, name) for name in ("suite", "setting", "attacks", "dataset", "seed",
                                                                     "real_people", "published")},

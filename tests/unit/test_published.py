@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,8 +14,12 @@ from ppfr_bench import registry
 from ppfr_bench.leaderboard.comparable import foreign_records
 from ppfr_bench.leaderboard.pages import publish
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.maintenance.migration import former_key
+from ppfr_bench.records import rows
+from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
+from ppfr_bench.runner.plan import Plan, make_plan
 from ppfr_bench.suites import load_suite
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +59,60 @@ def test_what_is_published_is_few_small_files() -> None:
     files = [path for path in (ROOT / "results").rglob("*") if path.is_file() and path.name != "index.parquet"]
     assert sum(path.stat().st_size for path in files) < LARGEST and len(files) < 150
     assert not [path for path in files if ".cells" in path.parts], "every cell lies in its row"
+
+
+@pytest.fixture(scope="module")
+def plans(records: list[Record]) -> tuple[PlanFile, Plan]:
+    """What is published of the suite, and what a run of it would plan on data of the same revision."""
+    name = records[0].suite
+    published = ResultStore(ROOT / "results").plan(name)
+    assert published is not None and len(published.tables) == 1
+    (table,) = published.tables.values()
+    data: Any = SimpleNamespace(
+        version=table.dataset.version, revision=table.revision, card=SimpleNamespace(real_people=table.real_people)
+    )
+    return published, make_plan(load_suite(name), data)
+
+
+def test_a_run_of_the_suite_would_find_nothing_to_do(records: list[Record], plans: tuple[PlanFile, Plan]) -> None:
+    """A change of what determines numbers changes keys: the suite is run again, or its records are taken over."""
+    published, plan = plans
+    ((label, table),) = published.tables.items()
+    today = plan.published().tables[label]
+    assert {cell.place: cell.key for cell in table.cells if cell.seed == table.seed} == {
+        cell.place: cell.key for cell in today.cells
+    }
+    parts = ("dataset", "revision", "real_people", "seed", "protocol", "defenses", "attacks", "recognizers", "metrics")
+    for part in parts:
+        assert getattr(table, part) == getattr(today, part), part
+    assert (published.title, published.suite) == (plan.title, plan.suite)
+    there = {record.key for record in records}
+    assert {cell.key for cell in table.cells if cell.seed == table.seed} <= there <= {cell.key for cell in table.cells}
+
+
+def test_records_of_version_0_1_are_known_by_the_key_that_it_gave_them(
+    records: list[Record], plans: tuple[PlanFile, Plan]
+) -> None:
+    _, plan = plans
+    cells = {cell.key: cell for cell in plan.cells}
+    taken_over = [record for record in records if record.former_key and record.key in cells]
+    assert all(former_key(plan, cells[record.key]) == record.former_key for record in taken_over)
+
+
+def test_a_file_of_a_row_is_what_its_records_give_and_has_all_its_faces(records: list[Record]) -> None:
+    """None of them was edited by hand, and each record that names faces has them: of synthetic people alone."""
+    store, suite = ResultStore(ROOT / "results"), records[0].suite
+    at = {(record.dataset.label, record.defense.label) for record in records}
+    found = {(path.parent.name, path.stem) for path in (ROOT / "results" / suite).glob("*/*.jsonl")}
+    assert found == at
+    for dataset, defense in at:
+        path = ROOT / "results" / suite / dataset / f"{defense}.jsonl"
+        row = rows.read(path.read_bytes(), path.name, (suite, dataset, defense))
+        assert rows.write(list(row), row.sheet) == path.read_bytes()
+        assert (row.sheet is not None) == path.with_suffix(".jpg").is_file()
+    for record in records:
+        assert (store.strip(record) is not None) == bool(record.samples)
+        assert not (record.real_people and record.samples)
 
 
 def texts(folder: Path) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import cloudpickle
 import made_records as made
 import pytest
+from made_kills import by_key, contents, kills
 
 from ppfr_bench import registry
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task
@@ -198,7 +199,7 @@ def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
         (("protocol.shots=4",), "another surrogate, protocol.shots or version of a scorer"),
         (("surrogate=dlib_resnet",), "4: another surrogate, protocol.shots or version of a scorer"),
         (("attack.unet.steps=3",), "4: linkage_unet: another unet, which it starts from"),
-        (("attack.unet.steps=3", "attack.unet.width=8"), "4: unet: steps 4, now 3; width 16, now 8"),
+        (("attack.unet.steps=3", "attack.unet.width=8"), "4: unet: steps 4, now 3; unet: width 16, now 8"),
     ],
 )
 def test_why_is_told(overrides: tuple[str, ...], says: str, tmp_path: Path) -> None:
@@ -261,6 +262,30 @@ def test_a_kill_between_a_record_and_the_move_is_made_good_by_the_next_run(tmp_p
     assert store.plan("smoke") == second.published()
 
 
+def test_a_run_killed_at_any_moment_loses_nothing_and_the_next_ends_at_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before, within or after any change of a file: of cells, rows, draws, what is set aside, and the plan."""
+
+    def few(plan: Plan) -> Plan:
+        cells = [cell for cell in plan.cells if cell.defense.label == "blackout"]
+        return replace(plan, cells=(cells[0], *(cell for cell in cells if cell.attack)))
+
+    first, second = few(plan_of()), few(plan_of("attack.unet.steps=3"))
+    whole = ResultStore(tmp_path / "whole")
+    run(first, whole)
+    run(second, whole)
+    expected, everything = contents(whole.files, "smoke"), {cell.key for cell in (*first.cells, *second.cells)}
+    assert set(whole.statuses("smoke")) == everything and whole.aside_count() == 1
+    for killed in kills(str(tmp_path / "killed"), monkeypatch, lambda root: run(first, ResultStore(root)),
+                        lambda store: run(second, store)):  # fmt: skip
+        store = ResultStore(killed)
+        assert {cell.key for cell in first.cells} <= set(store.statuses("smoke")) <= everything, killed
+        by_key(store.records("smoke"))
+        run(second, store)
+        assert contents(store.files, "smoke") == expected, killed
+
+
 def test_a_damaged_file_stops_a_run_before_anything_is_measured_or_moved(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     run(plan_of(), store)
@@ -289,7 +314,9 @@ def test_a_record_that_another_row_needs_too_stays(tmp_path: Path) -> None:
     assert keys(store) == {cell.key for cell in (*first.cells, *second.cells)} and store.aside_count() == 0
     published = store.plan("smoke")
     assert published is not None and published.tables["synthetic"].cells == second.published().tables["synthetic"].cells
-    assert all(row.complete for row in build(list(store.records("smoke")), published))
+    rows = build(list(store.records("smoke")), published)
+    assert {row.defense for row in rows} == {one.label for one in second.defenses}
+    assert not [gap for row in rows for gap in row.gaps if gap.state in ("missing", "incomparable")]
 
 
 def test_making_room_twice_is_making_it_once(tmp_path: Path) -> None:
