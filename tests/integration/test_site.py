@@ -109,7 +109,7 @@ def test_the_plugin_on_a_page_keeps_the_contract(page: str, containing: str, nam
     path = tmp_path / f"{name}.py"
     path.write_text(block(page, containing), encoding="utf-8")
     try:
-        assert check_plugin(*registry.add_plugin(path)) == []
+        assert check_plugin(*registry.add_plugin(path)[0]) == []
     finally:
         registry._added.clear()
 
