@@ -124,8 +124,8 @@ def _score(job: CellJob, work: Work, context: Context) -> Result:
     paid = [found for place in job.paid if (found := store.find(*place)) is not None]
     check = _output(store, *job.check) if job.check else None
     record, strip = scoring.score(job, inputs, paid, check, context)
-    for name, found in record.metrics.items():  # here, where what is wrong is the cell's, and not the run's
-        draws.check({(name, part): one.draws for part, one in found.parts()}, record.key)
+    for name, measured in record.metrics.items():  # here, where what is wrong is the cell's, and not the run's
+        draws.check({(name, part): one.draws for part, one in measured.parts()}, record.key)
     return Result(job.cell.key, record=record.model_dump_json(), strip=strip)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ppfr_bench import registry
 from ppfr_bench.api import Attack
+from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import psnr
 from ppfr_bench.runner.choice import narrowed
 from ppfr_bench.runner.graph import needed
@@ -339,6 +340,11 @@ def test_a_new_metric_changes_no_key_until_a_suite_asks_for_it(smoke: Plan, warm
     assert new_stages(smoke, asking) == {"compared"}, "nothing is protected, attacked or learnt again"
     table = asking.published().tables["synthetic"]
     assert table.metrics[warmth] == 1 and warmth not in smoke.published().tables["synthetic"].metrics
+
+
+def test_a_metric_that_nobody_has_is_named_before_anything_runs() -> None:
+    with pytest.raises(UserError, match=r"unknown metric 'warmt'"):
+        plan_of(load_suite("smoke").model_copy(update={"metrics": ("warmt",)}))
 
 
 # What is shared ------------------------------------------------------------------------------------------------------

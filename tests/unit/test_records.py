@@ -74,6 +74,28 @@ def test_missing_needs_a_reason(record: Record) -> None:
         Record.model_validate(record.model_dump() | {"attack": None})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"key": "short"}, {"key": "G" * 64}, {"former_key": "short"}, {"samples": "../x.jpg"}, {"status": "great"},
+     {"cell": "other"}, {"schema_version": 3}, {"surprise": 1}, {"seed": "first"},
+     {"defense": {"label": "../x", "name": "x", "version": 1}}, {"attack": {"label": "x", "name": "X", "version": 1}}],
+    ids=str,
+)  # fmt: skip
+def test_a_record_of_another_form_is_refused(changes: dict[str, Any], record: Record) -> None:
+    (field,) = changes
+    with pytest.raises(ValidationError, match=field):
+        Record.model_validate(record.model_dump() | changes)
+
+
+def test_a_number_that_is_not_there_is_a_missing_estimate_and_no_zero(record: Record) -> None:
+    assert record.estimate("lpips", "leakage").value == 0.25 and record.estimate("lpips").key == record.key
+    for name, part in (("ssim", "value"), ("lpips_blind", "value")):
+        found = record.estimate(name, part)  # type: ignore[arg-type]
+        assert (found.value, found.reason) == (None, f"the record has no {name}")
+    failed = record.model_copy(update={"status": "failed", "reason": "out of memory", "metrics": {}})
+    assert failed.estimate("lpips").reason == "out of memory"
+
+
 def test_a_measurement_needs_its_version_and_its_direction() -> None:
     good: dict[str, Any] = {"metric": "ssim", "version": 1, "direction": "higher_is_better", "value": Estimate(0.5)}
     assert [part for part, _ in Measurement(**good).parts()] == ["value"]
