@@ -7,13 +7,13 @@ are run again by it, and find in the store what was finished.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as TookTooLong
 from contextlib import contextmanager
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -102,8 +102,15 @@ def _pool(limits: Limits) -> ProcessPool:
         _child = ProcessPool(
             max_workers=1, context=context, initializer=_start_child, initargs=(os.getpid(), limits.memory_mib)
         )
-        atexit.register(_child.stop)
+        # Before anything else that ends with this process, which a child that is just starting still needs.
+        Finalize(None, _end_child, exitpriority=100)
     return _child
+
+
+def _end_child() -> None:
+    if _child is not None:
+        _child.stop()
+        _child.join()
 
 
 def _start_child(parent: int, memory_mib: float | None) -> None:

@@ -62,7 +62,7 @@ def test_a_card_gives_records_of_its_own(tmp_path: Path, command_environment: di
         return next(record for record in records if record.cell == "canary")
 
     first = run()
-    assert canary(first).metrics["accuracy"].value == 1 and str(tmp_path) not in canary(first).model_dump_json()
+    assert canary(first).metrics["accuracy"].value.value == 1 and str(tmp_path) not in canary(first).model_dump_json()
     assert canary(first).log["recognizer"]["identity"]["mean"] == 127.5
     card.write_text(card.read_text().replace("mean = 127.5", "mean = 100"))
     second = run()

@@ -137,7 +137,7 @@ show(pb.evaluate(halves, data=Own(), **few))
     named, suite, own = script(tmp_path, tmp_path / "r", code, command_environment)
     assert named == suite
     assert own["mine"] == named["mine"] and own["complete"] and set(own["keys"]).isdisjoint(named["keys"])  # type: ignore[call-overload, arg-type]
-    assert {path.parent.name for path in (tmp_path / "r/smoke").glob("*/halves")} == {"synthetic", "own"}
+    assert {path.parent.name for path in (tmp_path / "r/smoke").glob("*/halves.jsonl")} == {"synthetic", "own"}
 
 
 def test_one_set_of_photographs_measures_alike_however_it_comes_in(
