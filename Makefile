@@ -6,13 +6,14 @@ RESULTS ?= .bench/results
 OUT ?= .bench/leaderboards
 SUITE ?= quick
 
-.PHONY: leaderboard test check official benchmark nightly clean
+.PHONY: leaderboard test check versions official benchmark nightly clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write .bench/leaderboards/quick/"
 	@echo "make test          the tests"
 	@echo "make check         tests, lint and types: what CI runs"
+	@echo "make versions      some tests on the newest Python, and with the lowest versions that pyproject.toml admits"
 	@echo "make benchmark     speed, as ratios within one run"
 	@echo "make nightly       what changed since the last records, and whether anything moved"
 
@@ -34,6 +35,9 @@ check: test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+versions:
+	.ci/python_versions
 
 # The committed records and pages of the official suites; lfw_quick needs PPFR_BENCH_LFW. What other seeds say of three
 # typical defenses, and of the two ends of the scale, goes into the intervals of standard.

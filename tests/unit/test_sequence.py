@@ -146,7 +146,7 @@ def test_labels_belong_to_images_by_position(given: Any) -> None:
         (np.float32("nan"), r"item 5: no identity \(nan\)"),
         (pd.NA, "item 5: no identity"),
         (pd.NaT, "item 5: no identity"),
-        (np.datetime64("NaT"), "item 5: no identity"),
+        (np.datetime64("NaT", "s"), "item 5: no identity"),
         ("", "item 5: no identity"),
         ("  ", "item 5: no identity"),
         ([1, 2], "item 5: expected an identity, got list"),
