@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pretended_device import OTHERS, assert_alike, other_device
 from torch.nn import functional
 
-from ppfr_bench import registry, testing
+from ppfr_bench import device, registry, testing
 from ppfr_bench.api import (
     Attack,
     AttackerView,
@@ -136,6 +140,23 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
     assert 1 <= log.shots <= len(view.targets)
     if attack.card.learned:
         assert log.training_images > 0
+
+
+def answer_in_full_precision(name: str) -> npt.NDArray[Any]:
+    attack = registry.build("attack", name, SMALL.get(name, {}))
+    with patch.object(device, "autocast", nullcontext):  # A device has bfloat16 of its own, or none.
+        return answer(attack, view_of(attack, "pixelate"))
+
+
+answer_of_the_cpu = cache(answer_in_full_precision)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "parrot"])  # Its heads are NumPy's, and slow.
+def test_an_answer_is_the_same_on_every_device(name: str, kind: str) -> None:
+    here = answer_of_the_cpu(name)
+    with other_device(kind) as exact:
+        assert_alike(answer_in_full_precision(name), here, exact)
 
 
 def test_visual_returns_the_first_shot() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -448,17 +447,6 @@ def test_the_faces_of_another_seed_are_not_shown(tmp_path: Path) -> None:
     ]
     once = SampleGrid().publish(board(tmp_path / "a", records, pictures))
     assert SampleGrid().publish(board(tmp_path / "b", [*records, *again], pictures | faces)) == once != {}
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/submit_a_defense.md"])
-def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, tmp_path: Path) -> None:
-    found = re.search(r"```python\n(.*?)```", (Path(__file__).parents[2] / page).read_text(encoding="utf-8"), re.S)
-    assert found is not None
-    plugin = tmp_path / "printed.py"
-    plugin.write_text(found.group(1), encoding="utf-8")
-    command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
 
 
 def test_privacy_against_more_releases_is_never_larger(tmp_path: Path) -> None:
