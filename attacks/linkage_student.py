@@ -98,7 +98,7 @@ class LinkageStudent(Student):
             )
         return view
 
-    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]
+    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]  # Its answer is scores.
         """Similarities (n_targets, n_gallery)."""
         assert view.gallery is not None, "the card asks for it"
         adapted = resize(rebuild(self.network, self.data.targets, self.data.target_estimates), SIZE)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from pydantic import Field
 from scipy.interpolate import LinearNDInterpolator
-from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]
+from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # SciPy declares no exports.
 from scipy.spatial import QhullError
 
 from ppfr_bench.api import Config, Defense, DefenseCard, FloatArray, IntArray, per_image_generators
 
-_STEPS, _STRIDE = 10, 9  # k-means sees every ninth pixel: coprime to the width, so that it meets all columns
+_STEPS, _STRIDE = 10, 9  # k-means sees every ninth pixel, which meets all columns, as 9 and the width are coprime.
 
 
 class DpSampConfig(Config):
@@ -114,7 +114,7 @@ def _interpolated(places: IntArray, colours: FloatArray, height: int, width: int
         outside = np.isnan(inside[..., 0])
         rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
         return np.asarray(inside[rows, columns])
-    except (QhullError, ValueError):  # fewer than three samples, or all on one line
+    except (QhullError, ValueError):  # There are fewer than three samples, or all lie on one line.
         return np.asarray(colours[((grid[..., None, :] - places) ** 2).sum(-1).argmin(-1)])
 
 

@@ -196,7 +196,7 @@ def evaluate(
     settings_ = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
     files = (file,) if (file := _file_of(defense)) else ()
     for path in files:
-        registry.add_plugin(path)  # a setting may be of it
+        registry.add_plugin(path)  # A setting may be one of this plug-in.
     whole = load_suite(str(suite), settings_, data if isinstance(data, str) else None)
     if data is not None and not isinstance(data, str):
         _check_data(data)

@@ -27,7 +27,7 @@ PACKAGES: dict[Kind, str] = {
     "dataset": "ppfr_bench.datasets", "metric": "ppfr_bench.metrics", "scorer": "ppfr_bench.scorers",
     "track": "ppfr_bench.tracks", "publisher": "ppfr_bench.leaderboard.publishers", "engine": "ppfr_bench.engines",
 }  # fmt: skip
-_BASES: dict[Kind, str] = {  # module and class that what a file of the kind ends in derives from
+_BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of this module.
     "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
     "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
     "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks._base:Track",
@@ -35,7 +35,7 @@ _BASES: dict[Kind, str] = {  # module and class that what a file of the kind end
 }  # fmt: skip
 _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
                            "dataset": "DatasetCard"}  # fmt: skip
-_FORMER_NAMES: dict[tuple[Kind, str], str] = {  # what version 0.1 called them, which is answered for ever
+_FORMER_NAMES: dict[tuple[Kind, str], str] = {  # Version 0.1 called them so; its names are answered for ever.
     ("scorer", "appearance"): "reconstruction",
     ("scorer", "identity"): "linkage",
     ("track", "recognition"): "image",
@@ -75,7 +75,7 @@ def load(kind: Kind, name: str) -> Any:
         loaded = plugin.load()
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # a contributor's file may raise anything; it fails alone
+    except (Exception, SystemExit) as error:  # A contributor's file may raise anything; it fails alone.
         raise UserError(
             f"{kind} '{name}' ({plugin.value}) cannot be imported: {_said(error)}",
             f"Its file must end in {kind.upper()} = <class>; see CONTRIBUTING.md.",
@@ -127,7 +127,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
                 raise UserError(f"{kind} '{path.stem}' exists already ({taken})", f"Rename {path.name}.")
             _validate(kind, path.stem, getattr(module, kind.upper()))
     except BaseException:
-        sys.modules.pop(module_name, None)  # once it is mended, it is read anew
+        sys.modules.pop(module_name, None)  # A mended file is read anew.
         raise
     for kind in kinds:
         _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", PACKAGES[kind])
@@ -158,7 +158,7 @@ def _built_in(kind: Kind) -> dict[str, EntryPoint]:
     group, attribute = PACKAGES[kind], kind.upper()
     package = import_module(group)
     stems = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-    if kind not in ("defense", "attack"):  # their packages hold other modules too
+    if kind not in ("defense", "attack"):  # The packages of other kinds hold other modules too.
         ends = re.compile(rf"^{attribute}(: [^=]+)? = ", re.MULTILINE)
         folders = [Path(folder) for folder in package.__path__]
         stems = [stem for stem in stems if any(_ends_in(folder / f"{stem}.py", ends) for folder in folders)]
@@ -212,10 +212,10 @@ def _import_file(module_name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # before it runs, so that its classes can be pickled by name
+    sys.modules[module_name] = module  # Its classes can be pickled by name only if it is there before it runs.
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a contributor's file may raise anything
+    except (Exception, SystemExit) as error:  # A contributor's file may raise anything.
         sys.modules.pop(module_name, None)
         raise UserError(
             f"{printable(path)} cannot be imported: {_said(error)}", f"See where:  python {printable(path)}"
@@ -250,7 +250,7 @@ def _validate(kind: Kind, name: str, plugin: Any) -> None:
     shown = f"ppfr_bench.api.{attribute}" if module == "ppfr_bench.api" else f"{module}.{attribute}"
     card = getattr(import_module("ppfr_bench.cards"), _CARDS[kind]) if kind in _CARDS else None
     wrong = ""
-    given: Any = plugin  # of which nothing is known yet
+    given: Any = plugin  # Nothing is known of it yet.
     if not (isinstance(given, type) and issubclass(given, base)):
         wrong = f"expected a subclass of {shown}, got {plugin!r}"
     elif abstract := sorted(getattr(plugin, "__abstractmethods__", ())):

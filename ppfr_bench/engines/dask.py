@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from ppfr_bench.runner.worker import Result
 
-LOST = 3  # workers that may be lost with one task before it counts as failed
-_WAIT = 60  # seconds for a scheduler to answer
+LOST = 3  # A task that loses so many workers counts as failed.
+_WAIT = 60  # A scheduler has so many seconds to answer.
 
 
 class Dask(Engine):
@@ -95,14 +95,13 @@ def _pool(limits: Limits) -> ProcessPool:
     """The child process of this worker: started with its first task, and anew after it has died."""
     global _child
     if _child is None:
-        # A worker that its nanny has started is a daemon, which may start no process: this one ends with it all the
-        # same.
+        # A worker that its nanny has started is a daemon, which may start no process. The child ends with it anyway.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("spawn")
         _child = ProcessPool(
             max_workers=1, context=context, initializer=_start_child, initargs=(os.getpid(), limits.memory_mib)
         )
-        # Before anything else that ends with this process, which a child that is just starting still needs.
+        # The child ends first, as one that is just starting still needs whatever else ends with this process.
         Finalize(None, _end_child, exitpriority=100)
     return _child
 
@@ -134,7 +133,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
     dask.config.set({
         "distributed.scheduler.allowed-failures": LOST,
         "distributed.comm.timeouts.connect": f"{_WAIT}s",
-        "distributed.worker.memory.terminate": False,  # the child's memory is what grows, and it has a limit
+        "distributed.worker.memory.terminate": False,  # The child's memory grows, and it has a limit of its own.
     })  # fmt: skip
     if resources.scheduler:
         try:
@@ -147,7 +146,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         with client:
             yield client
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
+    for library in ("OMP", "OPENBLAS", "MKL"):  # NumPy reads them as it loads, and workers inherit them.
         os.environ.setdefault(f"{library}_NUM_THREADS", str(resources.threads))
     workers = resources.workers or pays_off(resources.threads)
     with (
@@ -163,7 +162,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
 
 def pays_off(threads: int) -> int:
     """Workers of so many threads that keep this machine's processors busy, as far as its memory holds them."""
-    room = psutil.virtual_memory().total // (4 << 30)  # a worker with all its networks takes up to 4 GiB
+    room = psutil.virtual_memory().total // (4 << 30)  # A worker with all its networks takes up to 4 GiB.
     return max(1, min(default_workers() // max(threads, 1), int(room)))
 
 

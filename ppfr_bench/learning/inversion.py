@@ -21,7 +21,7 @@ from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
-VALIDATION_SHARE = 0.1  # Of the people.
+VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 _BATCH = 128
 
 
