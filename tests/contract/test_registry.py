@@ -8,12 +8,17 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
-from ppfr_bench import registry
+from ppfr_bench import registry, testing
+from ppfr_bench.api import Attack, AttackerView
+from ppfr_bench.contracts.check import check_plugin
+from ppfr_bench.datasets.faces import subset
 from ppfr_bench.errors import UserError
 
 DEFENSE = """
@@ -271,3 +276,86 @@ def test_doctests_of_plugins_hold() -> None:
         for name in registry.names(kind):  # type: ignore[arg-type]
             module = import_module(registry.source(kind, name).partition(":")[0])  # type: ignore[arg-type]
             assert doctest.testmod(module).failed == 0, name
+
+
+OLD_ATTACK = """
+import json
+import numpy as np
+import torch
+from ppfr_bench.api import Attack, AttackCard, Config, to_bytes, to_float
+
+class OldConfig(Config):
+    other: bool = False
+
+class Old(Attack):
+    version = 1
+    card = AttackCard(title="Old", family="linear", reference="0.1", licence="MIT", measures="appearance",
+                      knowledge="aware", learned=True)
+    Config = OldConfig
+
+    @property
+    def key(self):
+        return "other" if self.config.other else "same"
+
+    def fit(self, view, generator):
+        protected = view.picture(np.asarray(view.auxiliary_protected))
+        def compute(generator):
+            assert isinstance(generator, torch.Generator)
+            return {"mean": protected.mean(0), "note": np.array(json.dumps({"channels": view.representation}))}
+        found = view.workbench.share("mean", {"version": 1}, compute)
+        self.shift = view.auxiliary.load(range(len(view.auxiliary))).mean(0) - found["mean"]
+        self.log |= {"training_images": len(protected)} | json.loads(str(found["note"]))
+
+    def run(self, view):
+        return (view.picture(view.targets[0]) + self.shift).round().clip(0, 255).astype(np.uint8)
+
+ATTACK = Old
+"""
+OLD_DEFENSE = """
+import torch
+from ppfr_bench.api import Defense, DefenseCard
+
+class Old(Defense):
+    version = 1
+    card = DefenseCard(title="Old", family="frequency", reference="0.1", licence="MIT", output="representation",
+                       track="representation")
+
+    def protect(self, images, generator):
+        return torch.nn.functional.pixel_unshuffle(images, 4)
+
+    def picture(self, released):
+        return torch.nn.functional.pixel_shuffle(released, 4)
+
+DEFENSE = Old
+"""
+
+
+def test_plug_ins_of_version_0_1_go_on_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``key``, ``picture``, ``representation`` and ``view.workbench`` are read as what they are called now."""
+    monkeypatch.setattr(registry, "_added", {})
+    for name, text in (("old_attack", OLD_ATTACK), ("old_defense", OLD_DEFENSE)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(text, encoding="utf-8")
+        registry.add_plugin(file)
+    for other in (False, True):
+        assert registry.build("attack", "old_attack", {"other": other}).key_access == ("other" if other else "same")
+    old = registry.build("defense", "old_defense", {})
+    assert not old.releases_image() and old.render(torch.rand(1, 48, 28, 28)).shape == (1, 3, 112, 112)
+    faces = testing.example_faces()
+    mine = subset(faces, np.flatnonzero(faces.identities < 2))
+    targets = faces.load(np.flatnonzero(faces.identities >= 2))
+
+    def answer(attack: Attack, view: AttackerView) -> npt.NDArray[Any]:
+        attack.fit(view, torch.Generator().manual_seed(0))
+        return attack.run(view)
+
+    for defense, representation in ((registry.build("defense", "pixelate", {}), False), (old, True)):
+        attack = registry.build("attack", "old_attack", {})
+        view = testing.attacker_view(attack, defense, mine, targets, targets[::4])
+        assert answer(attack, view).shape == targets.shape
+        assert attack.log == {"training_images": len(mine), "channels": representation}
+    assert view.targets.shape == (2, len(targets), 48, 28, 28)
+    ridge = registry.build("attack", "ridge", {"size": 16})
+    assert answer(ridge, testing.attacker_view(ridge, old, mine, targets, targets[::4])).shape == targets.shape
+    # The check may ask for the number of shots in the log, which version 0.1 did not.
+    assert {finding.code for finding in check_plugin("attack", "old_attack")} <= {"log"}

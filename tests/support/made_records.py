@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ppfr_bench.records.plan_file import (
     PlannedTable,
 )
 from ppfr_bench.records.record import Component, Cost, Environment, Record
+from ppfr_bench.records.store import ResultStore
 
 ENVIRONMENT = Environment(
     ppfr_bench="0.1.0", commit="0123456789abcdef", dirty=False, python="3.11.7", torch="2.15.0",
@@ -275,3 +277,15 @@ def _attack_of(record: Record) -> PlannedAttack:
         component=record.attack, scorer=record.scorer, sets=record.sets, faces=faces.get(record.scorer, ""),
         shown="d_sys" if record.scorer == "unlinkability" else "", shots=record.attack.config.get("releases", 1),
     )  # type: ignore[arg-type]  # fmt: skip
+
+
+def write(
+    root: Path, records: list[Record], pictures: dict[str, bytes] | None = None, plan: PlanFile | None = None
+) -> Path:
+    """Publishes records of one suite with their faces and a plan, by default the plan of these records."""
+    store = ResultStore(root)
+    for record in records:
+        store.write(record, (pictures or {}).get(record.key))
+    store.write_plan(plan or plan_of(records))
+    store.compact(records[0].suite)
+    return root

@@ -39,6 +39,10 @@ class OnDevice(torch.Tensor):
     def device(self) -> torch.device:  # type: ignore[override]
         return self.where
 
+    @property
+    def is_meta(self) -> bool:  # type: ignore[override]
+        return False  # Else torch warns that it loads no weights into a network that lies here.
+
     @staticmethod
     def __new__(cls, inner: torch.Tensor, where: torch.device) -> OnDevice:
         made: OnDevice = torch.Tensor._make_wrapper_subclass(
@@ -111,7 +115,8 @@ class _Pretended(TorchDispatchMode):
             return one
         if self.where.type == "mps" and one.dtype in _DOUBLES:
             raise TypeError("MPS has no float64")
-        return OnDevice(one, self.where)
+        with torch.inference_mode(False):  # Else torch refuses a view, in inference mode, of a tensor from before it.
+            return OnDevice(one, self.where)
 
 
 def _bare(one: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import median_filter
 
 from ppfr_bench import registry, testing
-from ppfr_bench.api import Defense, UserError, to_bytes, to_float
+from ppfr_bench.api import ByteArray, Defense, UserError, to_bytes, to_float
 from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.datasets.faces import ArrayFaces
 
@@ -36,6 +36,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def release(defense: Defense, images: ByteArray) -> ByteArray:
+    return to_bytes(defense.protect(to_float(images), seeded()))
 
 
 def built(name: str, **params: Any) -> Defense:
@@ -280,3 +284,70 @@ def test_negative_positive_uses_every_orientation_channel_order_and_polarity() -
 def test_negative_positive_refuses_blocks_that_do_not_divide() -> None:
     with pytest.raises(UserError, match="16 divides, got 98x112"):
         built("negative_positive", block=16).protect(to_float(IMAGES[:1, :, :98]), seeded())
+
+
+def test_gaussian_blur_is_that_of_scipy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    blurred = registry.build("defense", "gaussian_blur", {"sigma": 4.0}).protect(to_float(IMAGES[:2]), seeded())
+    expected = gaussian_filter(IMAGES[:2] / 255.0, (0, 0, 4.0, 4.0), mode="mirror", truncate=3.0)
+    np.testing.assert_allclose(blurred.numpy(), expected, atol=2e-6)
+
+
+def test_pixelate_keeps_block_means_and_takes_any_size() -> None:
+    images = to_float(IMAGES[:2])
+    out = registry.build("defense", "pixelate", {"block": 14}).protect(images, seeded())
+    means = images.reshape(2, 3, 8, 14, 8, 14).mean((3, 5))
+    torch.testing.assert_close(out[:, :, 7::14, 7::14], means)
+    uneven = registry.build("defense", "pixelate", {"block": 100}).protect(images, seeded())
+    torch.testing.assert_close(uneven[:, :, 105, 105], images[:, :, 100:, 100:].mean((2, 3)))
+
+
+def test_block_permutation_moves_whole_blocks_and_loses_none() -> None:
+    out = release(registry.build("defense", "block_permutation", {}), IMAGES[:2])
+
+    def blocks(images: ByteArray) -> list[list[bytes]]:
+        cut = images.reshape(2, 3, 8, 14, 8, 14).transpose(0, 2, 4, 1, 3, 5).reshape(2, 64, -1)
+        return [sorted(block.tobytes() for block in image) for image in cut]
+
+    assert blocks(out) == blocks(IMAGES[:2])
+    assert (out != IMAGES[:2]).any()
+
+
+def test_block_permutation_uses_one_order_for_all_or_one_each() -> None:
+    marks = np.broadcast_to(np.repeat(np.repeat(np.arange(64).reshape(8, 8), 14, 0), 14, 1), (4, 3, 112, 112))
+    marks = marks.astype(np.uint8)
+    shared = release(registry.build("defense", "block_permutation", {}), marks)
+    assert all(np.array_equal(shared[0], other) for other in shared)
+    other_secret = release(registry.build("defense", "block_permutation", {"secret": 1}), marks)
+    assert not np.array_equal(shared, other_secret)
+    fresh = release(registry.build("defense", "block_permutation", {"key": "image"}), marks)
+    assert len({image.tobytes() for image in fresh}) == 4
+
+
+def test_block_permutation_refuses_blocks_that_do_not_divide() -> None:
+    with pytest.raises(UserError, match="13 divides"):
+        release(registry.build("defense", "block_permutation", {"block": 13}), IMAGES[:1])
+
+
+def test_local_contrast_ignores_light_and_colour() -> None:
+    defense = registry.build("defense", "local_contrast", {})
+    images = to_float(IMAGES)
+    out = defense.protect(images, seeded())
+    assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])
+    darker = defense.protect(images * 0.5 + 0.25, seeded())
+    brighter = defense.protect(images.clamp(0, 0.8) + 0.2, seeded())
+    same = defense.protect(images.clamp(0, 0.8), seeded())
+    torch.testing.assert_close(brighter, same, atol=2e-4, rtol=0)
+    assert np.corrcoef(out.flatten().numpy(), darker.flatten().numpy())[0, 1] > 0.95
+    flat = defense.protect(torch.full((1, 3, 112, 112), 0.3), seeded())
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.5), atol=1e-3, rtol=0)
+
+
+def test_stochastic_local_adds_what_it_says() -> None:
+    flat = torch.full((24, 3, 112, 112), 0.5)
+    field = registry.build("defense", "stochastic_local", {"noise": 0, "warp": 0}).protect(flat, seeded())
+    noise = registry.build("defense", "stochastic_local", {"field": 0, "warp": 0}).protect(flat, seeded())
+    assert float(noise.std()) * 255 == pytest.approx(10, rel=0.02)
+    assert float(field.std()) * 255 == pytest.approx(30, rel=0.15)
+    assert float((field[..., 1:] - field[..., :-1]).std()) < 0.2 * float(field.std()), "the field is smooth"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,3 +70,14 @@ def test_an_option_that_is_gone_would_be_noticed() -> None:
         parse(["run", "quick", "--defence", "pixelate"])
     with pytest.raises(UsageError, match="nonsense"):
         parse(["nonsense"])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/submit_a_defense.md"])
+def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    assert found is not None
+    plugin = tmp_path / "printed.py"
+    plugin.write_text(found.group(1), encoding="utf-8")
+    command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr

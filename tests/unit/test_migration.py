@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from made_kills import by_key, contents, kills
+from records_v1 import RECORDS, content, data_of, only, unpack
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.maintenance import migration
@@ -20,7 +20,6 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
 from ppfr_bench.suites import Protocol, load_suite
 
-FOLDER = Path(__file__).parents[1] / "fixtures/records_v1"
 UNET = {"batch": 16, "learning_rate": 0.002, "size": 64, "steps": 300, "width": 16}
 DATA: Any = SimpleNamespace(version=1, revision="r", card=SimpleNamespace(real_people=False))
 
@@ -34,10 +33,10 @@ def plan() -> Plan:
     )
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.json")), ids=lambda path: "/".join(path.parts[-3:-1]))
-def test_keys_of_version_0_1_are_told_again(path: Path) -> None:
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_keys_of_version_0_1_are_told_again(path: PurePosixPath) -> None:
     """Of real records: their keys are those that version 0.1 has given them."""
-    record = legacy.upgrade(json.loads(path.read_text(encoding="utf-8")))
+    record = legacy.upgrade(data_of(path))
     setting = SimpleNamespace(
         seed=record.seed, dataset_revision=record.dataset_revision, surrogate="faceplugin", protocol=Protocol()
     )
@@ -53,8 +52,7 @@ def test_keys_of_version_0_1_are_told_again(path: Path) -> None:
 def old_record(plan: Plan, cell: Cell, **changes: Any) -> dict[str, Any]:
     """What version 0.1 would have kept of a cell: the numbers of one of its records."""
     pattern = {"canary": "identity/canary", "utility": "blackout/utility", "attack": "pixelate/unet"}[cell.kind]
-    (path,) = FOLDER.glob(f"standard/*/{pattern}/*.json")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found = data_of(only(f"standard/*/{pattern}/*.json"))
     key = former_key(plan, cell)
     parts = {
         name: part.model_dump() if (part := getattr(cell, name)) else None
@@ -67,7 +65,7 @@ def old_record(plan: Plan, cell: Cell, **changes: Any) -> dict[str, Any]:
 
 def begun(plan: Plan, root: str) -> list[Path]:
     """A folder as version 0.1 has left it, with one record that is of no cell; all files of records in it."""
-    (faces,) = FOLDER.glob("standard/*/pixelate/unet/*.jpg")
+    faces = content(only("standard/*/pixelate/unet/*.jpg"))
     made = [old_record(plan, cell) for cell in plan.cells]
     made.append(old_record(plan, plan.cells[-1], key="f" * 64, samples=f"{'f' * 64}.jpg", seed=7))
     paths = []
@@ -77,7 +75,7 @@ def begun(plan: Plan, root: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(one), encoding="utf-8")
         if one["samples"]:
-            shutil.copy(faces, path.with_suffix(".jpg"))
+            path.with_suffix(".jpg").write_bytes(faces)
         paths.append(path)
     return paths
 
@@ -116,7 +114,7 @@ def test_records_are_taken_over_and_what_is_left_is_told(
 @pytest.mark.parametrize("suite", ["standard", "lfw_quick"])
 def test_real_records_are_taken_over_by_the_suites_of_today_with_every_number(suite: str, tmp_path: Path) -> None:
     """All that are of the suite's seed; their draws, their flags and what they cost are among what is the same."""
-    shutil.copytree(FOLDER / suite, tmp_path / suite)
+    unpack(tmp_path / suite, suite)
     store = ResultStore(tmp_path)
     before = by_key(store.records(suite))
     any_record = next(iter(before.values()))

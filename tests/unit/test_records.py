@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.files import write_atomic
 from ppfr_bench.records import draws, samples
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.records.frame import frame
@@ -464,29 +459,6 @@ def test_no_results(tmp_path: Path) -> None:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_killed_half_way_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    """A process dies, by the kernel's hand, after half of the new content is on disk."""
-    path = tmp_path / "r" / "file.json"
-    write_atomic(path, b"old")
-    script = f"""
-import os, signal
-from pathlib import Path
-from ppfr_bench import files
-def die(descriptor):
-    assert Path({str(path)!r}).read_bytes() == b"old"
-    os.kill(os.getpid(), signal.SIGKILL)
-files.os.fsync = die
-files.write_atomic(Path({str(path)!r}), b"new content")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert path.read_bytes() == b"old"
-    assert len(list(path.parent.iterdir())) == 2, "the half-written file lies beside it under a temporary name"
-    assert not list(path.parent.glob("*.json.tmp")) and list(path.parent.glob("*.json")) == [path]
-    write_atomic(path, b"new content")
-    assert path.read_bytes() == b"new content"
-
-
 def test_a_folder_that_cannot_be_written_is_explained(record: Record, tmp_path: Path) -> None:
     blocked = tmp_path / "results"
     blocked.write_text("a file where the folder should be")
@@ -495,13 +467,3 @@ def test_a_folder_that_cannot_be_written_is_explained(record: Record, tmp_path: 
         with pytest.raises(UserError, match="cannot write") as error:
             act()
         assert "--results" in error.value.hint
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    # The temporary name leads to a device that is always full: the error is the kernel's own.
-    (tmp_path / f".file.json.{os.getpid()}.tmp").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="No space left"):
-        write_atomic(path, b"x" * 100_000)
-    assert list(tmp_path.iterdir()) == []

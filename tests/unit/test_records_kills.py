@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +13,8 @@ import made_records as made
 import pytest
 from made_kills import Act, by_key, contents, kills, write_at_once
 
+from ppfr_bench.errors import UserError
+from ppfr_bench.files import write_atomic
 from ppfr_bench.records import storage
 from ppfr_bench.records.store import ResultStore
 
@@ -104,3 +110,36 @@ def test_a_kill_while_records_are_moved(
 def test_processes_that_write_and_fold_at_once_lose_nothing(tmp_path: Path) -> None:
     write_at_once(str(tmp_path))
     assert len(list((tmp_path / "quick/synthetic").glob("*.jsonl"))) == 4
+
+
+def test_a_write_killed_half_way_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    """A process dies, by the kernel's hand, after half of the new content is on disk."""
+    path = tmp_path / "r" / "file.json"
+    write_atomic(path, b"old")
+    script = f"""
+import os, signal
+from pathlib import Path
+from ppfr_bench import files
+def die(descriptor):
+    assert Path({str(path)!r}).read_bytes() == b"old"
+    os.kill(os.getpid(), signal.SIGKILL)
+files.os.fsync = die
+files.write_atomic(Path({str(path)!r}), b"new content")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert path.read_bytes() == b"old"
+    assert len(list(path.parent.iterdir())) == 2, "the half-written file lies beside it under a temporary name"
+    assert not list(path.parent.glob("*.json.tmp")) and list(path.parent.glob("*.json")) == [path]
+    write_atomic(path, b"new content")
+    assert path.read_bytes() == b"new content"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    # The temporary name leads to a device that is always full: the error is the kernel's own.
+    (tmp_path / f".file.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="No space left"):
+        write_atomic(path, b"x" * 100_000)
+    assert list(tmp_path.iterdir()) == []

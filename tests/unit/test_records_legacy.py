@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from records_v1 import RECORDS, STRIPS, data_of, only, unpack
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.records import legacy, samples
@@ -16,23 +16,14 @@ from ppfr_bench.records.frame import frame
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
-FOLDER = Path(__file__).parents[1] / "fixtures/records_v1"
-FILES = sorted(FOLDER.rglob("*.json"))
-
-
-def data_of(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
 
 def named(what: str) -> Record:
     """The kept record of a defense and what is measured: ``pixelate/unet``."""
-    (path,) = FOLDER.glob(f"*/*/{what}/*.json")
-    return legacy.upgrade(data_of(path))
+    return legacy.upgrade(data_of(only(f"*/*/{what}/*.json")))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-3:-1]))
-def test_every_number_is_there_under_its_former_name(path: Path) -> None:
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_every_number_is_there_under_its_former_name(path: PurePosixPath) -> None:
     data, record = data_of(path), legacy.upgrade(data_of(path))
     parts = {column(name, part): (found, one) for name, found in record.metrics.items() for part, one in found.parts()}
     assert parts.keys() == data["metrics"].keys()
@@ -89,7 +80,7 @@ def test_parts_of_a_measurement_are_together_again() -> None:
 def test_what_an_attack_reported_of_its_training_is_typed() -> None:
     unet, adapted = named("pixelate/unet"), named("ppfr_fd/utility")
     assert unet.training is not None and unet.log == {}
-    log = next(data_of(path) for path in FILES if "pixelate" in path.parts)["log"]
+    log = next(data_of(path) for path in RECORDS if "pixelate" in path.parts)["log"]
     assert (unet.training.shots, unet.training.steps) == (log.get("shots", 1), log["steps"])
     assert unet.training.validation == tuple((step, error) for step, error in log["validation"])
     assert unet.training.notes == {
@@ -103,22 +94,22 @@ def test_what_an_attack_reported_of_its_training_is_typed() -> None:
 
 
 def test_a_folder_of_them_is_read_as_it_is(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "results")
+    unpack(tmp_path / "results")
     before = {path: path.read_bytes() for path in sorted((tmp_path / "results").rglob("*")) if path.is_file()}
     store = ResultStore(tmp_path / "results")
     assert store.suites() == ["lfw_quick", "standard"] and store.plan("standard") is None
     records = list(store.records())
-    assert {record.key for record in records} == {path.stem for path in FILES}
+    assert {record.key for record in records} == {path.stem for path in RECORDS}
     assert store.statuses("standard") == {record.key: "ok" for record in records if record.suite == "standard"}
     assert all(store.find(record.suite, record.key) == record for record in records)
-    assert len(frame(records)) == sum(len(data_of(path)["metrics"]) for path in FILES)
+    assert len(frame(records)) == sum(len(data_of(path)["metrics"]) for path in RECORDS)
     with_faces = {record.key for record in records if store.strip(record) is not None}
-    assert with_faces == {path.stem for path in FOLDER.rglob("*.jpg")} and len(with_faces) == 3
+    assert with_faces == {path.stem for path in STRIPS} and len(with_faces) == 3
     assert {path: path.read_bytes() for path in sorted((tmp_path / "results").rglob("*")) if path.is_file()} == before
 
 
 def test_they_are_set_aside_and_come_back_in_the_form_of_today(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "results")
+    unpack(tmp_path / "results")
     store, folder = ResultStore(tmp_path / "results"), tmp_path / "results/standard"
     record = next(one for one in store.records() if one.slot[1] == "unet")
     assert store.set_aside("standard", [record.key], "superseded") == [record.key]
@@ -134,7 +125,7 @@ def test_they_are_set_aside_and_come_back_in_the_form_of_today(tmp_path: Path) -
 
 def test_what_version_0_1_had_set_aside_is_found(tmp_path: Path) -> None:
     aside = tmp_path / "results/standard/set-aside/superseded"
-    shutil.copytree(FOLDER / "standard", aside)
+    unpack(aside, "standard")
     store = ResultStore(tmp_path / "results")
     key = next(aside.rglob("*.json")).stem
     assert store.find("standard", key) is not None and store.aside_count() == len(list(aside.rglob("*.json")))
@@ -153,9 +144,9 @@ def test_what_version_0_1_had_set_aside_is_found(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_such_record_is_refused_by_name(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "results")
+    unpack(tmp_path / "results")
     (path,) = (tmp_path / "results").glob("*/*/pixelate/unet/*.json")
-    path.write_text(json.dumps(data_of(path) | changes), encoding="utf-8")
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
     with pytest.raises(UserError, match=says) as error:
         list(ResultStore(tmp_path / "results").records())
     assert str(path) in error.value.message and error.value.hint
@@ -163,7 +154,7 @@ def test_what_is_no_such_record_is_refused_by_name(changes: dict[str, Any], says
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"schema_version": 1, "metrics": NaN}'])
 def test_a_file_that_is_nothing_of_the_kind_is_refused(content: bytes, tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "results")
+    unpack(tmp_path / "results")
     (path,) = (tmp_path / "results").glob("*/*/pixelate/unet/*.json")
     path.write_bytes(content)
     store = ResultStore(tmp_path / "results")

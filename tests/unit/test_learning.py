@@ -1,0 +1,127 @@
+"""What attacks learn with: answers of kernel ridge regression, and the same results on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from pretended_device import OTHERS, assert_alike, other_device
+
+from ppfr_bench import registry, testing
+from ppfr_bench.api import ByteArray
+from ppfr_bench.datasets.faces import ArrayFaces, subset
+from ppfr_bench.learning.decoding import fit_decoder
+from ppfr_bench.learning.inversion import read_inversion_data
+from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Matrices this small only wait for each other on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_left_out_answers_are_those_of_a_fit_without_that_person() -> None:
+    """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
+    generator = seeded(1)
+    inputs = (torch.rand(60, 3, 8, 8, generator=generator) * 255).to(torch.uint8)
+    outputs = (inputs.float() * 0.5 + 40).flatten(1) / 255
+    people = np.repeat(np.arange(20), 3)
+    fitted = fit_kernel_ridge(inputs, outputs, people, people >= 18)
+    assert fitted.name == "pixels"
+    away = people == 4
+    x = inputs.flatten(1).double()
+    x, y = x - x.mean(0), outputs.double() - outputs.double().mean(0)
+    kept = torch.from_numpy(~away)
+    strength = fitted.strength * (x @ x.T).diagonal().mean()
+    gram = x[kept] @ x[kept].T
+    weights = torch.linalg.solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), x[kept] @ x[~kept].T)
+    expected = weights.T @ y[kept] + outputs.double().mean(0)
+    np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_the_kernel_is_chosen_by_what_rebuilds_strangers() -> None:
+    """Amplitudes where positions are random, the curved one where the answer bends, pixels where it is linear."""
+    generator = seeded(2)
+    pictures = torch.rand(200, 3, 4, 4, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    rolled = torch.stack([p.roll((int(i) % 8, int(i) // 8 % 8), (1, 2)) for i, p in enumerate(pictures)])
+    people = np.arange(200)
+    amplitudes = torch.fft.rfft2(pictures.mean(1)).abs().flatten(1)
+    for inputs, outputs, name in (
+        (pictures, pictures.flatten(1), "pixels"),
+        (rolled, amplitudes, "spectrum"),
+        (pictures[:, :, ::8, ::8].repeat(1, 1, 8, 8), (pictures[:, :, 0, 0] * 6).sin(), "curved"),
+    ):
+        assert fit_kernel_ridge(inputs, outputs, people, people >= 160).name == name
+
+
+def test_what_a_regression_is_given_stays_as_it_was() -> None:
+    """Of single precision, too, where a flat view shares memory: the answers to bytes and to floats are the same."""
+    pictures = (torch.rand(60, 3, 8, 8, generator=seeded(3)) * 255).to(torch.uint8)
+    floats, outputs, people = pictures.float(), (pictures.flatten(1).float() / 90).sin(), np.arange(60)
+    answers = [fit_kernel_ridge(given, outputs, people, people >= 50)(given) for given in (pictures, floats)]
+    assert torch.equal(floats, pictures.float())
+    torch.testing.assert_close(*answers)
+
+
+# Other devices -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_regression_answers_the_same_on_every_device(kind: str) -> None:
+    pictures, people = torch.rand(60, 3, 8, 8, generator=seeded(3)), np.arange(60) // 2
+
+    def answered() -> list[torch.Tensor]:
+        fitted = fit_kernel_ridge(pictures, pictures.flatten(1).sin(), people, people >= 25)
+        return [fitted(pictures[:5]).cpu(), fitted.left_out.cpu()]
+
+    here = answered()
+    with other_device(kind) as exact:
+        for theirs, ours in zip(answered(), here, strict=True):
+            assert_alike(theirs, ours, exact)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_key_is_decoded_to_the_same_on_every_device(kind: str) -> None:
+    """Smooth pictures, of which every value is xored with a key."""
+    rng = np.random.default_rng(7)
+    clear = np.repeat(np.repeat(rng.integers(0, 256, (160, 3, 2, 2), dtype=np.uint8), 8, 2), 8, 3)
+    released = clear ^ rng.integers(0, 256, clear.shape[1:], dtype=np.uint8)
+    faces = ArrayFaces(clear, np.arange(160), [str(i) for i in range(160)])
+
+    def decoded() -> ByteArray:
+        decoder = fit_decoder(released, faces, faces.identities >= 120)
+        assert decoder is not None
+        return decoder(released[:8]).cpu().numpy()
+
+    here = decoded()
+    with other_device(kind) as exact:
+        assert_alike(decoded(), here, exact)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_learnt_of_a_representation_is_the_same_on_every_device(kind: str) -> None:
+    faces = testing.example_faces()
+    mine, targets = subset(faces, [0, 1, 4, 5]), faces.load([8, 12])
+
+    def learnt() -> list[torch.Tensor]:
+        defense = registry.build("defense", "duetface", {})
+        defense.fit(faces, seeded())
+        view = testing.attacker_view(registry.build("attack", "ridge", {"size": 16}), defense, mine, targets, targets)
+        data = read_inversion_data(view, 16, 1)
+        assert data.own.channels is not None
+        return [part.cpu() for part in (data.own.images, data.own.channels, data.own_estimates, data.target_estimates)]
+
+    here = learnt()
+    with other_device(kind) as exact:
+        for theirs, ours in zip(learnt(), here, strict=True):
+            assert_alike(theirs, ours, exact)
