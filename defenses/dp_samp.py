@@ -7,9 +7,6 @@ import math
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.interpolate import LinearNDInterpolator
-from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # SciPy declares no exports.
-from scipy.spatial import QhullError
 
 from ppfr_bench.api import Config, Defense, DefenseCard, FloatArray, IntArray, per_image_generators
 
@@ -108,6 +105,10 @@ def _labels(pixels: FloatArray, centres: FloatArray) -> IntArray:
 
 def _interpolated(places: IntArray, colours: FloatArray, height: int, width: int) -> FloatArray:
     """(h, w, 3): linear between the samples; beyond their hull, the value of its nearest pixel."""
+    from scipy.interpolate import LinearNDInterpolator
+    from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # SciPy has no types.
+    from scipy.spatial import QhullError
+
     grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1)
     try:
         inside = LinearNDInterpolator(places, colours)(grid)

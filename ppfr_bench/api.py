@@ -270,7 +270,9 @@ class Material:
         compute: (view, generator) -> arrays. It may depend on the view, the spec, the generator and on the materials
             in ``starts_from``, which are in the view, and on nothing else.
         starts_from: what must be computed first.
-        queries: whether ``compute`` sends images through the oracle; False keeps it from it.
+        queries: whether ``compute`` sends images through the oracle, which it is given only then. The oracle draws for
+            one attack: such a material belongs to the first attack of the suite that declares it.
+        needs_surrogate: whether ``compute`` learns from the suite's surrogate, which it is given only then.
     """
 
     name: str
@@ -278,6 +280,7 @@ class Material:
     compute: Callable[[AttackerView, Generator], Arrays]
     starts_from: tuple[Material, ...] = ()
     queries: bool = True
+    needs_surrogate: bool = False
 
     @property
     def key(self) -> str:
@@ -291,6 +294,9 @@ class LoneWorkbench:
     def share(self, name: str, spec: Mapping[str, Any], compute: Callable[[Generator], Arrays]) -> Arrays:
         """``compute``'s arrays."""
         return compute(torch.Generator().manual_seed(0))
+
+
+Workbench = LoneWorkbench  # This is its name in version 0.1.
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ from ppfr_bench.assets import cache_dir
 from ppfr_bench.cards import Randomness
 from ppfr_bench.console import Progress
 from ppfr_bench.contracts.check import check_plugin
-from ppfr_bench.device import device_class
-from ppfr_bench.engines.base import Resources
 from ppfr_bench.leaderboard import table, terminal
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.parquet import board_frame
@@ -38,7 +36,7 @@ from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import LABEL, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.choice import choose
-from ppfr_bench.runner.execution import LOCAL, Where, execute, missing
+from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.request import Asked, resolve
 from ppfr_bench.suites import Entry, Suite, load_suite
 from ppfr_bench.wrapping import WrappedDefense, main_left_alone, name_of, registered, wrapped_defense
@@ -149,6 +147,7 @@ def evaluate(
     workers: int | None = None,
     scheduler: str = "",
     device: str = "cpu",
+    stages: str | Path = "",
     seed: int | None = None,
     rerun: Literal["failed", "all"] | None = None,
     progress: bool = True,
@@ -182,6 +181,7 @@ def evaluate(
         workers: worker processes; as many as pay off, if none is given.
         scheduler: address of a Dask cluster; ``inline`` for one task after the other in this process.
         device: ``cpu``, ``cuda`` or ``mps``.
+        stages: folder or URL where the outputs of stages are kept; the user's cache, if none is given.
         seed: instead of the suite's.
         rerun: run cells again that failed, or all.
         progress: show a bar, or a line now and then.
@@ -226,9 +226,7 @@ def evaluate(
     if progress:
         request.tell()
     told = {} if progress else {"tell": log.info}
-    resources = Resources(workers, scheduler if scheduler not in registry.names("engine") else "",
-                          plan.setting.protocol.threads, device_class(device))  # fmt: skip
-    where = Where(scheduler if scheduler in registry.names("engine") else LOCAL, resources)
+    where = Where.of(plan, workers, scheduler, str(stages))
     with main_left_alone(), shown as report:
         execute(plan, store, where=where, rerun=rerun, report=report, **told)
     wanted = {cell.key for cell in plan.cells}

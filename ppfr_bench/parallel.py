@@ -94,5 +94,5 @@ def _watch(parent: int, memory_mib: float | None) -> None:
     while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone.
         if memory_mib is not None and me.memory_info().rss > memory_mib * (1 << 20):
             os._exit(OUT_OF_MEMORY)
-        time.sleep(1)
+        time.sleep(0.25)
     os._exit(1)

@@ -37,6 +37,7 @@ def nightly(
     from ppfr_bench.maintenance import nightly as nights
     from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
+    from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import Asked, resolve
 
     try:
@@ -48,7 +49,7 @@ def nightly(
     options.check_writable(results)
     store, history = ResultStore(results), out_dir / "nights.jsonl"
     adopt(request.plan, store)
-    where = options.where(workers, scheduler, stages, device, request.plan.setting.protocol.threads)
+    where = Where.of(request.plan, workers, scheduler, stages)
     result = nights.run_night(request, store, history, tonight, share, benchmarks, where)
     text = nights.summary(result)
     write_atomic(out_dir / "nightly.md", text.encode())

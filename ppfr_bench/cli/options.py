@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppfr_bench import registry
 from ppfr_bench.errors import UserError
 from ppfr_bench.text import toml_value
 
 if TYPE_CHECKING:
-    from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import Request
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
@@ -36,17 +34,6 @@ Stages = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps; cuda:1 for the second GPU.")]
 RESULTS = "results"
-
-
-def where(workers: int | None, scheduler: str, stages: str, device: str, threads: int) -> Where:
-    """Where a plan is run, from the options that say so."""
-    from ppfr_bench.device import device_class
-    from ppfr_bench.engines.base import Resources
-    from ppfr_bench.runner.execution import LOCAL, Where
-
-    named = scheduler in registry.names("engine")
-    resources = Resources(workers, "" if named else scheduler, threads, device_class(device))
-    return Where(scheduler if named else LOCAL, resources, stages)
 
 
 def resolved(suite: str, defenses: list[str], device: str = "cpu") -> Request:

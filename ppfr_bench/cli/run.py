@@ -65,7 +65,7 @@ def run(
     from ppfr_bench.device import select
     from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
-    from ppfr_bench.runner.execution import describe, estimated, execute, missing
+    from ppfr_bench.runner.execution import Where, describe, estimated, execute, missing
     from ppfr_bench.runner.request import Asked, resolve
 
     if not scheduler:
@@ -79,7 +79,7 @@ def run(
     request = resolve(suite, asked)
     plan, store, again = request.plan, ResultStore(results), _again(rerun)
     request.tell()
-    where = options.where(workers, scheduler, stages, device, plan.setting.protocol.threads)
+    where = Where.of(plan, workers, scheduler, stages)
     if dry_run:
         pending = missing(plan, store, again)
         print_plan(describe(plan, store), len(pending), estimated(plan, pending, where), as_json)

@@ -74,6 +74,7 @@ def score(
     from ppfr_bench.maintenance import submission
     from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
+    from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import narrow_plan
 
     request, store = options.resolved(suite, defense, device), ResultStore(results)
@@ -84,7 +85,7 @@ def score(
     recorded = [cell.key for cell in cells if cell.key in statuses]
     if not recorded:
         raise UserError(f"none of {len(cells)} cells is recorded in {results}", f"ppfr-bench run {suite}")
-    where = options.where(workers, scheduler, stages, device, request.plan.setting.protocol.threads)
+    where = Where.of(request.plan, workers, scheduler, stages)
     found = submission.score(narrow_plan(request, recorded), store, anew, where)
     if as_json:
         print(json.dumps(asdict(found) | {"not_recorded": len(cells) - len(recorded)}))

@@ -60,8 +60,8 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     answers = []
     for _ in range(2):
         fresh = type(attack)(attack.config)
-        view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
         try:
+            view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
             fresh.fit(view, torch.Generator().manual_seed(seed))
             answers.append(np.asarray(fresh.run(view)))
         except Exception as error:  # A contributor's code may raise anything; that is the finding.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ppfr_bench import registry
-from ppfr_bench.api import FaceDataset
 
 if TYPE_CHECKING:
+    from ppfr_bench.api import FaceDataset
     from ppfr_bench.datasets.sequence import SequenceDataset
 
 

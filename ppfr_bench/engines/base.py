@@ -38,7 +38,7 @@ class Limits:
 
     Attributes:
         seconds: after which it is ended.
-        memory_mib: of its process; None for what the machine has.
+        memory_mib: of its process; None for the share of its machine's that the engine gives a worker.
     """
 
     seconds: float

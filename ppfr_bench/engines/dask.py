@@ -21,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
 from ppfr_bench.errors import UserError
-from ppfr_bench.parallel import deaf_children, default_workers, end_with
+from ppfr_bench.parallel import OUT_OF_MEMORY, deaf_children, default_workers, end_with
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.worker import Result
 
 LOST = 3  # A task that loses so many workers counts as failed.
+_USABLE = 0.9  # The workers of a machine share this part of its memory.
 _WAIT = 60  # A scheduler has so many seconds to answer.
 
 
@@ -77,43 +78,53 @@ def _perform(packed: bytes, task: Task, limits: Limits, *earlier: Result) -> Res
 
     if failed := passed_on(task, earlier):
         return failed
-    future = _pool(limits).schedule(perform, args=(packed, task.job), timeout=limits.seconds)
+    memory_mib = limits.memory_mib or _share()
+    future = _pool(memory_mib).schedule(perform, args=(packed, task.job), timeout=limits.seconds)
     try:
         result: Result = future.result()
         return result
     except TookTooLong:
-        return Result(task.key, Failure("failed", f"timeout: more than {limits.seconds:g} s"))
+        reason = f"timeout: more than {limits.seconds:g} s"
     except ProcessExpired as error:
         reason = f"its process died with exit code {error.exitcode} (out of memory?)"
-        return Result(task.key, Failure("failed", reason))
+        if error.exitcode == OUT_OF_MEMORY and memory_mib is not None:
+            reason = f"memory: more than {memory_mib / 1024:.2g} GiB, which is what its process may take"
+    return Result(task.key, Failure("failed", reason))
 
 
-_child: ProcessPool | None = None
+def _share() -> float | None:
+    """MiB that the child of this worker may take: the memory limit that Dask knows of the worker."""
+    from distributed import get_worker
+
+    limit = get_worker().memory_manager.memory_limit
+    return None if limit is None else limit / (1 << 20)
 
 
-def _pool(limits: Limits) -> ProcessPool:
+_child: tuple[float | None, ProcessPool] | None = None  # Its limit in MiB, and itself.
+
+
+def _pool(memory_mib: float | None) -> ProcessPool:
     """The child process of this worker: started with its first task, and anew after it has died."""
     global _child
+    if _child is not None and _child[0] != memory_mib:
+        _end_child()
     if _child is None:
         # A worker that its nanny has started is a daemon, which may start no process. The child ends with it anyway.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("spawn")
-        _child = ProcessPool(
-            max_workers=1, context=context, initializer=_start_child, initargs=(os.getpid(), limits.memory_mib)
-        )
+        pool = ProcessPool(max_workers=1, context=context, initializer=end_with, initargs=(os.getpid(), memory_mib))
+        _child = memory_mib, pool
         # The child ends first, as one that is just starting still needs whatever else ends with this process.
         Finalize(None, _end_child, exitpriority=100)
-    return _child
+    return _child[1]
 
 
 def _end_child() -> None:
+    global _child
     if _child is not None:
-        _child.stop()
-        _child.join()
-
-
-def _start_child(parent: int, memory_mib: float | None) -> None:
-    end_with(parent, memory_mib)
+        _child[1].stop()
+        _child[1].join()
+        _child = None
 
 
 # On the side of the one who runs -----------------------------------------------------------------------------------
@@ -133,7 +144,8 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
     dask.config.set({
         "distributed.scheduler.allowed-failures": LOST,
         "distributed.comm.timeouts.connect": f"{_WAIT}s",
-        "distributed.worker.memory.terminate": False,  # The child's memory grows, and it has a limit of its own.
+        # The child's memory grows, and the child is held to the worker's limit.
+        **{f"distributed.worker.memory.{act}": False for act in ("target", "spill", "pause", "terminate")},
     })  # fmt: skip
     if resources.scheduler:
         try:
@@ -152,7 +164,8 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
     with (
         deaf_children(),
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+            memory_limit=int(_USABLE * psutil.virtual_memory().total / workers),
             resources={"GPU": 1} if resources.device == "cuda" else {}, silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,

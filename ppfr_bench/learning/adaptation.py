@@ -73,9 +73,9 @@ class Adapted:
 def student_material(scope: Scope, config: StudentConfig) -> Material:
     """The material ``student``: the weights of a ``Student``, and its log.
 
-    It starts from the data of one shot and from the plain U-Net. Whoever computes it gives the view a ``surrogate``.
+    It starts from the data of one shot and from the plain U-Net. It needs the surrogate.
     """
-    return trained(Student, config, "student", version=1, scope=scope)
+    return trained(Student, config, "student", version=1, scope=scope, needs_surrogate=True)
 
 
 def released_digest(released: ByteArray) -> str:

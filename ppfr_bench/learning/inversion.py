@@ -87,7 +87,7 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
     spec = {"size": size, "shots": shots, "version": 2}
-    return Material("scene", spec, partial(_compute, size=size, shots=shots))
+    return Material("scene", spec, partial(_compute, size=size, shots=shots), queries=shots > 1)
 
 
 def read_inversion_data(view: AttackerView, size: int, shots: int) -> InversionData:

@@ -145,7 +145,9 @@ def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, d
     return read_network(view.material(plain_unet(view.scope, config)), config.width)
 
 
-def trained(kind: type[Inverter], config: InverterConfig, name: str, version: int, scope: Scope) -> Material:
+def trained(
+    kind: type[Inverter], config: InverterConfig, name: str, version: int, scope: Scope, needs_surrogate: bool = False
+) -> Material:
     """A material: the weights of an inverter that is trained once for all that declare it, and its log.
 
     Args:
@@ -154,9 +156,13 @@ def trained(kind: type[Inverter], config: InverterConfig, name: str, version: in
         name: of the material.
         version: of the material.
         scope: of the view; what the inverter starts from comes first.
+        needs_surrogate: whether it learns from the surrogate.
     """
     spec = config.model_dump() | {"version": version}
-    return Material(name, spec, partial(_train, kind, config), kind(config).starts_from(scope))
+    return Material(
+        name, spec, partial(_train, kind, config), kind(config).starts_from(scope), queries=False,
+        needs_surrogate=needs_surrogate,
+    )  # fmt: skip
 
 
 def _train(kind: type[Inverter], config: InverterConfig, view: AttackerView, generator: torch.Generator) -> Arrays:

@@ -31,6 +31,8 @@ class Restriction:
             {**material.spec, "material": dict(self.spec)},
             partial(self._compute, material),
             tuple(self.material(earlier) for earlier in material.starts_from),
+            queries=material.queries,
+            needs_surrogate=material.needs_surrogate,
         )
 
     def view(self, view: AttackerView, materials: Iterable[Material]) -> AttackerView:

@@ -114,16 +114,30 @@ class PlannedTable(Config):
 
 
 class PlanFile(Config):
-    """The plan of a suite, by label of the data set."""
+    """The plan of a suite, by label of the data set.
+
+    Attributes:
+        tables: of the boards.
+        aside: tables of the same data sets in other revisions, whose records are set aside; by label and revision.
+    """
 
     schema_version: Literal[1] = 1
     suite: str
     title: str = ""
     tables: dict[str, PlannedTable]
+    aside: dict[str, dict[str, PlannedTable]] = Field(default_factory=dict)
 
     def merged(self, newer: PlanFile) -> PlanFile:
         """Both together: what an earlier run has planned stays, unless the newer one plans it otherwise."""
-        tables = dict(self.tables)
+        tables, aside = dict(self.tables), {label: dict(found) for label, found in self.aside.items()}
         for label, table in newer.tables.items():
-            tables[label] = tables[label].merged(table) if label in tables else table
-        return newer.model_copy(update={"tables": {label: tables[label] for label in sorted(tables)}})
+            before = tables.get(label)
+            if before is not None and before.revision != table.revision:
+                kept = aside.setdefault(label, {})
+                kept[before.revision] = before
+                before = kept.pop(table.revision, None)
+            tables[label] = before.merged(table) if before is not None else table
+        ordered = {label: tables[label] for label in sorted(tables)}
+        return newer.model_copy(
+            update={"tables": ordered, "aside": {label: kept for label, kept in aside.items() if kept}}
+        )

@@ -205,7 +205,8 @@ class ResultStore:
             before = self.plan(plan.suite)
             merged = before.merged(plan) if before is not None else plan
             if merged != before:
-                text = json.dumps(merged.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+                written = merged.model_dump(mode="json", exclude=None if merged.aside else {"aside"})
+                text = json.dumps(written, indent=1, sort_keys=True, ensure_ascii=False)
                 self.files.write(f"{plan.suite}/plan.json", (_on_one_line(text) + "\n").encode())
 
     def set_aside(self, suite: str, keys: Iterable[str], shelf: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Literal
 from ppfr_bench import registry
 from ppfr_bench.assets import cache_dir, make_cache_folder
 from ppfr_bench.console import err
+from ppfr_bench.device import device_class
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.record import Record
@@ -40,6 +42,19 @@ class Where:
     engine: str = LOCAL
     resources: Resources = field(default_factory=Resources)
     stages: str = ""
+
+    @classmethod
+    def of(cls, plan: Plan, workers: int | None = None, scheduler: str = "", stages: str = "") -> Where:
+        """``scheduler`` is the name of an engine or the address of a cluster; the rest is the plan's.
+
+        ``stages`` falls back to the environment variable ``PPFR_BENCH_STAGES``.
+        """
+        named = scheduler in registry.names("engine")
+        setting = plan.setting
+        resources = Resources(
+            workers, "" if named else scheduler, setting.protocol.threads, device_class(setting.device)
+        )
+        return cls(scheduler if named else LOCAL, resources, stages or os.environ.get("PPFR_BENCH_STAGES", ""))
 
 
 @dataclass
@@ -153,8 +168,9 @@ def _run(
         keep(cells, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
 
     try:
-        limits = Limits(plan.setting.protocol.timeout)
-        engine.run(work.pack(), tasks, where.resources, limits, done)
+        protocol = plan.setting.protocol
+        memory = None if protocol.memory is None else protocol.memory * 1024
+        engine.run(work.pack(), tasks, where.resources, Limits(protocol.timeout, memory), done)
     finally:
         times.save()
 

@@ -191,6 +191,8 @@ class Graph:
         spec = self._attack_spec(defense, known) | {"name": material.name, "spec": dict(material.spec)}
         if material.queries and "declared_by" in how:  # The oracle's draws are those of the attack that asks it.
             spec["asked_by"] = how["declared_by"]
+        if material.needs_surrogate:
+            spec["surrogate"] = self.setting.surrogate
         return self._stage("material", spec, upstream, how=how)
 
     def _first_declaration(self, material: Material, defense: Component, known: Component) -> Stage | None:

@@ -64,7 +64,8 @@ def make_room(plan: Plan, store: ResultStore, moves: Moves) -> None:
         moved = store.set_aside(suite, [cell.key for cell in table.cells], _shelf(table.revision))
         moves.aside[f"data set {label} of revision {table.revision}, now {revision}"] += len(moved)
         moves.back += len(store.bring_back_shelf(suite, _shelf(revision), label))
-    elif table is not None:
+        table = before.aside.get(label, {}).get(revision) if before else None
+    if table is not None:
         gone = _superseded(table, published.tables[label], plan)
         records = {key: store.find(suite, key) for key in gone}
         for key in store.set_aside(suite, gone, SETTINGS):

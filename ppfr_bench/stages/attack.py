@@ -88,10 +88,13 @@ def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
         card, starts = mounted.card, mounted.starts_from
         purpose = ("attack", job.how["declared_by"], spec["defense"], spec["dataset"])
         oracle = _oracle(context, spec["known"], purpose)
-    view = attacker_view(card, job, inputs, context, oracle)
+    view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle)
     found = find_material(starts(view.scope), spec["name"], spec["spec"])
-    if not found.queries:
-        view = replace(view, oracle=None)
+    view = replace(
+        view,
+        oracle=view.oracle if found.queries else None,
+        surrogate=context.surrogate if found.needs_surrogate else None,
+    )
     for name, array in found.compute(view, material_generator(context, found, spec)).items():
         writer.save(name, array)
 

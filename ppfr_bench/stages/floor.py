@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # SciPy declares no exports.
 
 from ppfr_bench.api import SIZE
 from ppfr_bench.stages.context import Context
@@ -20,6 +19,8 @@ def mean_faces(job: Job, inputs: Mapping[str, Output], context: Context, writer:
 
     Some measures prefer softened ones: a rebuilding that is only as smooth has learnt nothing.
     """
+    from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # SciPy has no types.
+
     faces, total = context.dataset.attacker, np.zeros((3, SIZE, SIZE))
     for batch in faces.batches(context.batch):
         total += batch.sum(axis=0, dtype=np.float64)

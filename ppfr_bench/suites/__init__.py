@@ -58,7 +58,8 @@ class Protocol(Config):
     shots: int = Field(1, ge=1, le=64)  # independently protected versions of one target that the attacker holds
     replicates: int = Field(200, ge=20, le=10_000)  # bootstrap draws of identities
     threads: int = Field(2, ge=1)  # a worker's, part of the protocol: sums depend on how they are split
-    timeout: float = Field(1800, gt=0)  # seconds a cell may take
+    timeout: float = Field(1800, gt=0)  # seconds a stage may take
+    memory: float | None = Field(None, gt=0)  # GiB a worker's process may take; None for its share of the machine's
     samples: int = Field(4, ge=0, le=8)  # faces in a record's sample strip (synthetic data only)
     batch: int = Field(64, ge=1)  # images in memory at a time
     adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 120})  # of a fine-tuned recognizer

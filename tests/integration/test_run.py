@@ -32,7 +32,9 @@ SAYS = {
     "range": "range|\\[0, 1\\]",
     "raises": "no face found",
     "dies": "process died",
-    "hangs": "timeout: more than 20 s", "leaks": "lets clear images out|clear_image",
+    "hangs": "timeout: more than 20 s",
+    "eats": "memory: more than 4 GiB",
+    "leaks": "lets clear images out|clear_image",
 }  # fmt: skip
 BROKEN = {
     "nan": "return images / 0 * 0",
@@ -41,6 +43,7 @@ BROKEN = {
     "raises": "raise RuntimeError('no face found')",
     "dies": "import os; os.kill(os.getpid(), 9)",
     "hangs": "import time; time.sleep(1000)",
+    "eats": "import time, torch; [(torch.ones(1 << 25), time.sleep(0.05)) for _ in range(1000)]",
     "leaks": "out = 1 - images; out[:, :, :60] = images[:, :, :60]; return out",
 }
 
@@ -323,6 +326,7 @@ def test_recorded_numbers_are_measured_again_to_the_last_digit(
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environment: Environment) -> None:
     plugin = tmp_path / f"broken_{how}.py"
+    limits = {"hangs": "protocol.timeout=20", "eats": "protocol.memory=4"}
     plugin.write_text(
         "from ppfr_bench.api import Config, Defense, DefenseCard\n"
         "class Broken(Defense):\n"
@@ -334,7 +338,7 @@ def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environm
     )
     results = tmp_path / "results"
     ppfr_bench("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
-               "--set", f"protocol.timeout={20 if how == 'hangs' else 300}", "--results", results,
+               "--set", limits.get(how, "protocol.timeout=300"), "--results", results,
                env=command_environment, code=1)  # fmt: skip
     mine = [record for record in records(results) if record["defense"]["label"] == f"broken_{how}"]
     assert mine and {record["status"] for record in mine} == {"failed"}

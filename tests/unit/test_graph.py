@@ -244,7 +244,6 @@ def test_the_surrogate_is_part_of_what_learns_from_it_alone(standard: Plan) -> N
     assert before.keys() - now.keys() == {slot(cell) for cell in standard.cells if cell.adapted}
 
 
-@pytest.mark.xfail(reason="the key of the material of a fine-tuned recognizer lacks the surrogate that teaches it")
 def test_what_is_taught_by_the_surrogate_has_it_in_its_key(standard: Plan) -> None:
     """Else another surrogate's suite takes the student of the first out of the cache."""
     taught, others = (

@@ -17,6 +17,7 @@ from made_kills import by_key, contents, kills
 from ppfr_bench import registry
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task
 from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard.comparable import foreign_records
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import _superseded
 from ppfr_bench.records.record import Record
@@ -180,6 +181,9 @@ def test_a_table_holds_one_revision_of_the_data_and_the_other_is_kept(tmp_path: 
     assert keys(store) == before
     assert any(record.defense.label == "pixelate_block_8" for record in store.records())
     assert store.aside_count() == len(theirs.cells)
+    plan = store.plan("smoke")
+    assert plan is not None and set(plan.aside["synthetic"]) == {"theirs"}
+    assert not foreign_records(store.records(), plan), "the board knows them all again"
 
 
 def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
