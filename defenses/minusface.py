@@ -90,6 +90,7 @@ class MinusFace(freq.Frequency):
         self.generator.requires_grad_(False)
         images = _background.some(faces, 256, generator)
         drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
+        # The CPU takes the quantile, as torch ranks in float64, which not every device has.
         self.reach = device.to(torch.cat(drawn).cpu().quantile(0.999, dim=1).median().clamp_min(1e-3))
 
     def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

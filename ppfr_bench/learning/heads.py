@@ -1,4 +1,7 @@
-"""Heads in closed form, which adapt the embeddings of a frozen recognizer to protected images."""
+"""Heads in closed form, which adapt the embeddings of a frozen recognizer to protected images.
+
+NumPy fits them on the CPU: embeddings are few, and in float64, which not every device has.
+"""
 
 from __future__ import annotations
 

@@ -120,6 +120,7 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     }
     channels = {"channels": own.channels, "targets_channels": targets.channels}
     found |= {key: tensor for key, tensor in channels.items() if tensor is not None}
+    # Materials are NumPy arrays, as they are kept in files and serve every device.
     arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
     note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
     return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note))}

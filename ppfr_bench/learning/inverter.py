@@ -168,6 +168,7 @@ def trained(
 def _train(kind: type[Inverter], config: InverterConfig, view: AttackerView, generator: torch.Generator) -> Arrays:
     inverter = kind(config)
     inverter.fit(view, generator)
+    # Materials are NumPy arrays, as they are kept in files and serve every device.
     weights = {key: tensor.cpu().numpy() for key, tensor in inverter.network.state_dict().items()}
     return weights | {"log": np.array(json.dumps(inverter.log))}
 
