@@ -61,7 +61,7 @@ def names(what: What) -> list[str]:
 
 
 def list_(what: Annotated[What | None, typer.Argument()] = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """What there is: defenses, attacks, recognizers, data sets, metrics, scorers, tracks, suites, assets."""
+    """List what there is, of one kind or of every kind."""
     for path in plugin or ():
         registry.add_plugin(path)
     if what is What.recognizers:
