@@ -156,11 +156,11 @@ def add_class(kind: Kind, name: str, plugin: type) -> None:
 @cache
 def _built_in(kind: Kind) -> dict[str, EntryPoint]:
     group, attribute = PACKAGES[kind], kind.upper()
-    package = import_module(group)
-    stems = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+    package = importlib.util.find_spec(group)  # It is found and not imported.
+    folders = [Path(folder) for folder in (package and package.submodule_search_locations) or ()]
+    stems = [m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_")]
     if kind not in ("defense", "attack"):  # their packages hold other modules too
         ends = re.compile(rf"^{attribute}(: [^=]+)? = ", re.MULTILINE)
-        folders = [Path(folder) for folder in package.__path__]
         stems = [stem for stem in stems if any(_ends_in(folder / f"{stem}.py", ends) for folder in folders)]
     return {stem: EntryPoint(stem, f"{group}.{stem}:{attribute}", group) for stem in stems}
 
