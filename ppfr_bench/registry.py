@@ -30,8 +30,8 @@ PACKAGES: dict[Kind, str] = {
 _BASES: dict[Kind, str] = {  # module and class that what a file of the kind ends in derives from
     "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
     "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
-    "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks._base:Track",
-    "publisher": "ppfr_bench.leaderboard.publishers._base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
+    "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks.base:Track",
+    "publisher": "ppfr_bench.leaderboard.publishers.base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
 }  # fmt: skip
 _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
                            "dataset": "DatasetCard"}  # fmt: skip
