@@ -30,8 +30,8 @@ PACKAGES: dict[Kind, str] = {
 _BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of this module.
     "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
     "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
-    "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks._base:Track",
-    "publisher": "ppfr_bench.leaderboard.publishers._base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
+    "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks.base:Track",
+    "publisher": "ppfr_bench.leaderboard.publishers.base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
 }  # fmt: skip
 _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
                            "dataset": "DatasetCard"}  # fmt: skip
@@ -156,11 +156,11 @@ def add_class(kind: Kind, name: str, plugin: type) -> None:
 @cache
 def _built_in(kind: Kind) -> dict[str, EntryPoint]:
     group, attribute = PACKAGES[kind], kind.upper()
-    package = import_module(group)
-    stems = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+    package = importlib.util.find_spec(group)  # It is found and not imported.
+    folders = [Path(folder) for folder in (package and package.submodule_search_locations) or ()]
+    stems = [m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_")]
     if kind not in ("defense", "attack"):  # The packages of other kinds hold other modules too.
         ends = re.compile(rf"^{attribute}(: [^=]+)? = ", re.MULTILINE)
-        folders = [Path(folder) for folder in package.__path__]
         stems = [stem for stem in stems if any(_ends_in(folder / f"{stem}.py", ends) for folder in folders)]
     return {stem: EntryPoint(stem, f"{group}.{stem}:{attribute}", group) for stem in stems}
 

@@ -32,8 +32,8 @@ def data_prepare(
     as_json: Json = False,
 ) -> None:
     """Find and align the faces of a data set: 112x112 crops, its pairs, and a report of what was dropped and why."""
+    from ppfr_bench.datasets.preparation import Options, prepare
     from ppfr_bench.parallel import default_workers
-    from ppfr_bench.prepare import Options, prepare
 
     chosen = Options(aligned, workers or default_workers(), pairs, identities, landmarks, level)
     report = prepare(format_name, source, target, chosen)

@@ -18,7 +18,7 @@ def overview() -> list[dict[str, Any]]:
     """Built-in recognizers and the ways to bring others: whether each can run here, and what to type if not."""
     from ppfr_bench.assets import is_cached
     from ppfr_bench.recognizers import recognizer_class, recognizer_names
-    from ppfr_bench.recognizers._brought import ADAPTERS
+    from ppfr_bench.recognizers._external import ADAPTERS
 
     rows: list[dict[str, Any]] = []
     for name in recognizer_names():

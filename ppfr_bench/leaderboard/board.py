@@ -16,7 +16,7 @@ from ppfr_bench.leaderboard.text import measure
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
-from ppfr_bench.tracks._base import Column, Track
+from ppfr_bench.tracks.base import Column, Track
 
 if TYPE_CHECKING:
     from ppfr_bench.records.store import ResultStore

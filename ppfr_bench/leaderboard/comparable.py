@@ -17,7 +17,7 @@ from ppfr_bench.records.plan_file import (
     PlannedTable,
 )
 from ppfr_bench.records.record import Component, Record, Slot
-from ppfr_bench.tracks._base import Track, load_track
+from ppfr_bench.tracks.base import Track, load_track
 
 Described = PlannedDefense | PlannedAttack | PlannedRecognizer
 Place = tuple[str, Slot]  # The defense's label, and the slot that is measured on it.

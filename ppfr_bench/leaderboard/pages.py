@@ -8,7 +8,7 @@ from ppfr_bench import registry
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import SuiteLink, index
 from ppfr_bench.records.store import ResultStore
 

@@ -10,7 +10,7 @@ import numpy as np
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
 from ppfr_bench.records.plan_file import PlannedAttack
 from ppfr_bench.records.record import Record
-from ppfr_bench.tracks._ranking import SIGNIFICANT, drawn
+from ppfr_bench.tracks.ranking import SIGNIFICANT, drawn
 
 MARGIN = 0.02  # Leakage of two trainings of one attack may differ by so much without a meaning.
 

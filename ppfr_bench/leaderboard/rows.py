@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ppfr_bench.cards import Guarantee
 from ppfr_bench.records.estimate import Estimate, Interval
-from ppfr_bench.tracks._base import Privacy, Utility
+from ppfr_bench.tracks.base import Privacy, Utility
 from ppfr_bench.variants import again, described, origin
 
 __all__ = [

@@ -12,7 +12,7 @@ from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.rows import Estimate, Row, Scale, Utility
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Record
-from ppfr_bench.tracks._base import Shown, Track, load_track
+from ppfr_bench.tracks.base import Shown, Track, load_track
 
 __all__ = ["explain", "print_table"]
 

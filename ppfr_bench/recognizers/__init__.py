@@ -7,35 +7,34 @@ share a cached embedding or a record. docs/howto/bring_a_recognizer.md
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-import torch
-
-from ppfr_bench import device
-from ppfr_bench.api import Recognizer, RecognizerCard
+from ppfr_bench import registry
 from ppfr_bench.errors import UserError, did_you_mean
-from ppfr_bench.recognizers._brought import Brought, bring, is_brought
+from ppfr_bench.recognizers._external import ExternalRecognizer, is_external, resolve
 from ppfr_bench.records.record import Component
 
+if TYPE_CHECKING:
+    import torch
+
+    from ppfr_bench.api import Recognizer, RecognizerCard
+
 __all__ = [
-    "brought_recognizer", "load_recognizer", "recognizer_card", "recognizer_class", "recognizer_component",
+    "external_recognizer", "load_recognizer", "recognizer_card", "recognizer_class", "recognizer_component",
     "recognizer_names",
 ]  # fmt: skip
 
-_NOT_RECOGNIZERS = {"store"}
-_known: dict[str, Brought] = {}  # by the name they go by
+_known: dict[str, ExternalRecognizer] = {}  # by the name they go by
 
 
 def recognizer_names() -> list[str]:
-    """Names of all built-in recognizers, sorted, none of them imported."""
-    stems = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
-    return sorted(stems - _NOT_RECOGNIZERS)
+    """Names of all recognizers that are plug-ins, sorted, none of them imported."""
+    return registry.names("recognizer")
 
 
 def recognizer_class(name: str) -> type[Recognizer]:
-    """The class of a built-in recognizer, its runtime and weights neither needed nor loaded.
+    """The class of a recognizer that is a plug-in, its runtime and weights neither needed nor loaded.
 
     Raises:
         UserError: unknown (the nearest name is given), or the file breaks the contract.
@@ -43,13 +42,8 @@ def recognizer_class(name: str) -> type[Recognizer]:
     if name not in recognizer_names():
         near = did_you_mean(name, recognizer_names())
         raise UserError(f"unknown recognizer '{name}'", f"{near} Others: docs/howto/bring_a_recognizer.md")
-    loaded = getattr(import_module(f"{__name__}.{name}"), "RECOGNIZER", None)
-    if not (isinstance(loaded, type) and issubclass(loaded, Recognizer)):
-        raise UserError(
-            f"recognizer '{name}': expected its file to end in RECOGNIZER = <subclass of ppfr_bench.api.Recognizer>",
-            "See CONTRIBUTING.md.",
-        )
-    return loaded
+    found: type[Recognizer] = registry.load("recognizer", name)
+    return found
 
 
 def recognizer_component(source: str) -> Component:
@@ -59,9 +53,9 @@ def recognizer_component(source: str) -> Component:
         UserError: unknown, a card that is wrong, weights that are not those of the card.
         Unavailable: the other package or its weights cannot be had on this machine.
     """
-    if not is_brought(source):
+    if not is_external(source):
         return Component(label=source, name=source, version=recognizer_class(source).version)
-    found = bring(source)
+    found = resolve(source)
     if found.label in recognizer_names():
         raise UserError(
             f"{source}: the label '{found.label}' belongs to a built-in recognizer", "Write another in the card."
@@ -70,7 +64,7 @@ def recognizer_component(source: str) -> Component:
     return Component(label=found.label, name=found.name, version=found.version)
 
 
-def brought_recognizer(name: str) -> Brought | None:
+def external_recognizer(name: str) -> ExternalRecognizer | None:
     """What is known of a recognizer that was brought along, by the name it goes by; None of a built-in one."""
     return _known.get(name)
 
@@ -88,6 +82,8 @@ def load_recognizer(name: str) -> Recognizer:
             its card says.
         Unavailable: its runtime (an extra) or its weights cannot be had on this machine.
     """
+    from ppfr_bench import device
+
     return _loaded(name, device.current())
 
 

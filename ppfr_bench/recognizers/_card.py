@@ -11,7 +11,7 @@ from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.cards import Config
 from ppfr_bench.errors import UserError
 from ppfr_bench.places import resolved, user_path
-from ppfr_bench.recognizers._brought import Brought, sha256_of
+from ppfr_bench.recognizers._external import ExternalRecognizer, sha256_of
 from ppfr_bench.records.record import LABEL
 from ppfr_bench.text import SMALL, parse_toml, printable, read_text
 
@@ -58,7 +58,7 @@ class FileCard(Config):
         return RecognizerCard(**self.model_dump(include=fields))
 
 
-def bring_card(path: Path) -> Brought:
+def resolve_card(path: Path) -> ExternalRecognizer:
     """The recognizer of a card, its file hashed and not yet loaded.
 
     Raises:
@@ -80,7 +80,7 @@ def bring_card(path: Path) -> Brought:
 
         return load_file(given, file)
 
-    return Brought(given.label, given.card, given.identity, load)
+    return ExternalRecognizer(given.label, given.card, given.identity, load)
 
 
 def read_card(path: Path) -> FileCard:

@@ -19,12 +19,12 @@ from ppfr_bench.api import RecognizerCard, to_bytes
 from ppfr_bench.assets import asset_path
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 from ppfr_bench.places import reason
-from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, folder_of, label_of, sha256_of
+from ppfr_bench.recognizers._external import ExternalModel, ExternalRecognizer, folder_of, label_of, sha256_of
 from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads, unit_rows
 from ppfr_bench.text import printable
 
 
-class DeepFaceModel(BroughtRecognizer):
+class DeepFaceModel(ExternalModel):
     """The whole crop, resized as ``DeepFace.represent(detector_backend="skip")`` does; compared by cosine.
 
     As ``represent`` does by default, values are fed in [0, 1] without further normalisation. One image a call, and as
@@ -64,7 +64,7 @@ def models() -> list[str]:
     return list(require("deepface.modules.modeling", "deepface").AVAILABLE_MODELS["facial_recognition"])
 
 
-def bring(model: str) -> Brought:
+def resolve(model: str) -> ExternalRecognizer:
     """A model by deepface's name for it; its weights are hashed, whoever put them there.
 
     deepface fetches them on first use from its own addresses, into ``deepface`` in this project's cache (DEEPFACE_HOME
@@ -99,7 +99,7 @@ def bring(model: str) -> Brought:
         "weights": {path.name: sha256_of(path) for path in sorted(used)},
     }  # fmt: skip
     shared = backend == "onnx" and model != "Dlib"
-    return Brought(label_of("deepface", model), card, identity, lambda: DeepFaceModel(card, built, shared))
+    return ExternalRecognizer(label_of("deepface", model), card, identity, lambda: DeepFaceModel(card, built, shared))
 
 
 def _home() -> Path:

@@ -19,8 +19,8 @@ from ppfr_bench import device
 from ppfr_bench.api import SIZE
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.places import reason
-from ppfr_bench.recognizers._brought import BroughtRecognizer
 from ppfr_bench.recognizers._card import FileCard
+from ppfr_bench.recognizers._external import ExternalModel
 from ppfr_bench.recognizers._runtime import Array, check_images, unit_rows
 from ppfr_bench.text import printable
 
@@ -77,7 +77,7 @@ class Surrogate(nn.Module):
         return answer.reshape(len(filled), -1)[: len(fed)]
 
 
-class FileRecognizer(BroughtRecognizer):
+class FileRecognizer(ExternalModel):
     """What both formats share: input as the card wants it, made on the CPU, and an answer as the card says."""
 
     def __init__(self, given: FileCard) -> None:

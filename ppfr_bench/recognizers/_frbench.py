@@ -14,7 +14,7 @@ from torch.nn import functional
 from ppfr_bench import device
 from ppfr_bench.api import RecognizerCard
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, folder_of, label_of, sha256_of
+from ppfr_bench.recognizers._external import ExternalModel, ExternalRecognizer, folder_of, label_of, sha256_of
 from ppfr_bench.recognizers._runtime import check_images, require
 from ppfr_bench.text import printable
 
@@ -32,7 +32,7 @@ class Pipeline(nn.Module):
             return functional.normalize(self.recognizer(images * 255, need_crop=False).embeddings, dim=1)
 
 
-class FRBenchModel(BroughtRecognizer):
+class FRBenchModel(ExternalModel):
     """Aligned crops as they are, its detector not run; one image a call, as torch's sums depend on the batch."""
 
     def __init__(self, card: RecognizerCard, pipeline: Pipeline) -> None:
@@ -50,7 +50,7 @@ class FRBenchModel(BroughtRecognizer):
         return device.to(self._pipeline)
 
 
-def bring(model: str) -> Brought:
+def resolve(model: str) -> ExternalRecognizer:
     """A model by its key in frbench's manifest; its weights and their settings are hashed.
 
     frbench fetches both on first use from its own address, into ``frbench`` in this project's cache (FRBENCH_CACHE
@@ -89,4 +89,6 @@ def bring(model: str) -> Brought:
         "package": "frbench", "version": version("frbench"), "model": model,
         "weights": sha256_of(folder / contents["weight"]), "config": sha256_of(folder / contents["config"]),
     }  # fmt: skip
-    return Brought(label_of("frbench", model), card, identity, lambda: FRBenchModel(card, Pipeline(recognizer)))
+    return ExternalRecognizer(
+        label_of("frbench", model), card, identity, lambda: FRBenchModel(card, Pipeline(recognizer))
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 from ppfr_bench.api import RecognizerCard, to_bytes
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.places import from_environment, home_folder, is_file, is_folder, user_path
-from ppfr_bench.recognizers._brought import Brought, BroughtRecognizer, label_of, sha256_of
+from ppfr_bench.recognizers._external import ExternalModel, ExternalRecognizer, label_of, sha256_of
 from ppfr_bench.recognizers._onnx import refuse_external_data
 from ppfr_bench.recognizers._runtime import (
     Array,
@@ -28,7 +28,7 @@ from ppfr_bench.recognizers._runtime import (
 from ppfr_bench.text import printable
 
 
-class InsightFaceModel(BroughtRecognizer):
+class InsightFaceModel(ExternalModel):
     """BGR crops of 8 bits, scaled and normalised by ``ArcFaceONNX.get_feat``, one a call; compared by cosine.
 
     Crops are aligned already: neither the pack's detector nor ``norm_crop`` runs.
@@ -49,7 +49,7 @@ class InsightFaceModel(BroughtRecognizer):
         return np.asarray(self._model.get_feat(np.ascontiguousarray(crop)), np.float32).reshape(1, -1)
 
 
-def bring(model: str) -> Brought:
+def resolve(model: str) -> ExternalRecognizer:
     """The model of a pack in ``~/.insightface/models`` (or INSIGHTFACE_HOME), of a pack's folder, or of an ONNX file.
 
     Raises:
@@ -75,7 +75,7 @@ def bring(model: str) -> Brought:
         "package": "insightface", "version": version("insightface"), "sha256": sha256_of(file),
         "mean": found.input_mean, "std": found.input_std, "size": list(found.input_size),
     }  # fmt: skip
-    return Brought(label_of("insightface", file.stem), card, identity, lambda: InsightFaceModel(card, found))
+    return ExternalRecognizer(label_of("insightface", file.stem), card, identity, lambda: InsightFaceModel(card, found))
 
 
 def _find(model: str) -> tuple[Path, Any]:

@@ -28,7 +28,7 @@ from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.context import Setting
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.suites import Entry, Suite
-from ppfr_bench.tracks._base import Track
+from ppfr_bench.tracks.base import Track
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
 VERIFICATION = "verification"  # The scorer of cells that measure a recognizer.

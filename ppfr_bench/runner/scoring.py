@@ -20,7 +20,7 @@ from ppfr_bench import registry
 from ppfr_bench.api import Attack, AttackCard, Defense
 from ppfr_bench.cards import TrainingLog
 from ppfr_bench.errors import UserError
-from ppfr_bench.recognizers import brought_recognizer as external_recognizer
+from ppfr_bench.recognizers import external_recognizer
 from ppfr_bench.records import samples
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Cost, Environment, Record

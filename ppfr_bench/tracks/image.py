@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppfr_bench.tracks._base import Column, Track, privacy_column, retention_column, score_column
+from ppfr_bench.tracks.base import Column, Track, privacy_column, retention_column, score_column
 
 if TYPE_CHECKING:
     from ppfr_bench.api import Defense

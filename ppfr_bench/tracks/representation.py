@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.record import Component
-from ppfr_bench.tracks._base import (
+from ppfr_bench.tracks.base import (
     Column,
     Retention,
     Track,
@@ -18,8 +18,8 @@ from ppfr_bench.tracks._base import (
     retention_column,
     score_column,
 )
-from ppfr_bench.tracks._ranking import mean_estimate
 from ppfr_bench.tracks.image import PRIVACY
+from ppfr_bench.tracks.ranking import mean_estimate
 
 if TYPE_CHECKING:
     from ppfr_bench.api import Defense

@@ -204,7 +204,7 @@ def test_a_file_may_end_in_several_kinds_all_named_by_its_stem(tmp_path: Path) -
         ("from ppfr_bench.scorers.base import Scorer\nSCORER = Scorer\n", "scorer 'mine': it does not define score"),
         ("RECOGNIZER = dict\n", "recognizer 'mine': expected a subclass of ppfr_bench.api.Recognizer"),
         ("DATASET = dict\n", "dataset 'mine': expected a subclass of ppfr_bench.api.FaceDataset"),
-        ("TRACK = dict\n", "track 'mine': expected a subclass of ppfr_bench.tracks._base.Track"),
+        ("TRACK = dict\n", "track 'mine': expected a subclass of ppfr_bench.tracks.base.Track"),
         ("PUBLISHER = dict\n", "publisher 'mine': expected a subclass of .*Publisher"),
     ],
 )

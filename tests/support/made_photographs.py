@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppfr_bench.prepare import Options
+from ppfr_bench.datasets.preparation import Options
 from ppfr_bench.testing import example_faces
 
 FACES = example_faces().load(range(16))

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ppfr_bench.api import Faces, FloatArray, IntArray, Pairs, Recognizer, to_float
 from ppfr_bench.datasets import load_dataset
+from ppfr_bench.datasets.preparation import Options, prepare
 from ppfr_bench.metrics.verification import k_fold_accuracy
-from ppfr_bench.prepare import Options, prepare
 from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.testing import TinyRecognizer
 

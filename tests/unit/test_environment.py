@@ -22,8 +22,8 @@ from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.maintenance import nightly
 from ppfr_bench.parallel import ordered
 from ppfr_bench.places import folder_at, from_environment, home_folder, resolved, user_path
-from ppfr_bench.recognizers._brought import folder_of
-from ppfr_bench.recognizers._insightface import bring
+from ppfr_bench.recognizers._external import folder_of
+from ppfr_bench.recognizers._insightface import resolve
 from ppfr_bench.recognizers._runtime import require
 
 COMMAND = [sys.executable, "-m", "ppfr_bench.cli"]
@@ -206,15 +206,15 @@ def test_insightface_is_looked_for_in_the_home_folder(home: Path, monkeypatch: p
     for said, folder in (("~/packs", home / "packs"), ("", home / ".insightface")):
         monkeypatch.setenv("INSIGHTFACE_HOME", said)
         with pytest.raises(Unavailable, match=f"no insightface pack or file buffalo_l: .*{folder}/models/buffalo_l"):
-            bring("buffalo_l")
+            resolve("buffalo_l")
     with pytest.raises(Unavailable, match=f"looked at {home}/r50.onnx"):
-        bring("~/r50.onnx")
+        resolve("~/r50.onnx")
 
 
 def test_insightface_needs_no_home(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INSIGHTFACE_HOME", raising=False)
     with pytest.raises(Unavailable) as caught:
-        bring("buffalo_l")
+        resolve("buffalo_l")
     assert caught.value.message == "no insightface pack or file buffalo_l: looked at buffalo_l"
 
 

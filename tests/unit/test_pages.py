@@ -371,7 +371,7 @@ def test_a_publisher_in_a_file_of_its_own_publishes_and_is_tidied_up_after(
     monkeypatch.setattr(registry, "_added", dict(registry._added))
     path = tmp_path / "names_only.py"
     path.write_text(
-        """from ppfr_bench.leaderboard.publishers._base import Publisher
+        """from ppfr_bench.leaderboard.publishers.base import Publisher
 
 
 class Names(Publisher):

@@ -19,12 +19,12 @@ import pytest
 from made_photographs import ALIGNED, CLEAR, PEOPLE, encoded, noise, packed, photograph, tar, tree, write
 from PIL import Image
 
-from ppfr_bench import prepare as module
 from ppfr_bench.datasets import load_dataset
+from ppfr_bench.datasets import preparation as module
 from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, main_face
+from ppfr_bench.datasets.preparation import Options, prepare
 from ppfr_bench.errors import UserError
-from ppfr_bench.prepare import Options, prepare
 
 
 def test_a_folder_a_tar_and_a_zip_give_the_same_bytes_and_load(tmp_path: Path) -> None:

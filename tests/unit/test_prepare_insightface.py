@@ -16,8 +16,8 @@ from made_photographs import noise, tree, write
 from PIL import Image
 
 from ppfr_bench.datasets import load_dataset
+from ppfr_bench.datasets.preparation import prepare
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.prepare import prepare
 
 
 def bin_of(path: Path, images: Any, same: Any, protocol: int = 4) -> Path:

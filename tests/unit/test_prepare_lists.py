@@ -12,12 +12,12 @@ import pytest
 from made_photographs import ALIGNED, CLEAR, FACES, encoded, noise, packed, photograph, tar, tree, write
 from PIL import Image
 
-from ppfr_bench import prepare as module
 from ppfr_bench.datasets import load_dataset
+from ppfr_bench.datasets import preparation as module
 from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.opening import open_dataset
+from ppfr_bench.datasets.preparation import Options, prepare
 from ppfr_bench.errors import UserError
-from ppfr_bench.prepare import Options, prepare
 from ppfr_bench.suites import load_suite
 
 

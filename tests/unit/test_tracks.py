@@ -22,8 +22,8 @@ from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.pages import publishers
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.record import Component, Record
-from ppfr_bench.tracks._base import Privacy, Track, Utility, load_track
-from ppfr_bench.tracks._ranking import drawn, harmonic_score, mean_estimate, significant_ranks
+from ppfr_bench.tracks.base import Privacy, Track, Utility, load_track
+from ppfr_bench.tracks.ranking import drawn, harmonic_score, mean_estimate, significant_ranks
 
 TRACKS = registry.names("track")
 IMAGES = SimpleNamespace(releases_image=lambda: True)
@@ -32,7 +32,7 @@ CHANNELS = SimpleNamespace(releases_image=lambda: False)
 SKETCHES = '''
 """A track of its own."""
 from ppfr_bench.records.estimate import Estimate
-from ppfr_bench.tracks._base import Retention, Track, UtilityColumn, privacy_column, retention_column, score_column
+from ppfr_bench.tracks.base import Retention, Track, UtilityColumn, privacy_column, retention_column, score_column
 
 
 class Sketches(Track):
@@ -224,7 +224,7 @@ def test_its_table_is_headed_as_it_says_on_every_page(sketches: str) -> None:
 def test_a_track_that_does_not_say_what_it_accepts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_added", dict(registry._added))
     path = tmp_path / "half.py"
-    text = "from ppfr_bench.tracks._base import Track\n\n\nclass Half(Track):\n    version = 1\n\n\nTRACK = Half\n"
+    text = "from ppfr_bench.tracks.base import Track\n\n\nclass Half(Track):\n    version = 1\n\n\nTRACK = Half\n"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="does not define accepts"):
         registry.add_plugin(path)

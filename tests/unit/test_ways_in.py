@@ -19,9 +19,9 @@ from PIL import Image, ImageOps
 from ppfr_bench.api import ByteArray, Config, Defense, DefenseCard
 from ppfr_bench.datasets import from_sequence, load_dataset
 from ppfr_bench.datasets.opening import open_dataset
+from ppfr_bench.datasets.preparation import Options, prepare
 from ppfr_bench.errors import UserError
 from ppfr_bench.images import decode, from_pillow
-from ppfr_bench.prepare import Options, prepare
 from ppfr_bench.protection.folder import protect_folder
 from ppfr_bench.protection.picture import protect_image, protect_photograph
 from ppfr_bench.protection.precomputed import Store, export, name_of, take_back

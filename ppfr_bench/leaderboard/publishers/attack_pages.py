@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.rows import Cell, Row
 from ppfr_bench.records.record import Component

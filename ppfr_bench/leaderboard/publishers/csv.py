@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import leak_entry
 from ppfr_bench.leaderboard.rows import Estimate, Row
 

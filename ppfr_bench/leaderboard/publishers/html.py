@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppfr_bench.leaderboard.board import Board
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.samples import has_samples
 from ppfr_bench.leaderboard.rendering import render
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import leak_entry
 from ppfr_bench.leaderboard.reported_figures import Comparison, ReportedFigure, comparisons
 from ppfr_bench.leaderboard.rows import Row, Scale
 from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
-from ppfr_bench.tracks._base import Shown
+from ppfr_bench.tracks.base import Shown
 
 Table = list[list[str]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.publishers._base import Publisher
+from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.seeds import published
 from ppfr_bench.leaderboard.text import plain

@@ -20,12 +20,12 @@ import numpy as np
 from ppfr_bench.console import Steps
 from ppfr_bench.datasets import load_dataset
 from ppfr_bench.datasets.faces import read_image
+from ppfr_bench.datasets.preparation.align import KEPT, NO_FACE, Outcome, Task, work
+from ppfr_bench.datasets.preparation.formats import Advice, CelebaFormat, CfpFormat, FolderFormat, Format, LfwFormat
+from ppfr_bench.datasets.preparation.insightface import BinFormat, RecFormat
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.files import summary, write_atomic
 from ppfr_bench.parallel import ordered
-from ppfr_bench.prepare.align import KEPT, NO_FACE, Outcome, Task, work
-from ppfr_bench.prepare.formats import Advice, CelebaFormat, CfpFormat, FolderFormat, Format, LfwFormat
-from ppfr_bench.prepare.insightface import BinFormat, RecFormat
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.text import printable, read_text
 

@@ -16,8 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ppfr_bench.datasets._files import Rows
+from ppfr_bench.datasets.preparation.formats import Advice, Format, Item, write_pairs
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.prepare.formats import Advice, Format, Item, write_pairs
 from ppfr_bench.text import printable
 
 FOLDS = 10

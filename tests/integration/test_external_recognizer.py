@@ -17,7 +17,7 @@ from ppfr_bench.records.store import ResultStore
 pytest.importorskip("onnx", reason="needs the extra: pip install 'ppfr-bench[onnx]'")
 
 SUITE = """
-title = "Brought"
+title = "External"
 recognizers = ["made.toml"]
 [dataset]
 name = "folder"

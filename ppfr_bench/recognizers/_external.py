@@ -22,7 +22,7 @@ from ppfr_bench.text import printable
 
 @dataclass(frozen=True)
 class Adapter:
-    """A package whose models can be named as ``package:model``; ``_<package>.bring(model)`` brings one."""
+    """A package whose models can be named as ``package:model``; ``_<package>.resolve(model)`` brings one."""
 
     modules: tuple[str, ...]  # all that must be there to import
     extra: str
@@ -43,7 +43,7 @@ ADAPTERS = {
 
 
 @dataclass(frozen=True)
-class Brought:
+class ExternalRecognizer:
     """A recognizer that was brought along.
 
     Attributes:
@@ -70,7 +70,7 @@ class Brought:
         return said | {"dimension": self.card.dimension, "metric": self.card.metric, "identity": self.identity}
 
 
-class BroughtRecognizer(Recognizer):
+class ExternalModel(Recognizer):
     """A recognizer whose card comes from outside.
 
     Attributes:
@@ -84,12 +84,12 @@ class BroughtRecognizer(Recognizer):
         self.card = card  # type: ignore[misc]  # of this one, not of its class
 
 
-def is_brought(source: str) -> bool:
+def is_external(source: str) -> bool:
     """Whether a name is that of a card or of another package's model."""
     return source.endswith(".toml") or ":" in source
 
 
-def bring(source: str) -> Brought:
+def resolve(source: str) -> ExternalRecognizer:
     """The recognizer of a card or of another package.
 
     Raises:
@@ -97,9 +97,9 @@ def bring(source: str) -> Brought:
         Unavailable: the package or its weights cannot be had on this machine.
     """
     if source.endswith(".toml"):
-        from ppfr_bench.recognizers._card import bring_card
+        from ppfr_bench.recognizers._card import resolve_card
 
-        return bring_card(user_path(source, "the recognizer card"))
+        return resolve_card(user_path(source, "the recognizer card"))
     package, _, model = source.partition(":")
     if package not in ADAPTERS:
         raise UserError(f"no adapter for '{package}', as in '{source}'", did_you_mean(package, ADAPTERS))
@@ -109,7 +109,7 @@ def bring(source: str) -> Brought:
             f"{source} needs {', '.join(adapter.lacking)}, not installed here",
             f"pip install 'ppfr-bench[{adapter.extra}]'",
         )
-    found: Brought = import_module(f"ppfr_bench.recognizers._{package}").bring(model)
+    found: ExternalRecognizer = import_module(f"ppfr_bench.recognizers._{package}").resolve(model)
     return found
 
 

@@ -16,9 +16,9 @@ from ppfr_bench.datasets._files import Rows, check_people
 from ppfr_bench.datasets.cfp import list_names, read_split
 from ppfr_bench.datasets.detection import Points
 from ppfr_bench.datasets.lfw import read_pairs
+from ppfr_bench.datasets.preparation.source import LARGEST, open_source
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import NO_IMAGE, folded, kind_by_name, write_atomic
-from ppfr_bench.prepare.source import LARGEST, open_source
 from ppfr_bench.text import printable, read_text
 
 Value = TypeVar("Value")

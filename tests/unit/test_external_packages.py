@@ -23,7 +23,7 @@ from ppfr_bench.api import ByteArray, to_float
 from ppfr_bench.contracts.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.metrics.verification import auc
-from ppfr_bench.recognizers import _brought as brought
+from ppfr_bench.recognizers import _external as external
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers.dlib_resnet import chip
 from ppfr_bench.testing import example_faces
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def needs(package: str) -> None:
     """Skip where a package is not installed; CI has none of them, as each is more than it is worth there."""
-    if brought.ADAPTERS[package].lacking:
+    if external.ADAPTERS[package].lacking:
         pytest.skip(f"needs the extra: pip install 'ppfr-bench[{package}]'")
 
 
@@ -47,11 +47,11 @@ def unit(rows: Any) -> Any:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("package", sorted(brought.ADAPTERS))
+@pytest.mark.parametrize("package", sorted(external.ADAPTERS))
 def test_a_missing_package_is_answered_with_the_line_that_installs_it(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brought, "find_spec", lambda name: None)
+    monkeypatch.setattr(external, "find_spec", lambda name: None)
     with pytest.raises(Unavailable) as caught:
         recognizer_component(f"{package}:anything")
     assert caught.value.hint == f"pip install 'ppfr-bench[{package}]'"

@@ -12,7 +12,7 @@ from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.records.record import Component
 from ppfr_bench.text import printable
-from ppfr_bench.tracks._ranking import Standing, harmonic_score, mean_estimate, significant_ranks
+from ppfr_bench.tracks.ranking import Standing, harmonic_score, mean_estimate, significant_ranks
 
 if TYPE_CHECKING:
     from ppfr_bench.api import Defense
