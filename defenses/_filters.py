@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ppfr_bench import device
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+LUMA = (0.299, 0.587, 0.114)  # The weights are those of ITU-R BT.601.
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:

@@ -69,7 +69,7 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
 @contextmanager
 def deaf_children() -> Iterator[None]:
     """Processes that start meanwhile do not hear Ctrl-C: the one that starts them hears it, and ends them in order."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none.
         yield
         return
     resource_tracker.ensure_running()  # The tracker would undo the mask if it started later.

@@ -13,8 +13,8 @@ from ppfr_bench.api import ByteArray
 
 TOUCHED = 2  # Levels; JPEG or rounding moves an image that was let through by no more.
 _TEXTURED = 8.0  # Levels, the luma's standard deviation over a window: plain skin looks alike anyway.
-_WINDOW = 5  # pixels
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_WINDOW = 5  # Pixels.
+_LUMA = (0.299, 0.587, 0.114)  # The weights are those of ITU-R BT.601.
 _LEAST_TEXTURE = 0.02  # Share of the pixels; an image with less has nothing to recognize.
 _CHANCE = 0.15  # Share of the textured pixels, on top of the card's.
 

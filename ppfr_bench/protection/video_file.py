@@ -143,7 +143,7 @@ class Video:
         )
 
     def _is_cover(self, stream: Any) -> bool:
-        if not hasattr(stream, "disposition"):  # PyAV before 14.3
+        if not hasattr(stream, "disposition"):  # PyAV before 14.3 has none.
             return False
         return bool(stream.disposition & self._av.stream.Disposition.attached_pic)
 
