@@ -1,4 +1,4 @@
-"""What the questions page says is what the committed records say."""
+"""What the questions page and the pages with measured figures say is what the committed records say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from measured_pages import PAGES, rendered
 
 from ppfr_bench.records.store import ResultStore
 
@@ -67,3 +68,8 @@ def test_thumbnails_are_told_apart_as_the_footguns_say() -> None:
     footguns = " ".join((ROOT / "docs" / "footguns.md").read_text(encoding="utf-8").split())
     for share in says(r"verifies (\S+%) of synthetic pairs and (\S+%) of LFW"):
         assert share in footguns
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_that_of_the_records(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == rendered(page), "Run:  python studies/measured_pages.py"

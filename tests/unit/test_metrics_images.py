@@ -1,4 +1,4 @@
-"""Image metrics against known answers and independent implementations."""
+"""Image metrics and attributes against known answers and independent implementations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from ppfr_bench import device
 from ppfr_bench.api import to_bytes, to_float
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import ImageMetric, load_image_metric, metric_info
-from ppfr_bench.metrics.attributes import read_attributes
+from ppfr_bench.metrics.attributes import ATTRIBUTES, _lab, read_attributes
 from ppfr_bench.metrics.psnr import CAP
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
@@ -247,3 +248,43 @@ def test_a_damaged_lpips_asset_says_what_to_do() -> None:
     for weights in ({}, {"AlexNet_0": {f"Conv_{number}": convolution for number in range(5)}}):
         with pytest.raises(UserError, match="ppfr-bench assets fetch lpips_alexnet"):
             _network(weights)
+
+
+# Attributes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [
+        ((1, 1, 1), (100, 0, 0)), ((0, 0, 0), (0, 0, 0)), ((1, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 0, 1), (32.30, 79.19, -107.86)),
+    ],
+)  # fmt: skip
+def test_lab_of_known_colours(colour: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    """CIELAB under D65 of the primaries, as any table of them has it."""
+    image = torch.tensor(colour, dtype=torch.float32)[None, :, None, None]
+    np.testing.assert_allclose(_lab(image).flatten().numpy(), expected, atol=0.05)
+
+
+def face(
+    cheeks: int = 180, crown: int = 180, chin: int = 180, mouth: tuple[int, int, int] = (180, 150, 120)
+) -> npt.NDArray[np.uint8]:  # fmt: skip
+    """A painted face of warm skin; each argument a brightness."""
+    warm = np.array([1.0, 0.83, 0.67])
+    image = np.empty((3, 112, 112), np.uint8)
+    image[:] = (cheeks * warm)[:, None, None]
+    image[:, :12] = (crown * warm)[:, None, None]
+    image[:, 78:88, 44:68] = image[:, 98:] = (chin * warm)[:, None, None]
+    image[:, 88:97] = np.array(mouth)[:, None, None]
+    return image
+
+
+def test_each_attribute_follows_what_it_is_named_after() -> None:
+    faces = np.stack([face(), face(cheeks=90, chin=90), face(crown=30), face(chin=90), face(mouth=(200, 60, 70))])
+    found = dict(zip(ATTRIBUTES, read_attributes(faces).T, strict=True))
+    assert found["skin_tone"][1] < found["skin_tone"][0] - 20  # darker: a smaller angle
+    assert found["crown_tone"][2] < found["crown_tone"][0] - 30
+    assert found["facial_hair"][3] > found["facial_hair"][0] + 20
+    assert found["lip_colour"][4] > found["lip_colour"][0] + 20
+    for name, changed in (("crown_tone", 1), ("facial_hair", 2), ("lip_colour", 3), ("skin_tone", 4)):
+        assert found[name][changed] == pytest.approx(found[name][0], abs=1e-3), name
