@@ -47,7 +47,7 @@ class Attributes(Attack):
         targets = _readings(network, data.targets, data.target_estimates)
         self._answer = np.empty((len(data.targets), len(ATTRIBUTES)))
         for i, of in enumerate(truth.T):
-            # NumPy on the CPU: torch calls another LAPACK, which would change the last bits.
+            # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
             weights, *_ = np.linalg.lstsq(own[:, i], of, rcond=None)
             self._answer[:, i] = targets[:, i] @ weights
         self.log |= {"shots": data.log["shots"], "training_images": log["training_images"], "steps": log["steps"],

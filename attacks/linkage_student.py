@@ -97,12 +97,12 @@ class LinkageStudent(Student):
             )
         return view
 
-    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]
+    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]  # Its answer is scores.
         """Similarities (n_targets, n_gallery)."""
         assert view.gallery is not None, "the card asks for it"
         adapted = resize(rebuild(self.network, self.data.targets, self.data.target_estimates), SIZE)
         probes, gallery = (embed_with(self.teacher, part) for part in (adapted, to_float(view.gallery)))
-        return (probes @ gallery.T).cpu().numpy().astype(np.float64)
+        return (probes @ gallery.T).cpu().numpy().astype(np.float64)  # Attacks answer with NumPy arrays.
 
 
 def _high_pass(images: ByteArray) -> ByteArray:

@@ -46,7 +46,7 @@ class UnetPerceptual(WarmInverter):
         large, target = (resize(images.clamp(0, 1), SIZE) for images in (answer, clear))
         with device.autocast():
             perceptual = self._lpips(large * 2 - 1, target * 2 - 1).float().mean()
-            # Half of the batch, as the way back through a recognizer costs more than all the rest of the step.
+            # Half of the batch is embedded, as the way back through a recognizer costs more than the rest of the step.
             found, truth = (self._surrogate(images[::2]).float() for images in (large, target))
         identity = 1 - (found * truth).sum(1).mean()
         total: torch.Tensor = (

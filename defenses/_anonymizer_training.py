@@ -22,8 +22,8 @@ from ppfr_bench.learning.unet import UNet
 
 from ._local_generator import CARRIERS, LocalGenerator, local_bands
 
-_SIDE = 64  # pixels at which the inverter works
-_SCALES = (1, 2, 4)  # at which likeness is measured: means over so many pixels a side
+_SIDE = 64  # The inverter works at this side, in pixels.
+_SCALES = (1, 2, 4)  # Likeness is measured on means over so many pixels a side.
 
 
 class TrainingConfig(Config):
@@ -90,11 +90,11 @@ class AnonymizerTraining:
     def step(self, number: int) -> dict[str, float]:
         """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        mine = number - self.config.warm  # below 0: only the inverter
+        mine = number - self.config.warm  # Below 0 only the inverter learns.
         strength = float(torch.rand(1, generator=draw))
         for left in reversed(range(self.config.drills if mine >= 0 else 1)):
             rows = self._pick(draw)
-            with torch.set_grad_enabled(mine >= 0 and not left):  # the generator answers to the last of them
+            with torch.set_grad_enabled(mine >= 0 and not left):  # The generator answers to the last of them.
                 releases = self._release(rows, strength, draw)
             learnt = self._teach_attackers(rows, [release.detach() for release in releases], mine >= 0)
         if mine < 0:
@@ -221,7 +221,7 @@ def _fit_carriers(generator: LocalGenerator, small: torch.Tensor, identities: In
     means = torch.stack([small[device.to(torch.from_numpy(identities == person))].mean(0) for person in people])
     low = functional.interpolate(means, size=(grid, grid), mode="bilinear", antialias=True).flatten(1)
     mean = low.mean(0)
-    # On the CPU, as a device may turn the sign of a direction.
+    # The CPU decomposes, as another device may turn the sign of a direction.
     _, lengths, directions = torch.linalg.svd((low - mean).cpu(), full_matrices=False)
     basis = directions[:CARRIERS] * lengths[:CARRIERS, None] / len(people) ** 0.5
     generator.carrier_mean.copy_(mean.reshape(generator.carrier_mean.shape))

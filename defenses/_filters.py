@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ppfr_bench import device
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+LUMA = (0.299, 0.587, 0.114)  # The weights are those of ITU-R BT.601.
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def smooth_fields(
     fields = torch.stack([torch.randn(channels, rows, columns, generator=key) for key in keys]).to(where)
     if step > 1:
         fields = functional.interpolate(fields, size=(round(rows * step), round(columns * step)), mode="bicubic")
-    return fields[:, :, :height, :width] / 0.87  # the mean standard deviation of a bicubic field between its nodes
+    return fields[:, :, :height, :width] / 0.87  # A bicubic field has this mean standard deviation between its nodes.
 
 
 def warp(images: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:

@@ -14,9 +14,9 @@ from ppfr_bench.api import Config, Defense, Faces
 from . import _background
 
 BLOCK = 8
-PLANE = BLOCK**2  # frequencies of one colour
-CHANNELS = 3 * PLANE  # Y, Cb, Cr; channel 64 colour + 8 vertical + horizontal frequency
-_MEASURED = 500  # of the defender's images, for the ranges
+PLANE = BLOCK**2  # One colour has so many frequencies.
+CHANNELS = 3 * PLANE  # Channel 64 c + 8 v + h is colour c of Y, Cb, Cr at vertical frequency v and horizontal h.
+_MEASURED = 500  # So many of the defender's images give the ranges.
 _QUANTILE = 0.999
 _BATCH = 64
 
@@ -101,7 +101,7 @@ class Frequency(Defense):
         images = _background.some(faces, _MEASURED, generator)
         enlarge = self.config.enlarge
         swings = torch.cat([lift(part.float() / 255, enlarge).abs().amax((2, 3)) for part in images.split(_BATCH)])
-        # On the CPU, as torch ranks in float64, which not every device has.
+        # The CPU takes the quantile, as torch ranks in float64, which not every device has.
         self.ranges = device.to(swings.cpu().quantile(_QUANTILE, dim=0).clamp_min(1e-3)[:, None, None])
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
@@ -145,4 +145,4 @@ def others(frequencies: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(range(PLANE)) - set(frequencies)))
 
 
-WITHOUT_MEANS = others((0,))  # frequencies of one colour
+WITHOUT_MEANS = others((0,))  # One colour has so many frequencies.

@@ -10,13 +10,13 @@ from ppfr_bench.api import SIZE, per_image_generators
 
 from . import _filters
 
-GRID = 28  # side of the learned maps: one value to 4x4 pixels of a 112-pixel face
-BANDS = ("fine", "middle", "coarse")  # detail below 2 pixels, 2 to 4, 4 to 8 (sigmas)
-CARRIERS = 16  # directions in which a carrier varies
-_WAVE, _GRAINS = 16.0, (1.0, 3.0, 6.0)  # pixels: correlation length of the displacement, and of each band's noise
+GRID = 28  # The learned maps have this side: one value for 4x4 pixels of a 112-pixel face.
+BANDS = ("fine", "middle", "coarse")  # Detail below 2 pixels, 2 to 4, 4 to 8 (sigmas).
+CARRIERS = 16  # A carrier varies in so many directions.
+_WAVE, _GRAINS = 16.0, (1.0, 3.0, 6.0)  # Correlation lengths, in pixels: the displacement's, and each band's noise's.
 _CARRIER_GRID = 14
-_CENTRE, _RATIO = (0.56, 0.5), 0.8  # of the ellipse that training starts from: place in the image, width to height
-_WIDEST, _NARROWEST = 62.0, 28.0  # pixels, its half height at strength 0 and 1
+_CENTRE, _RATIO = (0.56, 0.5), 0.8  # Training starts from an ellipse at this place, of this width to height.
+_WIDEST, _NARROWEST = 62.0, 28.0  # Its half height at strength 0 and 1, in pixels.
 
 
 class LocalGenerator(nn.Module):

@@ -12,11 +12,11 @@ from ppfr_bench.api import SIZE, DefenseCard, Faces, Guarantee
 from . import _background, _draws
 from . import _frequency as freq
 
-_HEAD = 64  # dimensions that the recognizer reads off the noisy frequencies
+_HEAD = 64  # The recognizer reads so many dimensions off the noisy frequencies.
 _IMAGES = 1000
-_BATCH, _STEP = 64, 16  # images at a time; in a step of training
-_SHARP = 16.0  # of the softmax over cosines
-_TAIL = 3.0  # scales of noise, beyond the range itself, that fit into the eight bits
+_BATCH, _STEP = 64, 16  # Images at a time, and in a step of training.
+_SHARP = 16.0  # The softmax multiplies the cosines by it.
+_TAIL = 3.0  # The eight bits hold the range and so many scales of noise beyond it.
 
 
 class DctdpConfig(freq.FrequencyConfig):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ppfr_bench.api import Config, Defense, DefenseCard, FloatArray, IntArray, per_image_generators
 
-_STEPS, _STRIDE = 10, 9  # k-means sees every ninth pixel: coprime to the width, so that it meets all columns
+_STEPS, _STRIDE = 10, 9  # k-means sees every ninth pixel, which meets all columns, as 9 and the width are coprime.
 
 
 class DpSampConfig(Config):
@@ -115,7 +115,7 @@ def _interpolated(places: IntArray, colours: FloatArray, height: int, width: int
         outside = np.isnan(inside[..., 0])
         rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
         return np.asarray(inside[rows, columns])
-    except (QhullError, ValueError):  # fewer than three samples, or all on one line
+    except (QhullError, ValueError):  # There are fewer than three samples, or all lie on one line.
         return np.asarray(colours[((grid[..., None, :] - places) ** 2).sum(-1).argmin(-1)])
 
 

@@ -9,10 +9,11 @@ from ppfr_bench.api import DefenseCard
 
 from . import _frequency as freq
 
-CLIENT = (0, 1, 2, 3, 4, 5, 8, 9, 16, 24)  # frequencies that stay with the client
+CLIENT = (0, 1, 2, 3, 4, 5, 8, 9, 16, 24)  # These frequencies stay with the client.
 _HIGH = freq.others(CLIENT)
 _SKIN = CLIENT[1:]  # Without the means, as skin that is merely bright is no feature.
-_CENTRE, _AXES = (0.53, 0.5), (0.42, 0.34)  # of the face on an aligned image: rows and columns, as shares of the side
+# The face's ellipse on an aligned image, in rows and columns, as shares of the side.
+_CENTRE, _AXES = (0.53, 0.5), (0.42, 0.34)
 
 
 class DuetFace(freq.Frequency):

@@ -8,7 +8,7 @@ from pydantic import Field
 from ppfr_bench import device
 from ppfr_bench.api import Config, Defense, DefenseCard
 
-_FLOOR = 0.05  # of an amplitude; rounding to 8 bits alone makes 0.1
+_FLOOR = 0.05  # It is added to every amplitude; rounding to 8 bits alone makes 0.1.
 
 
 class FourierAmplitudeConfig(Config):

@@ -50,7 +50,8 @@ class FourierPhase(Defense):
         c, (height, width) = self.config, images.shape[-2:]
 
         def draw(one: torch.Generator) -> torch.Tensor:
-            spectrum = torch.fft.rfft2(torch.randn(1, height, width, generator=one))  # symmetric, as of a real image
+            # A real image has such a symmetric spectrum.
+            spectrum = torch.fft.rfft2(torch.randn(1, height, width, generator=one))
             phases = torch.polar(torch.ones_like(spectrum.real), spectrum.angle())
             phases[:, 0, 0] = 1
             return phases

@@ -57,7 +57,8 @@ class KSameEigen(Defense):
     def merged(self, codes: torch.Tensor) -> torch.Tensor:
         """(n, c) -> (n, c): the mean of each and the k - 1 nearest of the background, each of another identity."""
         others = _background.fitted(codes, self.codes)
-        distances = (others**2).sum(1) - 2 * codes @ others.T  # but for the image's own square
+        # The image's own square is left out, as it ranks nothing.
+        distances = (others**2).sum(1) - 2 * codes @ others.T
         nearest = distances.topk(self.config.k - 1, largest=False).indices
         total = codes + others[nearest].sum(1)
         return total.div_(self.config.k)

@@ -10,7 +10,7 @@ from ppfr_bench.api import Config, Defense, DefenseCard, Faces
 
 from . import _background
 
-_SIDE = 56  # pixels at which faces are compared
+_SIDE = 56  # Faces are compared at this side, in pixels.
 
 
 class KSamePixelConfig(Config):
@@ -49,7 +49,8 @@ class KSamePixel(Defense):
     def nearest(self, images: torch.Tensor) -> torch.Tensor:
         """int64 (n, k - 1): the nearest faces of the background, each of another identity."""
         small = _background.fitted(images, self._small)
-        distances = (small**2).sum(1) - 2 * _reduced(images) @ small.T  # but for the image's own square
+        # The image's own square is left out, as it ranks nothing.
+        distances = (small**2).sum(1) - 2 * _reduced(images) @ small.T
         return distances.topk(self.config.k - 1, largest=False).indices
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Median(Defense):
         family="classical",
         reference="Hao, Güera, Reibman and Delp, Robustness Analysis of Face Obscuration, arXiv 1905.05243, 2019",
         licence="MIT",
-        clear_share=0.2,  # an edge between flat areas passes a median whole; at most so much of a measured image was
+        clear_share=0.2,  # An edge between flat areas passes a median whole; no measured image exceeded the share.
         deviations=(
             "The window is in pixels of the aligned 112x112 crop, not of the camera's image, and its default is ours.",
             "Images are rounded to 8 bits before the median is taken, as they come and as they are released.",

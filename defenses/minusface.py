@@ -15,11 +15,11 @@ from ppfr_bench.learning.unet import weights_from
 from . import _background, _draws
 from . import _frequency as freq
 
-_SQUARE = 4  # pixels: what is released as the channels of one place
+_SQUARE = 4  # A square of so many pixels a side is released as the channels of one place.
 _WIDTH = 32
 _BATCH = 16
-_SCALE, _MARGIN = 32.0, 0.3  # of ArcFace, for a network as small as this
-_APPEARANCE = 5.0  # weight of the generator's error, as in the paper
+_SCALE, _MARGIN = 32.0, 0.3  # ArcFace's, for a network as small as this.
+_APPEARANCE = 5.0  # The generator's error has this weight, as in the paper.
 
 
 class MinusFaceConfig(freq.FrequencyConfig):
@@ -90,6 +90,7 @@ class MinusFace(freq.Frequency):
         self.generator.requires_grad_(False)
         images = _background.some(faces, 256, generator)
         drawn = [self._shuffled(part.float() / 255, generator).abs().flatten(1) for part in images.split(_BATCH)]
+        # The CPU takes the quantile, as torch ranks in float64, which not every device has.
         self.reach = device.to(torch.cat(drawn).cpu().quantile(0.999, dim=1).median().clamp_min(1e-3))
 
     def _subtract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

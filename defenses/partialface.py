@@ -11,8 +11,8 @@ from ppfr_bench.api import DefenseCard, Faces, Randomness
 from . import _background, _draws
 from . import _frequency as freq
 
-PRUNED = (0, 1, 2, 3, 8, 9, 10, 16, 17, 24)  # the visible frequencies, ten a colour
-_TABLE = 20_230  # seed of the public table of subsets and orders
+PRUNED = (0, 1, 2, 3, 8, 9, 10, 16, 17, 24)  # The visible frequencies, ten a colour.
+_TABLE = 20_230  # The public table of subsets and orders has this seed.
 
 
 class PartialFaceConfig(freq.FrequencyConfig):

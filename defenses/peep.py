@@ -12,7 +12,7 @@ from ppfr_bench.api import Config, Defense, DefenseCard, Faces, Guarantee
 
 from . import _background, _draws, _filters
 
-_SIDE = 56  # pixels; the paper's faces are 62x47
+_SIDE = 56  # Pixels a side; the paper's faces are 62x47.
 
 
 class PeepConfig(Config):

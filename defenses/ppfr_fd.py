@@ -12,7 +12,7 @@ from ppfr_bench.api import DefenseCard, Faces, Randomness
 from . import _background, _draws
 from . import _frequency as freq
 
-_SWING = 4.0  # standard deviations that fit into the eight bits
+_SWING = 4.0  # The eight bits hold so many standard deviations.
 _LEARNT_FROM = 1000
 
 
@@ -66,7 +66,7 @@ class PpfrFd(freq.Frequency):
         weights = device.to(torch.from_numpy(counts))[:, None, None, None]
         between = ((means - means.mean(0)).square() * weights).sum(0)
         ratio = (between.sum((1, 2)) / within.sum((1, 2)).clamp_min(1e-9)).clone()
-        ratio[:: freq.PLANE] = -1  # means of a block
+        ratio[:: freq.PLANE] = -1  # These channels are the means of blocks.
         self.kept = ratio.argsort(descending=True, stable=True)[: self.config.keep].sort().values
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -22,7 +22,7 @@ class StochasticLocalConfig(Config):
     field: float = Field(30 / 255, ge=0, le=1)
     field_sigma: float = Field(10.0, gt=0, le=50)
     noise: float = Field(10 / 255, ge=0, le=1)
-    warp: float = Field(1.0, ge=0, le=10)  # standard deviation of the displacement
+    warp: float = Field(1.0, ge=0, le=10)  # The displacement's standard deviation.
     warp_sigma: float = Field(10.0, gt=0, le=50)
 
 

@@ -119,7 +119,7 @@ class FaceDataset(ABC):
     Config: ClassVar[type[Config]]
 
     name: str
-    revision: str  # changes whenever any image, identity or pair does
+    revision: str  # It changes whenever any image, identity or pair does.
     defender: Faces
     attacker: Faces
     evaluation: Faces
@@ -183,7 +183,7 @@ class Defense(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "picture" in vars(cls) and "render" not in vars(cls):  # the name that render had in version 0.1
+        if "picture" in vars(cls) and "render" not in vars(cls):  # Version 0.1 called ``render`` so.
             cls.render = vars(cls)["picture"]  # type: ignore[method-assign]
 
 
@@ -192,7 +192,7 @@ class Recognizer(ABC):
 
     version: ClassVar[int]
     card: ClassVar[RecognizerCard]
-    runtime: ClassVar[tuple[str, str] | None] = None  # a module that it needs, and the extra that brings it
+    runtime: ClassVar[tuple[str, str] | None] = None  # It needs this module, which this extra brings.
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -384,7 +384,7 @@ class Attack(ABC):
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
-        self.log: dict[str, Any] = {}  # goes into the record; the keys of ``TrainingLog`` are read, others are notes
+        self.log: dict[str, Any] = {}  # The record holds it: the keys of ``TrainingLog`` as such, others as notes.
 
     @property
     def shots(self) -> int:
@@ -398,7 +398,7 @@ class Attack(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "key" in vars(cls) and "key_access" not in vars(cls):  # the name that it had in version 0.1
+        if "key" in vars(cls) and "key_access" not in vars(cls):  # Version 0.1 called it so.
             cls.key_access = vars(cls)["key"]  # type: ignore[method-assign]
 
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:

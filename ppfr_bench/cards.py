@@ -24,10 +24,10 @@ class Card(Config):
     """What is known of a component, and where it comes from."""
 
     title: str
-    reference: str  # paper or project, with its year
-    licence: str  # of the method's code or weights, as stated there
+    reference: str  # A paper or project, with its year.
+    licence: str  # The method's code or weights state it.
     code_url: str = ""
-    deviations: tuple[str, ...] = ()  # from the paper, each in one sentence
+    deviations: tuple[str, ...] = ()  # The paper does otherwise: each point in one sentence.
 
 
 class DefenseCard(Card):
@@ -41,11 +41,12 @@ class DefenseCard(Card):
     track: str | None = Field(None, exclude=True, repr=False)
     randomness: Randomness = "deterministic"
     learned: bool = False
-    control: bool = False  # a positive or negative control: may release clear images, never competes for a rank
-    clear_share: float = Field(0.0, ge=0, le=1)  # share of textured pixels left untouched by design (eye mask: 0.8)
+    control: bool = False  # A control may release clear images, and never competes for a rank.
+    # The design leaves this share of textured pixels untouched (eye mask: 0.8).
+    clear_share: float = Field(0.0, ge=0, le=1)
     training_data: str = "none"
     weights_sha256: str = ""
-    live: bool = True  # protects any image; False: only those that were prepared, and the contract cannot be checked
+    live: bool = True  # False: it protects only prepared images, and its contract cannot be checked.
 
 
 class AttackCard(Card):
@@ -55,12 +56,12 @@ class AttackCard(Card):
     measures: str
     knowledge: Knowledge
     learned: bool = False
-    shows_released: bool = False  # hands on what was released, so that pages can show it
-    builds_on: tuple[str, ...] = ()  # attacks that a stronger one, as this is, should never fall behind
-    needs_surrogate: bool = False  # a recognizer with gradients
-    needs_protected_gallery: bool = False  # what an attacker with a clear gallery and the oracle, or a second leak, has
-    needs_gallery: bool = False  # a clear gallery of the target identities
-    needs_recognizer: bool = False  # one cell a recognizer
+    shows_released: bool = False  # Its answer is the release itself, which pages can show.
+    builds_on: tuple[str, ...] = ()  # This attack should never fall behind those.
+    needs_surrogate: bool = False  # A recognizer with gradients.
+    needs_protected_gallery: bool = False  # An attacker with a clear gallery and the oracle, or a second leak, has it.
+    needs_gallery: bool = False  # A clear gallery of the target identities.
+    needs_recognizer: bool = False  # Each recognizer has a cell of its own.
 
 
 class Guarantee(Config):
@@ -69,7 +70,7 @@ class Guarantee(Config):
     epsilon: float = Field(ge=0)
     delta: float = Field(0.0, ge=0, le=1)
     per: Literal["pixel", "pixels", "coefficient", "image", "identity"]
-    pixels: int = Field(1, ge=1)  # in how many of them neighbours differ, where it is per pixels
+    pixels: int = Field(1, ge=1)  # Neighbours differ in so many pixels, where the guarantee is per pixels.
 
 
 class TrainingLog(Config):
@@ -108,8 +109,8 @@ class RecognizerCard(Card):
     dimension: int
     metric: Literal["cosine", "euclidean"]
     training_data: str
-    assets: tuple[str, ...] = ()  # names in assets.py
-    expected_accuracy: dict[str, float] = Field(default_factory=dict)  # data set -> clear 10-fold accuracy measured
+    assets: tuple[str, ...] = ()  # Names in assets.py.
+    expected_accuracy: dict[str, float] = Field(default_factory=dict)  # Data set -> clear 10-fold accuracy measured.
 
 
 class DatasetCard(Card):

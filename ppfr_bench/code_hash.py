@@ -44,7 +44,7 @@ _OUTSIDE = frozenset({
     "imread", "urlopen", "urlretrieve", "environ", "getenv", "system", "popen", "Popen", "run", "check_output",
     "time", "perf_counter", "now", "today", "urandom", "token_bytes",
 })  # fmt: skip
-# Of a class, what says nothing of what it does; of a pydantic model, what follows from the rest of it.
+# These say nothing of what a class does; the second set of a pydantic model follows from the rest of it.
 _BOOKKEEPING = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__firstlineno__",
     "__static_attributes__", "__orig_bases__", "__parameters__", "__abstractmethods__", "__annotate__",
@@ -54,8 +54,8 @@ _OF_MODELS = frozenset({
     "__class_vars__", "__private_attributes__", "__signature__", "model_fields", "model_computed_fields",
     "model_config",
 })  # fmt: skip
-_NOUNS = ("ppfr_bench.api", "ppfr_bench.cards")  # what a defense derives from
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not compiled into an extension
+_NOUNS = ("ppfr_bench.api", "ppfr_bench.cards")  # A defense derives from these.
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class statement made it, no extension.
 
 
 class UnseenError(Exception):
@@ -80,7 +80,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._met: dict[int, int] = {}
-        self._kept: list[Any] = []  # an id means nothing once its object is gone
+        self._kept: list[Any] = []  # An id means nothing once its object is gone.
 
     def describe(self, value: Any) -> Any:
         """What ``value`` is, as JSON."""
@@ -127,7 +127,7 @@ class _Reader:
         if type(value) in (dict, OrderedDict):
             return [type(value).__name__, *([self.describe(k), self.describe(v)] for k, v in value.items())]
         if type(value) in (set, frozenset):
-            # Of members that are themselves containers, one may stand for another by its place: read each anew.
+            # A member that is a container might stand for another by its place, so each is read anew.
             return [type(value).__name__, *sorted(canonical_json(_Reader().describe(item)) for item in value)]
         raise UnseenError(f"a {type(value).__qualname__}, which may hold more than its items")
 
@@ -228,7 +228,7 @@ def installed(module: str) -> str:
     except ValueError:
         return ""
     where = Path((spec and spec.origin) or "/")
-    if top in sys.stdlib_module_names:  # by name alone it might be a file of yours that is called as one of Python's
+    if top in sys.stdlib_module_names:  # A file of yours may have the name of one of Python's modules.
         inside = any(where.is_relative_to(sysconfig.get_path(part)) for part in ("stdlib", "platstdlib"))
         return "python" if spec and (inside or spec.origin in ("built-in", "frozen")) else ""
     packages = _distributions().get(top, [])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ppfr_bench.records.record import Record
     from ppfr_bench.runner.plan import Cell
 
-out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)  # a pipe has no width of its own
+out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)  # A pipe has no width of its own.
 err = Console(stderr=True)
 
 

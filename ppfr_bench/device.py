@@ -164,7 +164,7 @@ class PerDevice(Generic[Arguments, Constant]):
         """On a device, usually that of the tensors which the constant meets."""
         key = (_place(device), args, tuple(sorted(kwargs.items())))
         if key not in self._kept:
-            # What is cached must serve gradients too, whoever asks first.
+            # Cached tensors must serve gradients too, even if inference asks first.
             with torch.inference_mode(False), torch.no_grad():
                 made: Any = self._function(*args, **kwargs)
                 moved: Any = tuple(part.to(device) for part in made) if isinstance(made, tuple) else made.to(device)

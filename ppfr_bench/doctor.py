@@ -19,11 +19,11 @@ from ppfr_bench.text import printable
 
 State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
-OPTIONAL = {  # recognizers and formats that people bring: no shipped suite needs them
+OPTIONAL = {  # No shipped suite needs these recognizers and formats.
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
     "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
 }  # fmt: skip
-ROOM = 60  # GiB that the stages of `standard` over every defense have taken
+ROOM = 60  # GiB; the stages of `standard` over every defense have taken so much.
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _extras() -> Iterator[Checked]:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it is not there
+    except ModuleNotFoundError:  # The package around it is not there.
         return False
 
 

@@ -155,9 +155,9 @@ def evaluate(
     """Measure one defense as ``ppfr-bench run`` does, and the controls beside it.
 
     What was measured before is not measured again, in this process or another. A callable has no file and no version
-    that anyone raises, so it is known by a fingerprint of its code, what it closes over and what it calls; where
+    that anyone raises, so it is known by a hash of its code, what it closes over and what it calls; where
     something of that cannot be seen, its results are kept for nobody, and ``note`` says what it was. What it reads
-    from outside (a file, a service) is not in the fingerprint: raise ``version`` when that changes.
+    from outside (a file, a service) is not in the hash: raise ``version`` when that changes.
 
     A callable is checked like any defense, on the faces that ship with the package: shape, range, the same bytes for
     one seed in any batch, no clear image let out. Without a word on ``randomness`` it counts as deterministic, and one
@@ -196,7 +196,7 @@ def evaluate(
     settings_ = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
     files = (file,) if (file := _file_of(defense)) else ()
     for path in files:
-        registry.add_plugin(path)  # a setting may be of it
+        registry.add_plugin(path)  # A setting may be one of this plug-in.
     whole = load_suite(str(suite), settings_, data if isinstance(data, str) else None)
     if data is not None and not isinstance(data, str):
         _check_data(data)

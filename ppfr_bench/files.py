@@ -22,7 +22,7 @@ HIDDEN = "hidden"
 LINK = "a link, which is not followed"
 NO_IMAGE = "not an image"
 UNKNOWN = "not an image of a format that is read"
-_OTHER = frozenset({  # files that lie beside images: not one of them is opened
+_OTHER = frozenset({  # Files that lie beside images are not opened.
     ".bin", ".csv", ".db", ".doc", ".docx", ".htm", ".html", ".idx", ".ini", ".json", ".jsonl", ".log", ".lst", ".mat",
     ".md", ".npy", ".npz", ".pdf", ".pkl", ".py", ".rec", ".rst", ".sh", ".tsv", ".txt", ".xls", ".xlsx", ".xml",
     ".yaml", ".yml", ".zip",

@@ -28,7 +28,7 @@ from ppfr_bench.errors import UserError
 
 __all__ = ["SUFFIXES", "Decoded", "UnreadableImage", "decode", "encode_png", "from_pillow", "looks_like_image", "read"]
 
-ByteArray = npt.NDArray[np.uint8]  # as in ``api``, which loads torch: records and pages do without
+ByteArray = npt.NDArray[np.uint8]  # ``api`` has it too, but loads torch, which records and pages do without.
 
 KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PGM or PPM, HEIC, AVIF"
 SUFFIXES = frozenset({
@@ -36,11 +36,11 @@ SUFFIXES = frozenset({
     ".pgm", ".ppm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif",
 })  # fmt: skip
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-_FIRST = ("MPO", "HEIF")  # their other pictures are a depth map, a gain map or a burst of the same photograph
+_FIRST = ("MPO", "HEIF")  # Their other pictures are a depth map, a gain map or a burst of the same photograph.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
 _AVIF = (b"avif", b"avis")
-_LARGEST = 64 << 20  # bytes of one file
-_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}  # Pillow's modes, by the ICC's names
+_LARGEST = 64 << 20  # Bytes of one file.
+_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}  # Pillow's mode -> the ICC's name.
 _FLATTEN = "Flatten it first:  magick IN -background white -alpha remove -alpha off OUT.png"
 _CONVERT = "Convert it to 8 bits first:  magick IN -depth 8 OUT.png"
 
@@ -96,7 +96,7 @@ def decode(content: bytes, size: tuple[int, int] | None = None) -> Decoded:
             raise UnreadableImage("more than 89 million pixels", "Make it smaller.") from error
         except UnidentifiedImageError as error:
             raise UnreadableImage("not an image that can be read", f"Expected {KINDS}.") from error
-        except Exception as error:  # decoders raise anything on a broken file
+        except Exception as error:  # Decoders raise anything on a broken file.
             words = " ".join(str(error).split())[:120]
             raise UnreadableImage(f"not an image that can be read: {words}", "Remove or replace the file.") from error
     return Decoded(pixels, kind, untouched and not changed)
@@ -131,7 +131,7 @@ def from_pillow(image: Image.Image) -> ByteArray:
             return _convert(image)[0]
         except UnreadableImage:
             raise
-        except Exception as error:  # Pillow decodes only now, and decoders raise anything on a broken file
+        except Exception as error:  # Pillow decodes only now, and decoders raise anything on a broken file.
             words = " ".join(str(error).split())[:120]
             raise UnreadableImage(f"not an image that can be read: {words}", "Remove or replace it.") from error
 
@@ -280,7 +280,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
             if str(opened.profile.xcolor_space) == _SPACES[image.mode]:
                 source = opened
         except (OSError, ImageCms.PyCMSError, AttributeError):
-            source = None  # a broken profile is ignored, as every viewer does
+            source = None  # Viewers ignore a broken profile too.
     if source is None and image.mode == "LAB":
         source = ImageCms.createProfile("LAB")
     if source is None or (image.mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower()):

@@ -22,8 +22,8 @@ from ppfr_bench.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-OUT_OF_MEMORY = 137  # exit code of a process that took more memory than it may, as the kernel's own would be
-_AHEAD = 4  # items in flight a worker: enough to keep it busy, few enough to hold in memory
+OUT_OF_MEMORY = 137  # A process that took too much memory exits with the kernel's own code.
+_AHEAD = 4  # Items in flight a worker: enough to keep it busy, few enough to hold in memory.
 
 
 def default_workers() -> int:
@@ -45,7 +45,7 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
     if workers <= 1:
         yield from map(function, items)
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # one thread a worker: read by the libraries as they load
+    for library in ("OMP", "OPENBLAS", "MKL"):  # The libraries read it as they load: one thread a worker.
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Result]] = deque()
@@ -69,10 +69,10 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
 @contextmanager
 def deaf_children() -> Iterator[None]:
     """Processes that start meanwhile do not hear Ctrl-C: the one that starts them hears it, and ends them in order."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none.
         yield
         return
-    resource_tracker.ensure_running()  # started later, it would undo the mask
+    resource_tracker.ensure_running()  # The tracker would undo the mask if it started later.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -91,7 +91,7 @@ def end_with(parent: int, memory_mib: float | None = None) -> None:
 
 def _watch(parent: int, memory_mib: float | None) -> None:
     me = psutil.Process()
-    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone
+    while os.getppid() == parent and psutil.pid_exists(parent):  # Windows goes on naming a parent that is gone.
         if memory_mib is not None and me.memory_info().rss > memory_mib * (1 << 20):
             os._exit(OUT_OF_MEMORY)
         time.sleep(0.25)

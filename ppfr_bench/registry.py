@@ -28,7 +28,7 @@ PACKAGES: dict[Kind, str] = {
     "dataset": "ppfr_bench.datasets", "metric": "ppfr_bench.metrics", "scorer": "ppfr_bench.scorers",
     "track": "ppfr_bench.tracks", "publisher": "ppfr_bench.leaderboard.publishers", "engine": "ppfr_bench.engines",
 }  # fmt: skip
-_BASES: dict[Kind, str] = {  # module and class that what a file of the kind ends in derives from
+_BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of this module.
     "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
     "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
     "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks.base:Track",
@@ -71,7 +71,7 @@ def load(kind: Kind, name: str) -> Any:
         loaded = plugin.load()
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # a contributor's file may raise anything; it fails alone
+    except (Exception, SystemExit) as error:  # A contributor's file may raise anything; it fails alone.
         raise UserError(
             f"{kind} '{name}' ({plugin.value}) cannot be imported: {_said(error)}",
             f"Its file must end in {kind.upper()} = <class>; see CONTRIBUTING.md.",
@@ -123,7 +123,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
                 raise UserError(f"{kind} '{path.stem}' exists already ({taken})", f"Rename {path.name}.")
             _validate(kind, path.stem, getattr(module, kind.upper()))
     except BaseException:
-        sys.modules.pop(module_name, None)  # once it is mended, it is read anew
+        sys.modules.pop(module_name, None)  # A mended file is read anew.
         raise
     for kind in kinds:
         _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", PACKAGES[kind])
@@ -155,7 +155,7 @@ def _built_in(kind: Kind) -> dict[str, EntryPoint]:
     package = importlib.util.find_spec(group)  # It is found and not imported.
     folders = [Path(folder) for folder in (package and package.submodule_search_locations) or ()]
     stems = [m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_")]
-    if kind not in ("defense", "attack"):  # their packages hold other modules too
+    if kind not in ("defense", "attack"):  # The packages of other kinds hold other modules too.
         ends = re.compile(rf"^{attribute}(: [^=]+)? = ", re.MULTILINE)
         stems = [stem for stem in stems if any(_ends_in(folder / f"{stem}.py", ends) for folder in folders)]
     return {stem: EntryPoint(stem, f"{group}.{stem}:{attribute}", group) for stem in stems}
@@ -208,10 +208,10 @@ def _import_file(module_name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # before it runs, so that its classes can be pickled by name
+    sys.modules[module_name] = module  # Its classes can be pickled by name only if it is there before it runs.
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a contributor's file may raise anything
+    except (Exception, SystemExit) as error:  # A contributor's file may raise anything.
         sys.modules.pop(module_name, None)
         raise UserError(
             f"{printable(path)} cannot be imported: {_said(error)}", f"See where:  python {printable(path)}"
@@ -246,7 +246,7 @@ def _validate(kind: Kind, name: str, plugin: Any) -> None:
     shown = f"ppfr_bench.api.{attribute}" if module == "ppfr_bench.api" else f"{module}.{attribute}"
     card = getattr(import_module("ppfr_bench.cards"), _CARDS[kind]) if kind in _CARDS else None
     wrong = ""
-    given: Any = plugin  # of which nothing is known yet
+    given: Any = plugin  # Nothing is known of it yet.
     if not (isinstance(given, type) and issubclass(given, base)):
         wrong = f"expected a subclass of {shown}, got {plugin!r}"
     elif abstract := sorted(getattr(plugin, "__abstractmethods__", ())):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ppfr_bench.api import Config, Faces
 
-_EVERY = 60.0  # seconds between two checkpoints
-_LOGGED = 50  # points of the log that is kept
+_EVERY = 60.0  # Seconds between two checkpoints.
+_LOGGED = 50  # The log that is kept has at most so many points.
 
 
 class Training(Protocol):

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json, digest
 
-LONGEST = 64  # characters of a label
+LONGEST = 64  # Characters of a label.
 _WORD = re.compile(r"[a-z0-9_]{1,24}")
 _TOML_WORDS = ("true", "false", "inf", "nan")
-_MOST = 3  # changed parameters that are looked for in a label
+_MOST = 3  # At most so many changed parameters are looked for in a label.
 
 
 def variant_label(base: str, changes: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def variant_label(base: str, changes: Mapping[str, Any]) -> str:
         changes: parameter to value, as JSON has them.
     """
     label = "_".join([base, *(f"{key}_{_short(changes[key])}" for key in sorted(changes))])
-    label = re.sub(r"[^a-z0-9_]+", "_", label.lower())  # a parameter may be named in capitals
+    label = re.sub(r"[^a-z0-9_]+", "_", label.lower())  # A parameter may be named in capitals.
     return label if len(label) <= LONGEST else f"{label[: LONGEST - 9]}_{digest([base, dict(changes)])[:8]}"
 
 

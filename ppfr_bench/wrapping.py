@@ -28,7 +28,7 @@ from ppfr_bench.records.hashing import digest
 __all__ = ["PickledDataset", "WrappedDefense", "main_left_alone", "name_of", "registered", "wrapped_defense"]
 
 Callables = Callable[..., torch.Tensor]
-_SAYS_LITTLE = ("title", "reference", "licence", "code_url", "deviations")  # of a card: moves no number
+_SAYS_LITTLE = ("title", "reference", "licence", "code_url", "deviations")  # These fields of a card move no number.
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ class WrappedDefense:
     def adopt(self) -> None:
         """Make it a defense of this process. One that cannot be read here fails cell by cell, with the reason."""
         try:
-            loaded = cloudpickle.loads(self.payload)  # what _pickled made, sent by the parent, never read from a file
+            # _pickled made it and the parent sent it; it is never read from a file.
+            loaded = cloudpickle.loads(self.payload)
             is_class = isinstance(loaded, type)
             plugin = _from_class(loaded, self.identity) if is_class else self._from_callable(loaded)
-        except Exception as error:  # what unpickling a user's object may raise is anything
+        except Exception as error:  # Unpickling a user's object may raise anything.
             plugin = self._from_callable(_raising(f"{self.name} cannot be read by a worker: {error!r}"), Extra)
         registry.add_class("defense", self.name, plugin)
 
@@ -91,7 +92,7 @@ class PickledDataset:
 
     def unpack(self) -> FaceDataset:
         """The data set again."""
-        dataset: FaceDataset = cloudpickle.loads(self.payload)  # as above: what the parent packed
+        dataset: FaceDataset = cloudpickle.loads(self.payload)  # The parent packed it, as above.
         return dataset
 
 
@@ -178,7 +179,7 @@ def _takes_generator(function: Callables) -> bool:
     asked = function.forward if isinstance(function, torch.nn.Module) else function
     try:
         parameters = list(inspect.signature(asked).parameters.values())
-    except (TypeError, ValueError):  # a builtin without a signature
+    except (TypeError, ValueError):  # A builtin may have no signature.
         return False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     places = [one for one in parameters if one.kind in kinds]
@@ -205,7 +206,7 @@ def _pickled(thing: Any, name: str) -> bytes:
     try:
         payload: bytes = cloudpickle.dumps(thing)
         return payload
-    except Exception as error:  # what pickling a user's object may raise is anything
+    except Exception as error:  # Pickling a user's object may raise anything.
         raise UserError(
             f"{name} cannot be sent to a worker process: {error}",
             "Build what it needs inside it, or write it as a plug-in file:  ppfr-bench new defense NAME",

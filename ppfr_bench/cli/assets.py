@@ -48,7 +48,7 @@ def assets_fetch(name: Names = None, as_json: Json = False) -> None:
             found[asset] = str(fetch(asset))
             if not as_json:
                 out.print(f"{asset}: {found[asset]}", highlight=False, soft_wrap=True)
-        except Unavailable as error:  # the recognizers that need it are skipped; the suite still runs
+        except Unavailable as error:  # The suite still runs, without the recognizers that need it.
             found[asset] = None
             err.print(f"[yellow]{asset}: not to be had here:[/yellow] {escape(str(error))}", highlight=False)
     if as_json:

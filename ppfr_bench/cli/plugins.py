@@ -16,7 +16,7 @@ from ppfr_bench.cli.recognizers import check_recognizer, list_recognizers
 from ppfr_bench.console import out, tell
 from ppfr_bench.errors import UserError, did_you_mean
 
-CHECKED: tuple[registry.Kind, ...] = ("defense", "attack")  # kinds whose contract is checked by running them
+CHECKED: tuple[registry.Kind, ...] = ("defense", "attack")  # The contract of these kinds is checked by running them.
 
 
 class What(StrEnum):
@@ -56,12 +56,12 @@ def names(what: What) -> list[str]:
         from ppfr_bench.assets import MANIFEST
 
         return sorted(MANIFEST)
-    kind: registry.Kind = what.value[:-1]  # type: ignore[assignment]  # the others are kinds in the plural
+    kind: registry.Kind = what.value[:-1]  # type: ignore[assignment]  # The others are kinds in the plural.
     return registry.names(kind)
 
 
 def list_(what: Annotated[What | None, typer.Argument()] = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """What there is: defenses, attacks, recognizers, data sets, metrics, scorers, tracks, suites, assets."""
+    """List what there is, of one kind or of every kind."""
     for path in plugin or ():
         registry.add_plugin(path)
     if what is What.recognizers:
@@ -114,7 +114,7 @@ def check(
             known = {name for kind in CHECKED for name in registry.names(kind)}
             raise UserError(f"unknown plug-in '{what}'", did_you_mean(what, known))
     kind, name = chosen[0]
-    findings = check_plugin(kind, name) if kind in CHECKED else []  # others were checked as they were loaded
+    findings = check_plugin(kind, name) if kind in CHECKED else []  # Others were checked as they were loaded.
     if as_json:
         print(json.dumps({"kind": kind, "name": name, "findings": [vars(finding) for finding in findings]}))
     else:

@@ -82,7 +82,7 @@ def _write_every_letter() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
         if not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf"):
-            console.file = stream  # rich asks only a stream of its own for its encoding, and then draws plain tables
+            console.file = stream  # rich asks only a stream of its own for its encoding, and then draws plain tables.
 
 
 def _meant(ended: SystemExit) -> int | str | None:
@@ -114,11 +114,12 @@ def _explain(error: Exception) -> int:
     code, hint = 2, ""
     if isinstance(error, UserError):
         said = str(error)
-    elif isinstance(error, OSError) and error.errno is not None:  # the machine's, not the program's
+    elif isinstance(error, OSError) and error.errno is not None:  # The machine failed, not the program.
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
         said = f"{where}{reason(error)}"
         hint = "The same command with --debug shows where."
-    elif isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, before Python 3.13
+    # pathlib raises it before Python 3.13.
+    elif isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         said = printable(str(error))
     else:
         code, said = 1, f"{type(error).__name__}: {error}"
@@ -128,7 +129,7 @@ def _explain(error: Exception) -> int:
         err.print(f"[red]{title}:[/red]", escape(said), highlight=False, soft_wrap=True)
         if hint:
             err.print(hint, highlight=False)
-    except (SystemExit, OSError):  # nobody reads standard error
+    except (SystemExit, OSError):  # Nobody reads standard error.
         _write_nowhere()
     return code
 
@@ -158,5 +159,5 @@ def _write_nowhere() -> None:
 def _number(stream: TextIO | None) -> int | None:
     try:
         return stream.fileno() if stream is not None else None
-    except (OSError, ValueError):  # one that is closed, or is no file
+    except (OSError, ValueError):  # The stream is closed, or is no file.
         return None

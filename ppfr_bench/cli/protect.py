@@ -99,7 +99,7 @@ def _protect_stream(built: Any, source: Path, target: Path, seed: int | None, sm
     done = protect_image(built, sys.stdin.buffer.read(), seed, smallest)
     sys.stdout.buffer.write(done.content)
     sys.stdout.buffer.flush()
-    if as_json:  # stdout holds the image
+    if as_json:  # stdout holds the image.
         facts = {"faces": done.faces, "left_clear": len(done.left_clear), "not_checked": done.not_checked}
         print(json.dumps(facts), file=sys.stderr)
     else:

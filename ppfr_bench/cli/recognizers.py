@@ -26,7 +26,7 @@ def overview() -> list[dict[str, Any]]:
         lacking = [extra for module, extra in [kind.runtime] if not _is_there(module)] if kind.runtime else []
         try:
             missing = [f"ppfr-bench assets fetch {asset}" for asset in kind.card.assets if not is_cached(asset)]
-        except UserError as error:  # no cache to look in
+        except UserError as error:  # There is no cache to look in.
             missing = [error.hint]
         rows.append({
             "name": name, "kind": "built in", "what": kind.card.title,
@@ -89,7 +89,7 @@ def check_recognizer(source: str, as_json: bool) -> None:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is not
+    except ModuleNotFoundError:  # Its parent package is not there.
         return False
 
 

@@ -11,7 +11,7 @@ from ppfr_bench.cli.options import RESULTS, Json, Results
 from ppfr_bench.console import out
 from ppfr_bench.errors import UserError, did_you_mean
 
-LEAST = 6  # digits of a key
+LEAST = 6  # A key is asked for by at least so many digits.
 
 
 def show(

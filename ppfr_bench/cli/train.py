@@ -14,7 +14,7 @@ from ppfr_bench.cli.options import Json
 from ppfr_bench.console import err, tell
 from ppfr_bench.errors import UserError
 
-_THREADS = 2  # part of a recipe, as of a suite's protocol: sums depend on how they are split
+_THREADS = 2  # Sums depend on how they are split, so a recipe fixes it, as a suite does.
 
 
 def train(

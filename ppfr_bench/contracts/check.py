@@ -35,7 +35,7 @@ def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]
 
 def _check_defense(defense: Defense, seed: int) -> list[Finding]:
     if not defense.card.live:
-        return []  # has nothing to say to images that it was not prepared for
+        return []  # It has nothing to say to images that it was not prepared for.
     faces = example_faces()
     images, names = faces.load(range(len(faces))), list(faces.names)
     if type(defense).fit is not Defense.fit:
@@ -64,7 +64,7 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
             view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
             fresh.fit(view, torch.Generator().manual_seed(seed))
             answers.append(np.asarray(fresh.run(view)))
-        except Exception as error:  # whatever a contributor's code raises is the finding
+        except Exception as error:  # A contributor's code may raise anything; that is the finding.
             return [Finding("raises", f"{type(error).__name__}: {error}", ())]
     findings = []
     scorer: Scorer = registry.load("scorer", attack.card.measures)()

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from ppfr_bench.api import ByteArray
 
-TOUCHED = 2  # levels: what JPEG or rounding does to an image that was let through
-_TEXTURED = 8.0  # levels, standard deviation of the luma over a window: skin without texture looks alike anyway
-_WINDOW = 5  # pixels
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_LEAST_TEXTURE = 0.02  # of the pixels; below, there is nothing to recognize
-_CHANCE = 0.15  # of the textured pixels, beyond what the card allows
+TOUCHED = 2  # Levels; JPEG or rounding moves an image that was let through by no more.
+_TEXTURED = 8.0  # Levels, the luma's standard deviation over a window: plain skin looks alike anyway.
+_WINDOW = 5  # Pixels.
+_LUMA = (0.299, 0.587, 0.114)  # The weights are those of ITU-R BT.601.
+_LEAST_TEXTURE = 0.02  # Share of the pixels; an image with less has nothing to recognize.
+_CHANCE = 0.15  # Share of the textured pixels, on top of the card's.
 
 
 def leaked_images(
@@ -42,9 +42,9 @@ def leaked_images(
     distance = np.maximum(originals, released) - np.minimum(originals, released)
     untouched = np.asarray(distance.max(axis=1) <= TOUCHED)
     margin = _WINDOW // 2
-    windows = _windows(untouched, np.logical_and)  # windows untouched altogether, by their upper left corner
+    windows = _windows(untouched, np.logical_and)  # Windows untouched altogether, by their upper left corner.
     untouched = _windows(np.pad(windows, ((0, 0), (2 * margin,) * 2, (2 * margin,) * 2)), np.logical_or)
-    untouched = untouched[:, margin:-margin, margin:-margin]  # the pixels of such windows, where texture is measured
+    untouched = untouched[:, margin:-margin, margin:-margin]  # The pixels of such windows, where texture is measured.
     luma = np.einsum("nchw,c->nhw", originals, np.array(_LUMA, np.float32), dtype=np.float32)
     mean, square = _windows(luma, np.add) / _WINDOW**2, _windows(luma**2, np.add) / _WINDOW**2
     textured = square - mean**2 > _TEXTURED**2

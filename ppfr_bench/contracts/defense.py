@@ -17,12 +17,12 @@ from ppfr_bench.stages.release import RANGE_SLACK, protect_once
 
 __all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
 
-_STRAY_SHARE = 1e-3  # of bytes that may move by one level with the batch size: sums in another order, then rounded
-_BY_CHANCE = 0.5  # of the images may meet the same draw twice: there may be few draws, which is flagged, not refused
-_DRAWS = 16  # of one image; a defense with 16 outcomes in all repeats one of them with near certainty
-_FAR = 4  # a pixel is far from another beyond a quarter of the image's larger side
-_SPREAD = 0.01  # of the far pixels, moved by more than TOUCHED levels: no filter carries one level that far
-_SEEDED = 0.25  # of the images: a decision taken on the whole image may tip on one pixel now and then
+_STRAY_SHARE = 1e-3  # Share of bytes that may move by one level with the batch size, as sums change order.
+_BY_CHANCE = 0.5  # Share of images that may meet one draw twice: few draws are flagged, not refused.
+_DRAWS = 16  # Draws of one image; a defense of 16 outcomes repeats one almost certainly.
+_FAR = 4  # A pixel is far from another beyond a quarter of the image's larger side.
+_SPREAD = 0.01  # Share of far pixels that move by more than TOUCHED; no filter reaches that far.
+_SEEDED = 0.25  # Share of images; a decision on the whole image may tip on one pixel now and then.
 
 
 def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], seed: int) -> list[Finding]:
@@ -57,7 +57,7 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
             if differing := _differing(released, again, names):
                 message = "two runs with one seed differ" + on(differing)
                 findings.append(Finding("not_reproducible", message, differing))
-            else:  # without reproducibility, the next two would only repeat it
+            else:  # Without reproducibility, the next two would only repeat it.
                 findings += _check_batches(defense, images, names, seed, released)
                 findings += _check_randomness(defense, images, names, seed, released)
     except BreachError as breach:
@@ -94,7 +94,8 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
                 if outcomes < _DRAWS:
                     flags.append("low_entropy_draws")
                 first, second = np.split(_protect(defense, np.concatenate([images, images]), names * 2, seed), 2)
-                if outcomes == 1 and not _differing(first, second, names):  # not one of few keys twice, by chance
+                # Few keys may give the same one twice, by chance.
+                if outcomes == 1 and not _differing(first, second, names):
                     other = _protect(defense, images, names, seed + 1)
                     if _differing(first, other, names) or _spreads(defense, images, names, seed):
                         flags.append("content_seeded")
@@ -117,7 +118,7 @@ def _spreads(defense: Defense, images: ByteArray, names: Sequence[str], seed: in
     moved[at] = np.where(images[at] < 255, images[at] + 1, 254)
     before, after = (_protect(defense, batch, names, seed) for batch in (images, moved))
     distance = np.maximum(before, after) - np.minimum(before, after)
-    shown = distance.shape[-2:]  # a representation has a grid of its own
+    shown = distance.shape[-2:]  # A representation has a grid of its own.
     reach = max(shown) // _FAR
     away_rows = np.abs(np.arange(shown[0])[None, :] - (rows * shown[0] // height)[:, None]) > reach
     away_columns = np.abs(np.arange(shown[1])[None, :] - (columns * shown[1] // width)[:, None]) > reach
@@ -151,7 +152,7 @@ def _check_render(defense: Defense, images: ByteArray, released: ByteArray) -> N
     try:
         with torch.no_grad():
             drawn, again = (defense.render(to_float(released)) for _ in range(2))
-    except Exception as error:  # whatever the code of a plug-in raises is the finding
+    except Exception as error:  # A plug-in's code may raise anything; that is the finding.
         raise BreachError(Finding("render", f"render raises {type(error).__name__}: {error}")) from error
     fits = isinstance(drawn, torch.Tensor) and drawn.dtype == torch.float32 and drawn.shape[:2] == (n, 3)
     if not fits or drawn.shape[2] < height or drawn.shape[3] < width:

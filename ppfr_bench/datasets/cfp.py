@@ -16,7 +16,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.text import read_text
 
 FOLDS = 10
-FIRST_MEASURED_FOLD = 5  # from 0: folds 6-10
+FIRST_MEASURED_FOLD = 5  # Folds count from 0: these are folds 6-10.
 
 
 class CfpConfig(Config):
@@ -71,7 +71,8 @@ class Cfp(OnSyntheticDefender):
         self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
         self.canary = photos.faces(), to_pairs(rows, photos.faces())
         split = hashlib.sha256(repr(rows).encode()).hexdigest()
-        default = {"missing"} if config.missing == "refuse" else set()  # revisions from before it stay
+        # Revisions from before this parameter stay as they are.
+        default = {"missing"} if config.missing == "refuse" else set()
         text = f"{self.version} {config.model_dump_json(exclude={'root'} | default)} {photos.digest()} {split}"
         self.revision = f"cfp-{config.protocol.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -45,13 +45,13 @@ __all__ = [
 PerceptualHashes = npt.NDArray[np.uint64]
 Training = Literal["defender", "attacker"]
 Split = Literal["defender", "attacker", "evaluation"]
-DISTANCE = 16  # of 256 bits
+DISTANCE = 16  # Hashes of one photograph differ in at most so many of 256 bits.
 VERSION = 1  # This is part of the revision of data without copies: raise it if other images are left out.
 _ROWS, _COLUMNS = 16, 17
 _BITS = 256
-_LUMA = (299, 587, 114)  # ITU-R BT.601, in thousandths: whole numbers, so that every sum is exact
-_DECODED = 256  # images decoded at a time
-_BLOCK = 1024  # perceptual_hashes a side compared at a time: 4 MiB of distances
+_LUMA = (299, 587, 114)  # ITU-R BT.601 in thousandths; sums of whole numbers are exact.
+_DECODED = 256  # Images decoded at a time.
+_BLOCK = 1024  # Hashes a side compared at a time: 4 MiB of distances.
 
 
 def perceptual_hashes(batches: Iterable[ByteArray]) -> PerceptualHashes:
@@ -99,7 +99,7 @@ def near_duplicates(left: PerceptualHashes, right: PerceptualHashes, distance: i
     for i in range(0, len(left), _BLOCK):
         a = _signs(left[i : i + _BLOCK])
         for j in range(0, len(right), _BLOCK):
-            # (256 - dot) / 2 bits differ; dot products of signs are whole numbers, exact in float32
+            # (256 - dot) / 2 bits differ; dot products of signs are whole numbers, exact in float32.
             rows, columns = np.nonzero(a @ _signs(right[j : j + _BLOCK]).T >= _BITS - 2 * distance)
             pairs += zip((rows + i).tolist(), (columns + j).tolist(), strict=True)
     return sorted(pairs)
@@ -143,12 +143,12 @@ class WithoutCopies(FaceDataset):
         self.revision = f"{whole.name}-{digest(['without copies', VERSION, DISTANCE, whole.revision])[:16]}"
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "whole":  # asked for while it is being unpickled
+        if name.startswith("__") or name == "whole":  # Unpickling asks for these before there is a whole.
             raise AttributeError(name)
         return getattr(self.whole, name)
 
     @cached_property
-    def attacker(self) -> Faces:  # type: ignore[override]  # mypy holds a property for read-only
+    def attacker(self) -> Faces:  # type: ignore[override]  # mypy holds a property for read-only.
         return self._less("attacker")
 
     @cached_property

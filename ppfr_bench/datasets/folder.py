@@ -90,7 +90,8 @@ class Folder(OnSyntheticDefender):
         self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
         if not len(self.targets):
             raise UserError(f"{root}: no measured person has a second photo", "Add photos.")
-        default = set() if config.attacker_folds else {"attacker_folds"}  # revisions from before it stay
+        # Revisions from before this parameter stay as they are.
+        default = set() if config.attacker_folds else {"attacker_folds"}
         settings = config.model_dump_json(exclude={"root", "pairs"} | default)
         text = f"{self.version} {settings} {photos.digest()} {rows!r}"
         self.revision = f"folder-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

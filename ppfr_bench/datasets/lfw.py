@@ -16,8 +16,8 @@ from ppfr_bench.datasets.synthetic import OnSyntheticDefender
 from ppfr_bench.errors import UserError
 from ppfr_bench.text import read_text
 
-FIRST_MEASURED_FOLD = 5  # from 0: folds 6-10
-CFP_IDENTITIES = 100_000  # CFP's people are numbered from here on, LFW's from 0
+FIRST_MEASURED_FOLD = 5  # Folds count from 0: these are folds 6-10.
+CFP_IDENTITIES = 100_000  # CFP's people are numbered from here on, LFW's from 0.
 
 
 class LfwConfig(Config):
@@ -70,7 +70,7 @@ class Lfw(OnSyntheticDefender):
         self.attacker = subset(attacker, range(len(attacker))[: config.attacker])
         everyone = photos.faces({name for row in measured for name in row[:2]})
         self.evaluation = everyone
-        if config.pairs_per_fold is not None:  # a photo of the pairs, or of the gallery and targets below
+        if config.pairs_per_fold is not None:  # Only photos of the pairs, the gallery and the targets stay.
             self.evaluation = _smaller(photos, everyone, chosen, config)
         self.pairs = to_pairs(chosen, self.evaluation)
         self.gallery, self.targets = gallery_and_targets(self.evaluation.identities, config.gallery, config.targets)
@@ -80,7 +80,8 @@ class Lfw(OnSyntheticDefender):
             raise UserError(
                 f"pairs.txt: {len(both)} people are in folds 1-5 and in 6-10", "Use the official pairs.txt."
             )
-        default = {"missing"} if config.missing == "refuse" else set()  # revisions from before it stay
+        # Revisions from before this parameter stay as they are.
+        default = {"missing"} if config.missing == "refuse" else set()
         settings = config.model_dump_json(exclude={"root", "cfp_root"} | default)
         text = f"{self.version} {settings} {photos.digest()} {protocol}{more}"
         self.revision = f"lfw-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

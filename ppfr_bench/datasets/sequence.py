@@ -143,7 +143,7 @@ def _keep(images: Any, identities: Iterable[Hashable] | None) -> str:
             who.append(people.name(identity, index))
             total.update(kept[index].tobytes() + who[-1].encode() + b"\0")
         kept.flush()
-        del kept  # Windows renames no mapped file
+        del kept  # Windows renames no mapped file.
         key = total.hexdigest()
         write_atomic(folder / f"{key}.json", json.dumps(who).encode())
         temporary.replace(folder / f"{key}.npy")
@@ -267,13 +267,13 @@ def _plain(identity: Any, index: int) -> Any:
             break
     missing = identity is None or (isinstance(identity, str | bytes) and not identity.strip())
     try:
-        missing = missing or bool(identity != identity)  # NaN and NaT equal nothing
-    except TypeError:  # pandas' NA is neither equal nor not
+        missing = missing or bool(identity != identity)  # NaN and NaT equal nothing.
+    except TypeError:  # pandas' NA is neither equal nor not.
         missing = True
     except ValueError as error:
         raise UserError(f"item {index}: expected one identity, got several values", "Give one.") from error
     if isinstance(identity, float) and identity.is_integer():
-        identity = int(identity)  # a column with a gap somewhere has been of floats
+        identity = int(identity)  # A column with a gap somewhere has been of floats.
     if missing:
         raise UserError(f"item {index}: no identity ({identity!r})", "Leave the image out, or say who it is.")
     return identity
@@ -298,7 +298,7 @@ def _as_bytes(image: Any, index: int) -> ByteArray:
         return np.ascontiguousarray(array)
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"image {index}: expected uint8 or float, got {array.dtype}", _SHAPES)
-    if not (array.min() >= 0 and array.max() <= 1):  # false for NaN too
+    if not (array.min() >= 0 and array.max() <= 1):  # The comparison is false for NaN too.
         raise UserError(f"image {index}: expected floats in [0, 1], got {array.min():g} to {array.max():g}", _SHAPES)
     return to_bytes(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
 

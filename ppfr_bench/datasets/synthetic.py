@@ -30,9 +30,9 @@ from ppfr_bench.records.hashing import canonical_json
 
 log = logging.getLogger(__name__)
 Split = Literal["defender", "attacker", "evaluation"]
-SAME_PERSON = 0.6  # dlib's published threshold on the distance of two photos of one person
-_HOPELESS = 512  # candidates after which one in a hundred must have passed
-_CHUNK = 32  # candidates drawn together; part of the recipe, as sums in a network depend on the batch
+SAME_PERSON = 0.6  # dlib publishes this threshold on the distance of two photos of one person.
+_HOPELESS = 512  # One in a hundred must have passed after so many candidates.
+_CHUNK = 32  # Candidates drawn together; the recipe fixes it, as a network's sums depend on the batch.
 
 
 class SyntheticConfig(Config):
@@ -87,7 +87,7 @@ class Synthetic(FaceDataset):
         self.revision = f"synthetic-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
     @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]
+    def defender(self) -> Faces:  # type: ignore[override]  # mypy holds a property for read-only.
         return self._split("defender", self.config.defender_identities, self.config.defender_images)
 
     @cached_property
@@ -157,7 +157,7 @@ class OnSyntheticDefender(FaceDataset):
     """A data set that leaves all its people to attacker and measurement: defenses learn from synthetic identities."""
 
     @cached_property
-    def defender(self) -> Faces:  # type: ignore[override]  # made when asked for; mypy holds a property for read-only
+    def defender(self) -> Faces:  # type: ignore[override]  # mypy holds a property for read-only.
         return Synthetic(SyntheticConfig()).defender
 
 
@@ -248,10 +248,10 @@ def _aligned(images: ByteArray, detector: Any, landmarks: Any) -> ByteArray | No
         if not len(faces):
             return None
         shape = landmarks(picture, max(faces, key=lambda face: face.area()))
-        # dlib's five points: corners of the right-hand eye in the picture, of the left-hand one, base of the nose.
+        # dlib's five points are the corners of the picture's right-hand eye, of its left-hand one, and the nose's base.
         points = np.array([[shape.part(i).x, shape.part(i).y] for i in range(4)], dtype=np.float64)
         eyes = np.stack([points[2:].mean(0), points[:2].mean(0)])
-        if eyes[1, 0] - eyes[0, 0] < 20:  # of 112 pixels: not a face seen from the front
+        if eyes[1, 0] - eyes[0, 0] < 20:  # The eyes of a face seen from the front are farther apart.
             return None
         out.append(align(image, eyes, EYES))
     return np.stack(out)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from ppfr_bench.runner.worker import Result
 
-LOST = 3  # workers that may be lost with one task before it counts as failed
-_USABLE = 0.9  # of the machine's memory, shared among its workers
-_WAIT = 60  # seconds for a scheduler to answer
+LOST = 3  # A task that loses so many workers counts as failed.
+_USABLE = 0.9  # The workers of a machine share this part of its memory.
+_WAIT = 60  # A scheduler has so many seconds to answer.
 
 
 class Dask(Engine):
@@ -100,7 +100,7 @@ def _share() -> float | None:
     return None if limit is None else limit / (1 << 20)
 
 
-_child: tuple[float | None, ProcessPool] | None = None  # its limit in MiB, and itself
+_child: tuple[float | None, ProcessPool] | None = None  # Its limit in MiB, and itself.
 
 
 def _pool(memory_mib: float | None) -> ProcessPool:
@@ -109,13 +109,12 @@ def _pool(memory_mib: float | None) -> ProcessPool:
     if _child is not None and _child[0] != memory_mib:
         _end_child()
     if _child is None:
-        # A worker that its nanny has started is a daemon, which may start no process: this one ends with it all the
-        # same.
+        # A worker that its nanny has started is a daemon, which may start no process. The child ends with it anyway.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("spawn")
         pool = ProcessPool(max_workers=1, context=context, initializer=end_with, initargs=(os.getpid(), memory_mib))
         _child = memory_mib, pool
-        # Before anything else that ends with this process, which a child that is just starting still needs.
+        # The child ends first, as one that is just starting still needs whatever else ends with this process.
         Finalize(None, _end_child, exitpriority=100)
     return _child[1]
 
@@ -145,7 +144,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
     dask.config.set({
         "distributed.scheduler.allowed-failures": LOST,
         "distributed.comm.timeouts.connect": f"{_WAIT}s",
-        # The child's memory is what grows, and the child is held to the worker's limit.
+        # The child's memory grows, and the child is held to the worker's limit.
         **{f"distributed.worker.memory.{act}": False for act in ("target", "spill", "pause", "terminate")},
     })  # fmt: skip
     if resources.scheduler:
@@ -159,7 +158,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         with client:
             yield client
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # read by numpy as it loads: workers inherit them
+    for library in ("OMP", "OPENBLAS", "MKL"):  # NumPy reads them as it loads, and workers inherit them.
         os.environ.setdefault(f"{library}_NUM_THREADS", str(resources.threads))
     workers = resources.workers or pays_off(resources.threads)
     with (
@@ -176,7 +175,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
 
 def pays_off(threads: int) -> int:
     """Workers of so many threads that keep this machine's processors busy, as far as its memory holds them."""
-    room = psutil.virtual_memory().total // (4 << 30)  # a worker with all its networks takes up to 4 GiB
+    room = psutil.virtual_memory().total // (4 << 30)  # A worker with all its networks takes up to 4 GiB.
     return max(1, min(default_workers() // max(threads, 1), int(room)))
 
 

@@ -20,7 +20,7 @@ from ppfr_bench.records.record import Component, Record, Slot
 from ppfr_bench.tracks.base import Track, load_track
 
 Described = PlannedDefense | PlannedAttack | PlannedRecognizer
-Place = tuple[str, Slot]  # label of the defense, and what is measured on it
+Place = tuple[str, Slot]  # The defense's label, and the slot that is measured on it.
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.variants import described
 
-_DIGEST = re.compile(r"(once-)?[0-9a-f]{32,64}")  # of images made elsewhere, or of a callable's code
+_DIGEST = re.compile(r"(once-)?[0-9a-f]{32,64}")  # The digest of images made elsewhere, or of a callable's code.
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ppfr_bench.records.plan_file import PlannedAttack
 from ppfr_bench.records.record import Record
 from ppfr_bench.tracks.ranking import SIGNIFICANT, drawn
 
-MARGIN = 0.02  # of leakage, that two trainings of one attack differ by without a meaning
+MARGIN = 0.02  # Leakage of two trainings of one attack may differ by so much without a meaning.
 
 
 @dataclass(frozen=True)

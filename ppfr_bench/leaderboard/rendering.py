@@ -40,7 +40,7 @@ class LeakEntry:
     estimate: Estimate
     state: CellState
     tip: str = ""
-    partial: str = ""  # how many of its cells gave a number, where not all did
+    partial: str = ""  # It says how many of its cells gave a number, where not all did.
 
     @property
     def tenth(self) -> int:
@@ -144,7 +144,7 @@ def _trend(values: Sequence[float | None]) -> Markup:
     for i, value in enumerate(values):
         if value is not None:
             parts.append(f"{'L' if drawn else 'M'}{4 + i * step:.1f} {36 - 32 * min(max(value, 0.0), 1.0):.1f}")
-            parts.append("h0")  # a line of no length and a round cap: a night without neighbours is still a point
+            parts.append("h0")  # A line of no length with round caps shows a night without neighbours as a point.
         drawn = value is not None
     return Markup('<svg class="trend" viewBox="0 0 208 40" aria-hidden="true"><path d="{}"/></svg>').format(
         " ".join(parts)

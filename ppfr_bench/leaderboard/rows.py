@@ -35,7 +35,7 @@ class Reconstruction:
     """The best attack that rebuilds faces (looking at the released image is not one), and how like they are."""
 
     attack: str
-    likeness: Mapping[str, Scale]  # by measurement, as many as the track shows
+    likeness: Mapping[str, Scale]  # Measurement -> scale, as many as the track shows.
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ppfr_bench.records.estimate import Estimate, Measurement, Part, column
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Record, Slot
 
-Number = tuple[Slot, str, Part]  # what is measured, the measurement, and its part
+Number = tuple[Slot, str, Part]  # The slot, the measurement, and its part.
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ppfr_bench.records.record import Record, Slot
 
 __all__ = ["build"]
 
-Measured = Sequence[tuple[Cell, Record]]  # the cells of a row that gave a number
+Measured = Sequence[tuple[Cell, Record]]  # The cells of a row that gave a number.
 
 
 def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:

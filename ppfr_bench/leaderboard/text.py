@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ppfr_bench.records.estimate import Estimate, Interval
 
 MISSING = "–"
-LONGEST = 400  # characters of one untrusted text on a page; the record has all of it
+LONGEST = 400  # Characters of one untrusted text on a page; the record has all of it.
 
 
 def plain(text: object, longest: int = LONGEST) -> str:

@@ -124,6 +124,7 @@ def adapted(
     theirs = replace(theirs, materials={plain.key: scene.compute(theirs, generator_for(scene))})
     data = read_inversion_data(theirs, config.size, 1)
     surrogate = device.to(view.surrogate)
+    # Heads are fitted in float64, which not every device has.
     own, targets = (
         embed_with(surrogate, rebuild(network, observations, estimates)).cpu().numpy().astype(np.float64)
         for observations, estimates in ((data.own, data.own_estimates), (data.targets, data.target_estimates))

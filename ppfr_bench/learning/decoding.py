@@ -17,7 +17,7 @@ _POSITIONS = 512  # So many positions are solved at a time.
 _TRIED = 256  # So many positions decide whether decoding pays.
 _LOST = 0.05  # Share of the clear variance that a plain regression must leave unexplained.
 _GAIN = 0.5  # Share of the plain regression's squared error that decoding must save; a found key saves nearly all.
-_STRENGTH = 1e-3  # Of the ridge penalty, times the number of images.
+_STRENGTH = 1e-3  # The ridge penalty is this times the number of images.
 
 
 @device.per_device

@@ -1,4 +1,7 @@
-"""Heads in closed form, which adapt the embeddings of a frozen recognizer to protected images."""
+"""Heads in closed form, which adapt the embeddings of a frozen recognizer to protected images.
+
+NumPy fits them on the CPU: embeddings are few, and in float64, which not every device has.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ import torch
 from ppfr_bench.api import FloatArray, IntArray
 from ppfr_bench.learning.validation import validation_mask
 
-SHRINKAGES = (0.03, 0.3, 3.0)  # Of a covariance towards a round one, times its mean variance.
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # Of the penalty on a map, times the mean squared length.
-HEAD_VALIDATION_SHARE = 0.2  # Of the people, who choose between heads.
+SHRINKAGES = (0.03, 0.3, 3.0)  # A covariance is drawn so far towards a round one of its mean variance.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # The penalty on a map is this times the mean squared length.
+HEAD_VALIDATION_SHARE = 0.2  # This share of the people chooses between heads.
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
-VALIDATION_SHARE = 0.1  # Of the people.
+VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 _BATCH = 128
 
 
@@ -120,6 +120,7 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     }
     channels = {"channels": own.channels, "targets_channels": targets.channels}
     found |= {key: tensor for key, tensor in channels.items() if tensor is not None}
+    # Materials are NumPy arrays, as they are kept in files and serve every device.
     arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
     note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
     return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note))}

@@ -19,8 +19,8 @@ from ppfr_bench.learning.observations import IMAGE_CHANNELS, Observations
 from ppfr_bench.learning.resizing import enlarge
 from ppfr_bench.learning.unet import Batch, Inputs, UNet, train, weights_from
 
-INPUT_CHANNELS = IMAGE_CHANNELS + 3  # Of the network: the observation's images and the estimate.
-_VALIDATED = 128  # Of the images that are held out, at most so many are validated on.
+INPUT_CHANNELS = IMAGE_CHANNELS + 3  # The network is given the observation's images and the estimate.
+_VALIDATED = 128  # At most so many of the images that are held out are validated on.
 _BATCH = 128
 
 
@@ -168,6 +168,7 @@ def trained(
 def _train(kind: type[Inverter], config: InverterConfig, view: AttackerView, generator: torch.Generator) -> Arrays:
     inverter = kind(config)
     inverter.fit(view, generator)
+    # Materials are NumPy arrays, as they are kept in files and serve every device.
     weights = {key: tensor.cpu().numpy() for key, tensor in inverter.network.state_dict().items()}
     return weights | {"log": np.array(json.dumps(inverter.log))}
 

@@ -12,10 +12,10 @@ import torch
 from ppfr_bench import device
 from ppfr_bench.api import IntArray
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # Of the penalty, times the mean of the Gram diagonal.
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # The penalty is this times the mean of the Gram diagonal.
 _COLUMNS = 2048  # So many columns are doubles at a time.
 
-FeatureMap = Callable[[torch.Tensor], torch.Tensor]  # uint8 or float (n, c, h, w) -> float32 (n, d)
+FeatureMap = Callable[[torch.Tensor], torch.Tensor]  # uint8 or float (n, c, h, w) -> float32 (n, d).
 
 
 def pixels(images: torch.Tensor) -> torch.Tensor:

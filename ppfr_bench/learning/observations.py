@@ -13,7 +13,7 @@ from ppfr_bench.api import AttackerView, ByteArray, to_float
 from ppfr_bench.learning.decoding import Decoder
 from ppfr_bench.learning.resizing import resize
 
-IMAGE_CHANNELS = 10  # Of an observation's images: pixels 3, low bits 3, texture 1, spread over the shots 3.
+IMAGE_CHANNELS = 10  # An observation's images: pixels 3, low bits 3, texture 1, spread over the shots 3.
 _BATCH = 128
 
 

@@ -22,7 +22,7 @@ _SETTLED = 0.03  # Relative fall of the validation loss over the last quarter th
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
-    # Group norm, as the running statistics of batch norm break on a defense that releases a constant.
+    # The norm is over groups, as running statistics of a batch break on a defense that releases a constant.
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.GroupNorm(8, outputs),
@@ -88,7 +88,7 @@ def weights_from(generator: torch.Generator) -> Iterator[None]:
     torch's own random state is afterwards what it was.
     """
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would reseed every accelerator for good.
+        # torch.manual_seed would reseed every accelerator for good.
         torch.default_generator.manual_seed(int(torch.randint(0, 2**62, (1,), generator=generator)))
         yield
 

@@ -16,14 +16,14 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.scoring import header
 
-_METRICS = {  # versions of all metrics of version 0.1, which every key held
+_METRICS = {  # Every key of version 0.1 held the versions of all metrics.
     "accuracy": 1, "accuracy_at_clear_threshold": 1, "appearance_privacy": 2, "attribute_error": 1, "auc": 1,
     "d_sys": 1, "d_sys_bias": 1, "eer": 1, "fnir_at_fpir_1e-1": 1, "fnir_at_fpir_1e-2": 1, "harmonic_mean": 2,
     "identity_privacy": 2, "leakage": 2, "lpips": 1, "ms_ssim": 1, "psnr": 1, "rank_1": 1, "rank_10": 1,
     "rank_1_of_10": 1, "rank_1_of_100": 1, "rank_1_of_1000": 1, "rank_1_of_30": 1, "rank_1_of_300": 1, "retention":
     2, "ssim": 1, "tar_at_far_1e-2": 1, "tar_at_far_1e-3": 1,
 }  # fmt: skip
-_SCORERS = 1  # version of all scorers when they were first told apart: they compute what version 0.1 did
+_SCORERS = 1  # Scorers of this version compute what version 0.1 did.
 
 
 def adopt(plan: Plan, store: ResultStore) -> int:

@@ -31,10 +31,10 @@ from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
 from ppfr_bench.text import parse_json, printable, read_text
 
-SLOWER = 1.5  # times last night's ratio, and a benchmark is named
-BARE = "test_a_bare_loop"  # the benchmark that the others are divided by
-_ALWAYS = {"night", "suite", "rows", "findings"}  # keys of a line of the history
-_SHARED = ("assets", "datasets", "downloads")  # of the cache: fetched and made once, and checked by digest
+SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
+BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
+_ALWAYS = {"night", "suite", "rows", "findings"}  # Every line of the history has these keys.
+_SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Night:
     changed: int
     sampled: int
     findings: tuple[Finding, ...]
-    rows: dict[str, dict[str, float | None]]  # defense -> score, retention, appearance, identity
-    ratios: dict[str, float]  # benchmark -> time over that of the bare loop
+    rows: dict[str, dict[str, float | None]]  # Defense -> score, retention, appearance, identity.
+    ratios: dict[str, float]  # Benchmark -> time over that of the bare loop.
 
 
 def run_night(
@@ -92,7 +92,7 @@ def run_night(
     Raises:
         UserError: a history or a benchmark file that cannot be read, or data that is trained on and measured on.
     """
-    make_cache_folder()  # before workers start, which would each fail on it
+    make_cache_folder()  # Every worker would fail on a folder that cannot be made.
     plan, past = request.plan, read_history(history)
     changed = missing(plan, store)
     before = {cell.key: _superseded(plan, store, cell) for cell in changed}
@@ -239,7 +239,7 @@ def empty_cache() -> Iterator[Path]:
         for shared, place in known.items():
             (folder / shared).symlink_to(place, target_is_directory=True)
         before = os.environ.get("PPFR_BENCH_CACHE")
-        os.environ["PPFR_BENCH_CACHE"] = name  # read by the workers, which start later
+        os.environ["PPFR_BENCH_CACHE"] = name  # The workers read it as they start.
         try:
             yield folder
         finally:

@@ -30,15 +30,15 @@ from ppfr_bench.runner.execution import Where, execute
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
 
-LIMITS = {".py": 200_000, ".json": 2_000_000, ".jsonl": 8_000_000, ".jpg": 4_000_000, ".parquet": 32_000_000}  # bytes
-MOST = 200  # files
-MOST_DRAWS = 20_000_000  # of all records of an archive
-UNFILLED = ("", "yours, with its year", "Paper, venue, year")  # of a card that nobody filled in
+LIMITS = {".py": 200_000, ".json": 2_000_000, ".jsonl": 8_000_000, ".jpg": 4_000_000, ".parquet": 32_000_000}  # Bytes.
+MOST = 200  # Files.
+MOST_DRAWS = 20_000_000  # All records of an archive together have at most so many.
+UNFILLED = ("", "yours, with its year", "Paper, venue, year")  # A card that nobody filled in has one of these.
 _SOURCE = re.compile(r"defenses/([a-z][a-z0-9_]{0,63})\.py")
 _LABEL = "[a-z0-9_]{1,64}"
 _RESULT = re.compile(rf"results/({_LABEL})/(plan\.json|draws\.parquet|{_LABEL}/{_LABEL}\.(jsonl|jpg))")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: the same content gives the same bytes
-_COUNTS = ("shots", "replicates", "threads", "adaptor")  # what of a protocol determines numbers
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # Files in an archive have this date, so the same content gives the same bytes.
+_COUNTS = ("shots", "replicates", "threads", "adaptor")  # These parts of a protocol determine numbers.
 
 
 def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
@@ -75,7 +75,7 @@ def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
         for path_, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(path_, _EPOCH), content, zipfile.ZIP_DEFLATED)
     try:
-        read(temporary)  # whoever takes it will ask the same
+        read(temporary)  # The one who takes it asks the same.
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -255,7 +255,7 @@ def _files(path: Path) -> dict[str, bytes]:
                     raise UserError(f"{path}: {place[:200]!r} is no place of a defense or a record", _ASK)
                 limit = LIMITS[Path(place).suffix]
                 with archive.open(member) as opened:
-                    files[place] = opened.read(limit + 1)  # never more, whatever the archive says of its size
+                    files[place] = opened.read(limit + 1)  # The size that the archive states is not trusted.
                 if len(files[place]) > limit:
                     raise UserError(f"{path}: {place} is larger than {limit:,} bytes", _ASK)
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:

@@ -18,7 +18,7 @@ IMAGE_METRICS = (
     "ssim",
     "ms_ssim",
     "psnr",
-)  # that every reconstruction is compared by; others a suite asks for
+)  # Every reconstruction is compared by these; a suite may ask for others.
 _NUMBERS: dict[str, MetricInfo] = {
     info.name: info
     for module in (verification, identification, unlinkability, attributes, leakage)

@@ -16,7 +16,7 @@ from ppfr_bench.metrics.base import FloatArray, MetricInfo
 if TYPE_CHECKING:
     import torch
 
-# Rows and columns on the 112x112 template of ArcFace (eyes at row 52, mouth at row 92).
+# Rows and columns are those of the 112x112 template of ArcFace (eyes at row 52, mouth at row 92).
 _CHEEKS = ((slice(66, 82), slice(26, 40)), (slice(66, 82), slice(72, 86)))
 _CROWN = ((slice(0, 10), slice(36, 76)),)
 _LIP_AND_CHIN = ((slice(80, 86), slice(48, 64)), (slice(100, 110), slice(46, 66)))

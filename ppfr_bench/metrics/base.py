@@ -68,7 +68,7 @@ class Metric(ABC):
         return "" if found.name == name else f"expected info.name to be the file's name, got {found.name!r}"
 
 
-ImageMetric = Metric  # its name in version 0.1
+ImageMetric = Metric  # Version 0.1 called it so.
 
 
 def check_images(metric: str, images: Tensor, references: Tensor, smallest_side: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def check_images(metric: str, images: Tensor, references: Tensor, smallest_side:
         if batch.numel() == 0:
             continue
         low, high = float(batch.min()), float(batch.max())
-        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN fails both comparisons
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN fails both comparisons.
             what = "NaN among them" if math.isnan(low) or math.isnan(high) else f"{low:.6g} to {high:.6g}"
             raise UserError(
                 f"{metric}: {label} must lie in [0, 1], got {what}.",

@@ -33,7 +33,7 @@ class Lpips(Metric):
     info: ClassVar[MetricInfo] = MetricInfo(
         name="lpips",
         version=1,
-        # rectified unit vectors are at most 2 apart, squared: twice the heaviest channel of each head
+        # Rectified unit vectors are at most 2 apart, squared: twice the heaviest channel of each head.
         range=(0.0, 8.05),
         direction="lower_is_better",
         unit="distance",
@@ -44,7 +44,8 @@ class Lpips(Metric):
     def __init__(self) -> None:
         from ppfr_bench.assets import asset_path, load_numpy_pickle
 
-        self.network = _network(load_numpy_pickle(asset_path(ASSET)))  # frozen; gradients reach the images
+        # The network is frozen; gradients reach the images.
+        self.network = _network(load_numpy_pickle(asset_path(ASSET)))
 
     def values(self, images: Tensor, references: Tensor) -> FloatArray:
         """float32 (n, 3, h, w) in [0, 1], at least 32 px a side, twice -> (n,), 0 for identical images.
@@ -72,7 +73,8 @@ def _network(weights: Any) -> Any:
 
     # The package draws a random trunk first; the caller's random state must not notice.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")  # its old `pretrained`
+        # lpips passes the old `pretrained`.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         build: Any = lpips.LPIPS
         network = build(net="alex", version="0.1", pnet_rand=True, verbose=False)
     state = {}

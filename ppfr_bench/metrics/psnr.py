@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CAP", "Psnr"]
 
-_ROUNDING_NOISE = (1 / 255) ** 2 / 12  # mean squared error of rounding to 8 bits
+_ROUNDING_NOISE = (1 / 255) ** 2 / 12  # Rounding to 8 bits has this mean squared error.
 CAP = -10 * math.log10(_ROUNDING_NOISE)  # 58.92 dB
 
 

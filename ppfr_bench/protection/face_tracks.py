@@ -15,9 +15,9 @@ from ppfr_bench.datasets.detection import DLIB_TEMPLATE, Face, Points
 
 Box = tuple[float, float, float, float]
 
-OVERLAP = 0.3  # intersection over union beyond which two boxes of neighbouring frames are one face
-HELD = 2  # frames without detection over which a face that is found before and after is held
-HELD_OVERLAP = 0.5  # intersection over union of the boxes before and after such a gap
+OVERLAP = 0.3  # Boxes of neighbouring frames are one face beyond this intersection over union.
+HELD = 2  # A face that is found before and after is held over so many frames without it.
+HELD_OVERLAP = 0.5  # The boxes before and after such a gap have at least this intersection over union.
 _GROWTH = 0.4, 0.05, 1.0  # Shares of the box's side: the hidden margin at once, more a frame, at most.
 _HELD_MARGIN = 0.05  # Share of the box's side that is black around a held face, plus half its way.
 

@@ -20,10 +20,10 @@ from ppfr_bench.protection.folder import check_releases_images, for_one_person, 
 from ppfr_bench.stages.release import release
 from ppfr_bench.text import printable, read_bytes
 
-_COVERED = 0.6  # share of a face's box that must be protected or black
-_GRID = 16  # points a side at which that share is measured
-_LOOK_CLOSER = 24  # pixels: what --smallest is advised to be
-_RIM = 8  # pixels of the crop around it, over which its own edge fades into the photograph
+_COVERED = 0.6  # At least this share of a face's box must be protected or black.
+_GRID = 16  # The share is measured at so many points a side.
+_LOOK_CLOSER = 24  # Pixels; the advice is --smallest of so much.
+_RIM = 8  # The crop's edge fades into the photograph over so many of its pixels.
 
 
 @dataclass

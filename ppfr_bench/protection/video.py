@@ -27,7 +27,7 @@ from ppfr_bench.text import printable
 
 Cast = Sequence[tuple[Track, Defense, Any]]
 
-_HOLD = 1.0  # seconds that a face's place stays hidden before it was first found, and after it was last found
+_HOLD = 1.0  # A face's place stays hidden so many seconds before it is found and after.
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 
@@ -109,7 +109,8 @@ def protect_frame(image: ByteArray, number: int, cast: Cast, hold: int) -> Relea
     for region in (*done.black, *done.beneath):
         left, top, right, bottom = (max(0, round(side)) for side in region)
         done.image[top:bottom, left:right] = 0
-    for track, defense, generator in cast:  # over what is black: a crop is taken from the frame itself
+    # Protected faces go over the black; their crops are taken from the frame itself.
+    for track, defense, generator in cast:
         face, faces = track.faces.get(number), done.protected
         if face is None and (held := track.held(number)) is not None:
             face, faces = held[0], done.held
@@ -191,7 +192,7 @@ class _Writer:
         Raises:
             UserError: a time that does not follow the one before, or the file cannot be written.
         """
-        image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 wants even sides
+        image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 wants even sides.
         if not image.size:
             raise UserError(f"expected frames of at least 2x2, got {frame.image.shape[1]}x{frame.image.shape[0]}")
         made = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -253,7 +254,7 @@ def _written_whole(target: Path) -> Iterator[Path]:
             temporary.replace(target)
         except OSError as error:
             raise UserError(f"cannot write {printable(target)}: {error.strerror or error}") from error
-    except BaseException:
+    except BaseException:  # Ctrl-C leaves no half-written file either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
             for folder in made:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-Parts = Iterator[tuple[Any, int, int]]  # kind, first byte of the content, and end
+Parts = Iterator[tuple[Any, int, int]]  # Kind, first byte of the content, and end.
 
 _DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")  # MP4 describes its pictures here.
-_ENTRY = 78  # bytes of such a description before its boxes
+_ENTRY = 78  # Such a description has so many bytes before its boxes.
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _SEGMENT = 0x18538067
 _VIDEOS = (_SEGMENT, 0x1654AE6B, 0xAE, 0xE0)  # Segment, Tracks, TrackEntry, Video: Matroska has it here.

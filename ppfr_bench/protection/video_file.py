@@ -19,18 +19,18 @@ from ppfr_bench.text import printable
 
 Turn = tuple[int, int, int, int]
 
-_ONE, _LAST = 1 << 16, 1 << 30  # one in a display matrix, and in the corner of its last column
+_ONE, _LAST = 1 << 16, 1 << 30  # The number one in a display matrix, and in the corner of its last column.
 _TOLERANCE = 1e-3  # An entry may be off by this: writers round the sines of their angles.
 _LARGEST_ASPECT = 8  # A file whose pixels are longer than this is broken.
-# Up to these a missing end is left unsaid: in seconds, of the whole, in longest times from frame to frame.
+# A missing end is left unsaid up to these: in seconds, of the whole, in longest times from frame to frame.
 _UNSAID = 0.5, 0.02, 1.5
-_UNSAID_IF_DAMAGED = 0.1  # seconds, where something else is wrong as well
-# FFmpeg's names of what is opened: no playlist or list of files, which would bring in other files of this machine.
+_UNSAID_IF_DAMAGED = 0.1  # Seconds, where something else is wrong as well.
+# FFmpeg calls what is opened so. No playlist or list of files is, as it would bring in other files of this machine.
 _FORMATS = (
     "3gp,aac,apng,asf,av1,avi,dv,flv,gif,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,ogg,"
     "obu,rawvideo,vc1,webm,yuv4mpegpipe"
 )
-_SCANNED = {"mpegts", "mpeg"}  # formats whose duration is not stored, but found in what is there
+_SCANNED = {"mpegts", "mpeg"}  # These formats store no duration; it is found in the content.
 _WORDS = {"audio": "sound", "subtitle": "subtitles", "video": "another video", "data": "data"}
 
 
@@ -117,7 +117,7 @@ class Video:
                 time_base = decoded.time_base or Fraction(1, 90000)
                 if decoded.pts is not None:
                     pts = decoded.pts
-                else:  # raw streams have no times
+                else:  # Raw streams have no times.
                     pts = 0 if pts is None else pts + max(1, round(1 / (Fraction(self.rate) * time_base)))
                 yield Frame(image, pts, time_base)
             if not self.reading.frames:
@@ -143,7 +143,7 @@ class Video:
         )
 
     def _is_cover(self, stream: Any) -> bool:
-        if not hasattr(stream, "disposition"):  # PyAV before 14.3
+        if not hasattr(stream, "disposition"):  # PyAV before 14.3 has none.
             return False
         return bool(stream.disposition & self._av.stream.Disposition.attached_pic)
 
@@ -323,7 +323,7 @@ def turned(image: ByteArray, turn: Turn) -> ByteArray:
     a, b, c, d = turn
     if a:
         seen = image[:: 1 if d > 0 else -1, :: 1 if a > 0 else -1]
-    else:  # (p, q) goes to (c q, b p): rows become columns
+    else:  # (p, q) goes to (c q, b p), so rows become columns.
         seen = image.transpose(1, 0, 2)[:: 1 if b > 0 else -1, :: 1 if c > 0 else -1]
     return np.ascontiguousarray(seen)
 
@@ -341,5 +341,5 @@ def _promised_end(container: Any, stream: Any) -> float | None:
     """Seconds at which the video ends, or all that the file holds, as the container states; None if it does not."""
     if stream.duration:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    # Counted from 0: a file that starts later promises less by this than it holds.
+    # Times count from 0: a file that starts later promises less by this than it holds.
     return container.duration / 1e6 if container.duration else None

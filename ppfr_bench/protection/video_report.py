@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ppfr_bench.protection.face_tracks import Box, grown, hull
 from ppfr_bench.protection.video_file import Reading
 
-_LISTED = 100  # frames of which the number is kept
-_LOOK_CLOSER = 24  # pixels: what --smallest is advised to be
+_LISTED = 100  # The numbers of at most so many frames are kept.
+_LOOK_CLOSER = 24  # Pixels; the advice is --smallest of so much.
 _MISSED_SIZE = 1.5  # A face larger than this times the smallest looked for was not missed for its size.
 _MARGIN = 0.2  # Share of the longer side that the advised command blacks out around a face.
 

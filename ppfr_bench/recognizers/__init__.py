@@ -25,7 +25,7 @@ __all__ = [
     "recognizer_names",
 ]  # fmt: skip
 
-_known: dict[str, ExternalRecognizer] = {}  # by the name they go by
+_known: dict[str, ExternalRecognizer] = {}  # The key is the name that a user types.
 
 
 def recognizer_names() -> list[str]:

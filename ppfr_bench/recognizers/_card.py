@@ -28,10 +28,10 @@ class FileCard(Config):
 
     label: str = Field(pattern=rf"^{LABEL.pattern}$", max_length=48)
     title: str
-    file: str  # beside the card, or an absolute path, or one from ~/ on
+    file: str  # The file lies beside the card, or its path is absolute or starts with ~/.
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     format: Literal["onnx", "torchscript"]
-    size: tuple[Side, Side]  # height and width
+    size: tuple[Side, Side]  # Height and width.
     colour: Literal["rgb", "bgr"]
     mean: float | tuple[float, float, float]
     std: Positive | tuple[Positive, Positive, Positive]

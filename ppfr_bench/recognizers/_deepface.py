@@ -34,7 +34,7 @@ class DeepFaceModel(ExternalModel):
         shared: whether the model may be called by several threads: a session of ONNX Runtime may.
     """
 
-    computes_on = "cpu"  # DEEPFACE_ONNX_PROVIDERS would change it, in deepface's own hands
+    computes_on = "cpu"  # Only DEEPFACE_ONNX_PROVIDERS would change it.
 
     def __init__(self, card: RecognizerCard, model: Any, shared: bool) -> None:
         super().__init__(card)
@@ -82,7 +82,7 @@ def resolve(model: str) -> ExternalRecognizer:
     try:
         with _one_thread_a_session(), _weights() as used:
             built = modeling.build_model(task="facial_recognition", model_name=model)
-    except Exception as error:  # deepface's, gdown's, the network's or the runtime's own
+    except Exception as error:  # deepface, gdown, the network and the runtime raise their own.
         raise Unavailable(
             f"deepface cannot load {model}: {type(error).__name__}: {' '.join(str(error).split())}",
             f"Put its weights where deepface looks for them, in {_home() / '.deepface' / 'weights'}",
@@ -109,7 +109,7 @@ def _home() -> Path:
 def _prepare() -> None:
     """Settings that deepface reads from the environment as it is imported; a user's own stand."""
     folder = _home() / ".deepface" / "weights"
-    os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "onnx")  # graphs, no pickles
+    os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "onnx")  # The backend loads graphs, no pickles.
     os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _one_thread_a_session() -> Iterator[None]:
     """Sessions of ONNX Runtime that deepface opens meanwhile get one thread: it asks for no number, which means all."""
     try:
         runtime: Any = import_module("onnxruntime")
-    except ImportError:  # a backend that the user chose
+    except ImportError:  # The user chose a backend that is not there.
         yield
         return
     made = runtime.SessionOptions

@@ -24,9 +24,9 @@ from ppfr_bench.text import printable
 class Adapter:
     """A package whose models can be named as ``package:model``; ``_<package>.resolve(model)`` brings one."""
 
-    modules: tuple[str, ...]  # all that must be there to import
+    modules: tuple[str, ...]  # All of them must be there to import.
     extra: str
-    models: str  # what may stand after the colon
+    models: str  # These names may stand after the colon.
     differentiable: bool = False
 
     @property
@@ -81,7 +81,7 @@ class ExternalModel(Recognizer):
     computes_on: DeviceClass | None = None
 
     def __init__(self, card: RecognizerCard) -> None:
-        self.card = card  # type: ignore[misc]  # of this one, not of its class
+        self.card = card  # type: ignore[misc]  # The card is this one's, not its class's.
 
 
 def is_external(source: str) -> bool:
@@ -140,7 +140,7 @@ def sha256_of(path: Path) -> str:
         UserError: it cannot be read.
     """
     try:
-        if path.exists() and not is_file(path):  # to read a pipe or a device may take for ever
+        if path.exists() and not is_file(path):  # Reading a pipe or a device may take for ever.
             raise UserError(f"{printable(path)} is no file, expected one with weights", "Check the path.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

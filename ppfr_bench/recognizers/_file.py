@@ -62,7 +62,7 @@ class Surrogate(nn.Module):
         super().__init__()
         self.prepare, self.network = prepare, network.eval()
         self.precision, self.output, self.group = precision, output, group
-        for parameter in network.parameters():  # a ScriptModule has no requires_grad_ of its own
+        for parameter in network.parameters():  # A ScriptModule has no requires_grad_ of its own.
             parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,9 +104,9 @@ class FileRecognizer(ExternalModel):
             return call(fed)
         except UserError:
             raise
-        except Exception as error:  # the runtime's own words: whatever a file may be wrong about
+        except Exception as error:  # The runtime raises its own, whatever is wrong in a file.
             text = str(error)
-            last = text[max(0, text.rfind("RuntimeError:")) :]  # behind the lines of a TorchScript module
+            last = text[max(0, text.rfind("RuntimeError:")) :]  # TorchScript puts its own lines before the message.
             words = " ".join(last.split())[-300:]
             raise UserError(f"{self._given.file} cannot be run on {kind_of(fed)}: {words}", hint) from error
 
@@ -142,10 +142,10 @@ class FileRecognizer(ExternalModel):
                 try:
                     loaded = load() if of == precision else load().to(of)
                     network = device.to(Surrogate(Prepare(self._given), loaded, of, output, size))
-                    with torch.no_grad():  # in two sizes: one may be the size that it is made for
+                    with torch.no_grad():  # Two sizes are tried, as one may be the size that it is made for.
                         answers = torch.cat([network(images), network(images[:2])])
                     off = float((answers - torch.cat([wanted, wanted[:2]])).abs().max())
-                except Exception as error:  # the network may be made for one batch or one precision
+                except Exception as error:  # The network may be made for one batch or one precision.
                     wrong = wrong or f"does not run there: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                     continue
                 if off <= _AGREE:
@@ -207,7 +207,7 @@ class TorchScriptFile(FileRecognizer):
             return weights
         try:
             self._asked(fed)
-        except Exception:  # torch's own: it mixes no two types
+        except Exception:  # torch raises its own, as it mixes no two types.
             return weights
         return torch.float32
 
@@ -237,9 +237,9 @@ class TorchScriptFile(FileRecognizer):
     def _load(self) -> nn.Module:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch calls TorchScript deprecated since 2.14
+                warnings.simplefilter("ignore", FutureWarning)  # torch calls TorchScript deprecated since 2.14.
                 network: nn.Module = torch.jit.load(io.BytesIO(self._content), map_location="cpu")
-        except Exception as error:  # torch's own, for a file of another kind
+        except Exception as error:  # torch raises its own for a file of another kind.
             words = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self._given.file} is no TorchScript: {words}", "Write it with torch.jit.save."

@@ -28,7 +28,7 @@ class Pipeline(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         package = require("frbench", "frbench")
-        with package.configure_scoped(warnings=False):  # it takes a dark image for one in [0, 1]
+        with package.configure_scoped(warnings=False):  # The package takes a dark image for one in [0, 1].
             return functional.normalize(self.recognizer(images * 255, need_crop=False).embeddings, dim=1)
 
 
@@ -73,7 +73,7 @@ def resolve(model: str) -> ExternalRecognizer:
         recognizer = package.FR(*parts, eager_load=True)
     except package.FRBenchAssetNotFoundError as error:
         raise UserError(f"frbench has no model '{model}'", str(error)) from error
-    except Exception as error:  # the network's, torch's or the package's own
+    except Exception as error:  # The network, torch and the package raise their own.
         raise Unavailable(
             f"frbench cannot load {model}: {type(error).__name__}: {error}",
             f"Fetch it where its release can be reached:  FRBENCH_CACHE={printable(cache)} frbench-download {model}",

@@ -59,7 +59,7 @@ def resolve(model: str) -> ExternalRecognizer:
     file, found = _find(model)
     try:
         dimension = int(np.asarray(found.get_feat(np.zeros((112, 112, 3), np.uint8))).size)
-    except Exception as error:  # the runtime's or the package's own: a batch of two, say, or another type
+    except Exception as error:  # The runtime and the package raise their own, such as for a batch of two.
         words = " ".join(str(error).split())[-300:]
         raise UserError(
             f"insightface cannot run {printable(file)} on one image: {words}",
@@ -93,10 +93,10 @@ def _find(model: str) -> tuple[Path, Any]:
             )
         return path, _recognition(path)
     zoo = require("insightface.model_zoo", "insightface")
-    if zoo.has_model_package_manifest(str(pack)):  # a pack that says which file does what, and pins it
+    if zoo.has_model_package_manifest(str(pack)):  # Such a pack says which file does what, and pins it.
         try:
             file = Path(zoo.load_model_package(str(pack)).task("recognition").path)
-        except Exception as error:  # the package's own complaints about its manifest
+        except Exception as error:  # The package raises its own about its manifest.
             raise UserError(f"{pack}: {error}", "Fetch the pack again.") from error
         return file, _load(file, pack)
     files = sorted(pack.glob("*.onnx"))
@@ -120,7 +120,7 @@ def _load(file: Path, pack: Path | None = None) -> Any:
     runtime, onnx = require("onnxruntime", "insightface"), require("onnx", "insightface")
     zoo = require("insightface.model_zoo", "insightface")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the threads are over images
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # Images are spread over the threads.
     options.log_severity_level = 3
     settings = {"providers": providers(runtime), "sess_options": options}
     try:
@@ -130,7 +130,7 @@ def _load(file: Path, pack: Path | None = None) -> Any:
         return zoo.get_model(str(file), **settings)
     except UserError:
         raise
-    except Exception as error:  # protobuf's, the runtime's or the package's own
+    except Exception as error:  # protobuf, the runtime and the package raise their own.
         words = " ".join(str(error).split())[-300:]
         raise UserError(
             f"insightface cannot load {file}: {type(error).__name__}: {words}", "Fetch it again."

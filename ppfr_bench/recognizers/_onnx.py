@@ -13,7 +13,7 @@ from ppfr_bench.recognizers._card import FileCard
 from ppfr_bench.recognizers._file import FileRecognizer, filled_up, kind_of, patterns
 from ppfr_bench.recognizers._runtime import Array, providers, require, session_class, share_out, threads
 
-_BATCH = 16  # images a call, where the graph takes any number
+_BATCH = 16  # Images a call, where the graph takes any number.
 _PRECISIONS = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
 _NAMES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 
@@ -53,7 +53,7 @@ class OnnxFile(FileRecognizer):
         convert = require("onnx2torch", "onnx").convert
         try:
             convert(self._graph)
-        except Exception as error:  # whatever an untranslatable graph raises
+        except Exception as error:  # An untranslatable graph may raise anything.
             raise Unavailable(
                 f"onnx2torch cannot translate {self._given.file}: {type(error).__name__}: {error}",
                 "Take another surrogate, or export the network as TorchScript.",
@@ -64,7 +64,7 @@ class OnnxFile(FileRecognizer):
     def _open(self, content: bytes) -> None:
         runtime, onnx, file = require("onnxruntime", "onnx"), require("onnx", "onnx"), self._given.file
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1  # the threads are over images, as for the built-in ones
+        options.intra_op_num_threads = 1  # Images are spread over the threads, as for the built-in ones.
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # Faults are raised, so they need not be printed as well.
         try:
@@ -73,7 +73,7 @@ class OnnxFile(FileRecognizer):
             self._session = runtime.InferenceSession(content, options, providers=providers(runtime))
         except UserError:
             raise
-        except Exception as error:  # protobuf's and the runtime's own
+        except Exception as error:  # protobuf and the runtime raise their own.
             words = " ".join(str(error).split())[-300:]
             raise UserError(f"{file} is no ONNX graph that can be run: {words}", "Export it again.") from error
 
@@ -149,7 +149,7 @@ class OnnxFile(FileRecognizer):
         fed = filled_up(self._prepare(patterns()[:1]).to(self._precision), self._fixed)
         try:
             return dict(zip(names, map(kind_of, self._session.run(names, {self._input: fed.numpy()})), strict=True))
-        except Exception:  # the runtime's own; said when the chosen output is asked for
+        except Exception:  # The runtime raises its own again when the chosen output is asked for.
             declared = self._session.get_outputs()
             return {one.name: f"{name_of(one.type)} {shape_of(one.shape)}" for one in declared}
 
@@ -180,11 +180,11 @@ class OnnxFile(FileRecognizer):
             for count in (2, most):
                 turns = fed[[place % 2 for place in range(count)]]
                 if not self._fixed and len(self._ask(turns.to(self._precision))) != count:
-                    return 1  # a graph may declare any number and mean one
+                    return 1  # A graph may declare any number and mean one.
                 rows = self._call(turns)
                 if any(row.tobytes() != alone[place % 2] for place, row in enumerate(rows)):
                     return 1
-        except Exception:  # the runtime's own: what it declares is not what it takes
+        except Exception:  # The runtime raises its own where the graph takes other shapes than it declares.
             return 1
         return most
 

@@ -49,7 +49,7 @@ def providers(runtime: Any) -> list[Any]:
     """
     where = device.current()
     if where.type == "cuda" and "CUDAExecutionProvider" in runtime.get_available_providers():
-        # Without TF32, and by an algorithm that is not chosen by a race: as device.select sets torch.
+        # ONNX Runtime uses no TF32, and no algorithm that a race chooses, as device.select sets torch.
         exact = {"device_id": where.index or 0, "use_tf32": 0, "cudnn_conv_algo_search": "DEFAULT"}
         return [("CUDAExecutionProvider", exact), "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
@@ -71,7 +71,7 @@ def check_images(images: Tensor) -> Tensor:
             f"expected float32 images (n, 3, {SIZE}, {SIZE}), got {images.dtype} {tuple(images.shape)}",
             "Convert uint8 images with ppfr_bench.api.to_float.",
         )
-    if images.numel() and not bool((images.amin() >= 0) & (images.amax() <= 1)):  # false for NaN too
+    if images.numel() and not bool((images.amin() >= 0) & (images.amax() <= 1)):  # The comparison is false for NaN too.
         raise UserError(
             f"expected images in [0, 1], got {float(images.amin()):g} to {float(images.amax()):g}",
             "Convert uint8 images with ppfr_bench.api.to_float.",
@@ -104,7 +104,7 @@ def share_out(workers: Sequence[Callable[[Item], Result]], items: Sequence[Item]
         while not stop.is_set() and (index := next(turn)) < len(items):
             try:
                 results[index] = work(items[index])
-            except BaseException:
+            except BaseException:  # The other workers stop, whatever ended this one.
                 stop.set()
                 raise
 
@@ -117,5 +117,5 @@ def share_out(workers: Sequence[Callable[[Item], Result]], items: Sequence[Item]
             for done in [pool.submit(serve, work) for work in workers]:
                 done.result()
         finally:
-            stop.set()  # Ctrl-C reaches this thread alone: the others end with the item at hand
+            stop.set()  # Ctrl-C reaches this thread alone; the others end with the item at hand.
     return results

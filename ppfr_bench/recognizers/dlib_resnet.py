@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHIP = _dlib_worker.CHIP
-_SCALE = 52.6 / 35.24  # distance between the eyes in dlib's chip, and in the aligned crop
-_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # their midpoint, x and y in pixel centres
+_SCALE = 52.6 / 35.24  # The eyes' distance in dlib's chip over that in the aligned crop.
+_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # The eyes' midpoint, x and y in pixel centres.
 
 
 def chip(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -80,7 +80,7 @@ class DlibResNet(Recognizer):
         crops = to_bytes(check_images(images).detach())
         if not len(crops):
             return torch.empty((0, self.card.dimension))
-        if self._owner != os.getpid():  # after a fork the pipes are the parent's
+        if self._owner != os.getpid():  # The pipes are the parent's after a fork.
             self._owner, self._processes, self._lock = os.getpid(), [], Lock()
         with self._lock:
             wanted = max(1, min(threads(), len(crops)))
@@ -89,10 +89,10 @@ class DlibResNet(Recognizer):
             workers: list[Callable[[npt.NDArray[np.uint8]], Array]] = [p.embed for p in self._processes[:wanted]]
             try:
                 parts = share_out(workers, list(crops))
-            except BaseException:
+            except BaseException:  # Ctrl-C leaves answers unread too.
                 for process in self._processes:
                     process.stop()
-                self._processes = []  # what they would answer next is not known
+                self._processes = []  # Nobody knows to which request they would answer next.
                 raise
         return torch.from_numpy(np.stack(parts))
 
@@ -101,7 +101,7 @@ class _Process:
     """One worker process; ends with this object, or when this program does, however it ends."""
 
     def __init__(self, weights: str) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - It lives as long as the process.
         command = [sys.executable, "-P", str(Path(_dlib_worker.__file__)), weights]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
@@ -129,7 +129,7 @@ class _Process:
 
 
 def _stop(owner: int, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    if os.getpid() != owner:  # a forked child has no say in its parent's processes
+    if os.getpid() != owner:  # A forked child has no say in its parent's processes.
         return
     for stream in (process.stdin, process.stdout, errors):
         if stream is not None:

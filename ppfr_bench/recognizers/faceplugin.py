@@ -67,7 +67,7 @@ class Faceplugin(Recognizer):
 
         self._path = str(asset_path("faceplugin"))
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1  # the threads are over images: faster than within one, and fork-safe
+        options.intra_op_num_threads = 1  # Threads over images are faster than within one, and fork-safe.
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(self._path, options, providers=providers(runtime))

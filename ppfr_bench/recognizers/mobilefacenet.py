@@ -15,7 +15,7 @@ from ppfr_bench.recognizers._runtime import Array, check_images, require, share_
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BATCH = 2  # fixed in the file: XNNPACK refuses to prepare the network at any other
+_BATCH = 2  # The file fixes it: XNNPACK refuses to prepare the network at any other.
 
 
 class MobileFaceNet(Recognizer):
@@ -47,7 +47,7 @@ class MobileFaceNet(Recognizer):
         from ppfr_bench.assets import asset_path
 
         path = str(asset_path("mobilefacenet"))
-        # One thread each, and as many interpreters as threads: as fast as one with many, and scales further.
+        # Interpreters of one thread each are as fast as one with many threads, and scale further.
         self._new: Callable[[], Any] = lambda: litert.Interpreter(path, num_threads=1)
         self._workers: list[Callable[[Array], Array]] = [self._worker()]
         self._lock = Lock()

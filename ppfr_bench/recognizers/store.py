@@ -23,9 +23,9 @@ __all__ = ["CachedEmbedder", "EmbeddingStore", "Usage"]
 
 logger = logging.getLogger(__name__)
 
-_LOOKUP = 256  # images looked up at a time
-_COMMIT = 64  # images embedded between two commits: what a kill can lose
-_WAIT = 60.0  # seconds to wait for another process's commit
+_LOOKUP = 256  # Images looked up at a time.
+_COMMIT = 64  # Images embedded between two commits; a kill can lose so many.
+_WAIT = 60.0  # Seconds to wait for another process's commit.
 _SCHEMA = """CREATE TABLE IF NOT EXISTS embedding (
     recognizer TEXT NOT NULL, version INTEGER NOT NULL, image BLOB NOT NULL, vector BLOB NOT NULL,
     PRIMARY KEY (recognizer, version, image))"""
@@ -131,7 +131,7 @@ class EmbeddingStore:
         return {image: np.frombuffer(blob, "<f4") for image, blob in found if len(blob) == 4 * dimension}
 
     def _connect(self) -> sqlite3.Connection:
-        # A connection a call: none is ever shared between threads or carried across a fork.
+        # Each call has a connection of its own: none is shared between threads or carried across a fork.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -141,14 +141,14 @@ class EmbeddingStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
-        except BaseException:
+        except BaseException:  # The connection is closed after Ctrl-C too.
             connection.close()
             raise
         return connection
 
     def _replace(self, error: sqlite3.DatabaseError) -> None:
         with FileLock(self.path.with_name(self.path.name + ".lock")):
-            try:  # another process may have replaced it while this one waited
+            try:  # Another process may have replaced it while this one waited.
                 with closing(self._connect()) as connection:
                     sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
                     connection.execute("SELECT recognizer, version, image, vector FROM embedding LIMIT 1").fetchall()

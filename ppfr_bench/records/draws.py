@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from ppfr_bench.errors import UserError
 
 Number = TypeVar("Number", np.float32, np.int32)
-Draws = dict[str, dict[tuple[str, str], "np.ndarray[tuple[int], np.dtype[np.float32]]"]]  # key -> (name, part) -> draws
-_LEVEL = 12  # of zstd: 6% more than at its highest, and six times as fast
+# Key -> (name, part) -> draws.
+Draws = dict[str, dict[tuple[str, str], "np.ndarray[tuple[int], np.dtype[np.float32]]"]]
+_LEVEL = 12  # zstd's highest level saves 6% more, and takes six times as long.
 _LISTS = pa.list_(pa.float32())
-_DIGITS = 5  # that scorers round draws to: single precision holds them, and gives them back
+_DIGITS = 5  # Scorers round draws to so many digits, which single precision holds.
 
 
 def write(draws: Mapping[str, Mapping[tuple[str, str], object]]) -> bytes:

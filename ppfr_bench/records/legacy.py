@@ -20,13 +20,13 @@ from ppfr_bench.records.storage import Storage
 
 SCHEMA_VERSION = 1
 
-# What an attack measured -> the scorer of its answer, and the privacy that it sets.
+# The measure of an attack -> the scorer of its answer, and the privacy that it sets.
 SCORERS = {
     "appearance": ("reconstruction", "appearance"), "attributes": ("attributes", "appearance"),
     "identity": ("linkage", "identity"), "unlinkability": ("unlinkability", ""), "control": ("control", ""),
 }  # fmt: skip
 TRACKS = {"recognition": "image"}
-_METRICS = {  # names of measurements whose metric is named otherwise
+_METRICS = {  # The metrics of these measurements are named otherwise.
     "accuracy_frozen": "accuracy", "clear_accuracy": "accuracy", "skin_tone": "attribute_error",
     "crown_tone": "attribute_error", "facial_hair": "attribute_error", "lip_colour": "attribute_error",
 }  # fmt: skip

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 2
 LABEL = re.compile(r"[a-z0-9_]+")
 Status = Literal["ok", "failed", "skipped"]
 CellKind = Literal["canary", "utility", "attack"]
-Slot = tuple[str, str, str]  # what a record measures: kind, label of the attack, label of the recognizer
+Slot = tuple[str, str, str]  # Kind of the cell, label of the attack, label of the recognizer.
 
 
 class Component(Config):
@@ -95,7 +95,7 @@ class Record(Config):
     adapted: bool = False
     scorer: str = ""
     sets: str = ""
-    builds_on: tuple[str, ...] = ()  # attacks that this one should never fall behind
+    builds_on: tuple[str, ...] = ()  # This attack should never fall behind those.
     knowledge: Knowledge | None = None
     seed: int
     status: Status

@@ -16,15 +16,15 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.record import SCHEMA_VERSION
 
-Raw = dict[str, Any]  # a record as JSON has it
-Place = tuple[str, str]  # labels of its data set and its defense
+Raw = dict[str, Any]  # A record as JSON has it.
+Place = tuple[str, str]  # Labels of its data set and its defense.
 
-_SHARED = (  # fields that nearly all records of a row have alike
+_SHARED = (  # Nearly all records of a row have these fields alike.
     "suite", "dataset", "dataset_revision", "real_people", "track", "defense", "defense_card", "guarantee", "seed",
     "environment", "surrogate", "adapted", "builds_on", "knowledge", "reason", "flags", "log", "training", "samples",
     "scorer", "sets", "status",
 )  # fmt: skip
-_MEANING = ("metric", "version", "direction", "unit")  # of a measurement: what its numbers mean
+_MEANING = ("metric", "version", "direction", "unit")  # These fields of a measurement say what its numbers mean.
 _PARTS = ("value", "floor", "ceiling", "leakage")
 _HINT = "Restore it from git, or delete it and run again."
 

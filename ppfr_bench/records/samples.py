@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-FACE = 112  # pixels a side
-_WIDEST, _MOST = 64, 500  # faces of a strip, and strips of a sheet, below what JPEG can hold
-_LARGEST = 80_000_000  # pixels of a sheet
+FACE = 112  # Pixels a side.
+_WIDEST, _MOST = 64, 500  # Faces of a strip and strips of a sheet, below what JPEG can hold.
+_LARGEST = 80_000_000  # Pixels of a sheet.
 _QUALITY = 92
-_ROUNDS = 64  # of putting a strip into JPEG and out again; of 485 strips one took twelve, and most took one
+_ROUNDS = 64  # Rounds through JPEG: one strip of 485 took twelve, and most took one.
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -113,7 +113,7 @@ def _name(pixels: Pixels) -> str:
 def _small(pixels: Pixels) -> bytes:
     """The same pixels in fewer bytes than ``_encoded``."""
     content = _encoded(pixels)
-    if len(content) > 0.9 * pixels.shape[0] * pixels.shape[1]:  # noise, for which Pillow's buffer would be too small
+    if len(content) > 0.9 * pixels.shape[0] * pixels.shape[1]:  # Pillow's buffer would be too small for noise.
         return content
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True, progressive=True)

@@ -17,9 +17,9 @@ from ppfr_bench.records.record import Record
 from ppfr_bench.records.rows import Place, Raw, Row
 from ppfr_bench.records.storage import Storage
 
-ASIDE = "set-aside"  # a hyphen: no data set is labelled so
+ASIDE = "set-aside"  # No label of a data set has a hyphen.
 _DRAWS = "draws.parquet"
-_TRIES = 3  # of reading rows and draws that another process is changing
+_TRIES = 3  # Another process may be changing rows and draws as they are read.
 _Stamp = tuple[object, ...]
 
 

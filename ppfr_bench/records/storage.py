@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Place = Path | UPath
 
-STALE = 120.0  # seconds after which a lock at a URL that nobody renews is taken for that of a killed process
-POLL = 0.2  # seconds between two looks at it
+STALE = 120.0  # A lock at a URL that is not renewed for so many seconds is a killed process's.
+POLL = 0.2  # Seconds between two looks at it.
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -182,7 +182,7 @@ class _Remote(Storage):
             self._system = self.root.fs
         except (ImportError, ValueError) as error:
             raise UserError(f"cannot open {url}: {error}", "For S3:  pip install 'ppfr-bench[s3]'") from error
-        self._held: dict[str, tuple[bytes, float]] = {}  # what our locks hold, and since when
+        self._held: dict[str, tuple[bytes, float]] = {}  # The content of our locks, and since when they hold it.
 
     def is_folder(self, path: str) -> bool:
         return bool(self.entries(path))
@@ -214,7 +214,7 @@ class _Remote(Storage):
         wanted = {self._at(path): path for path in paths}
         if not wanted:
             return {}
-        with self._asked("read", ""):  # many at once
+        with self._asked("read", ""):  # Many files are read at once.
             found = self._system.cat(list(wanted), recursive=False, on_error="return")
         contents = found if isinstance(found, dict) else dict.fromkeys(wanted, found)
         for at, content in contents.items():
@@ -227,7 +227,7 @@ class _Remote(Storage):
         with self._asked("write", path):
             self._system.pipe_file(self._at(path), content)
             for lock, (_, since) in list(self._held.items()):
-                if time.monotonic() - since > STALE / 4:  # so that others see that we are still there
+                if time.monotonic() - since > STALE / 4:  # Others then see that we are still there.
                     self._held[lock] = uuid.uuid4().hex.encode(), time.monotonic()
                     self._system.pipe_file(self._at(lock), self._held[lock][0])
 

@@ -194,7 +194,8 @@ class ResultStore:
                 every.tidy()
             for key, (_, content) in pending.items():
                 path = f"{suite}/{CELLS}/{key}"
-                if self.files.read(f"{path}.json") == content:  # else it has been measured again meanwhile
+                # Another content means that it was measured again meanwhile.
+                if self.files.read(f"{path}.json") == content:
                     self.files.remove(f"{path}.jpg")
                     self.files.remove(f"{path}.json")
 

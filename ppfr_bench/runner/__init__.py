@@ -1,1 +1,1 @@
-"""From a suite to records: plan (suite -> cells), lab (content-addressed stages), score, execute."""
+"""From a suite to records: request, plan (suite -> cells), graph (cells -> stages), execution and scoring."""

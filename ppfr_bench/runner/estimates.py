@@ -10,7 +10,7 @@ from ppfr_bench.assets import cache_dir
 from ppfr_bench.files import write_atomic
 from ppfr_bench.stages.spec import Stage
 
-_KEPT = 20  # latest times of each group
+_KEPT = 20  # The latest times of each group.
 
 
 def group_of(stage: Stage) -> str:

@@ -27,7 +27,7 @@ from ppfr_bench.stages.spec import Stage
 from ppfr_bench.stages.store import StageStore
 
 Rerun = Literal["failed", "all"] | None
-LOCAL, INLINE = "dask", "inline"  # engines
+LOCAL, INLINE = "dask", "inline"  # Names of engines.
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def execute(
 
     def settle() -> None:
         nonlocal settled
-        if not settled:  # From the first record on, the board is this plan's.
+        if not settled:  # The board is this plan's from the first record on.
             make_room(plan, store, outcome.moves)
             settled = True
 
@@ -135,7 +135,7 @@ def execute(
         if outcome.cached:
             settle()
         if pending:
-            make_cache_folder("stages")  # here, where a cache that cannot be written is one message
+            make_cache_folder("stages")  # A cache that cannot be written is one message here.
             _run(plan, pending, where, keep)
     finally:
         store.compact(plan.suite)

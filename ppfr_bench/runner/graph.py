@@ -20,7 +20,7 @@ from ppfr_bench.stages.context import Setting, Split
 from ppfr_bench.stages.floor import SIGMAS
 from ppfr_bench.stages.spec import Stage
 
-FRESH = ("per_call", "per_image_key")  # contracts under which two releases of one photo differ
+FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
 
 
 class Graph:
@@ -60,7 +60,7 @@ class Graph:
         """``images``: one protected version of a split."""
         spec = {"defense": defense.spec, "dataset": self.setting.dataset_revision, "split": split, "shot": shot,
                 "seed": self.setting.seed}  # fmt: skip
-        if share := type(self._defense(defense)).card.clear_share:  # decides what is a leak
+        if share := type(self._defense(defense)).card.clear_share:  # The share decides what is a leak.
             spec["clear_share"] = share
         return self._stage("protected", spec, gates=(self.check(defense),), how={"label": defense.label})
 

@@ -31,7 +31,7 @@ from ppfr_bench.suites import Entry, Suite
 from ppfr_bench.tracks.base import Track
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
-VERIFICATION = "verification"  # the scorer of cells that measure a recognizer
+VERIFICATION = "verification"  # The scorer of cells that measure a recognizer.
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def make_plan(
     )  # fmt: skip
     only = {entry.label: entry.recognizers for entry in suite.attack}
     cells = [_cell("canary", ceiling, None, one, suite, graph) for one in recognizers.values()]
-    for defense in sorted(defenses, key=lambda component: component.name != ceiling.name):  # ceilings first
+    for defense in sorted(defenses, key=lambda component: component.name != ceiling.name):  # Ceilings come first.
         measured = _track(defense).utilities(list(recognizers.values()), adapted)
         cells += [_cell("utility", defense, None, recognizer, suite, graph) for recognizer in measured]
         for attack in attacks.values():
@@ -243,7 +243,7 @@ def _cell(
     scorer = _scorer(name, extra)
     made = Cell(kind, defense, attack, recognizer, track_of(defense), name, extra)
     inputs = scorer.inputs(graph, made)
-    if attack is not None:  # its answer is checked, and what it reports of its training recorded
+    if attack is not None:  # Its answer is checked, and its training log recorded.
         inputs["attack"] = graph.attack(defense, attack, recognizer)
     spec = {
         "cell": kind, "scorer": name, **scorer.spec, "replicates": suite.protocol.replicates, "seed": suite.seed,

@@ -126,7 +126,7 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
         loaded = _with_attacks(loaded, [name for kind, name in added if kind == "attack"])
     if asked.recognizers or (more := [name for kind, name in added if kind == "recognizer"]):
         for name in asked.recognizers:
-            recognizer_component(name)  # before the data are opened, which takes longer
+            recognizer_component(name)  # Opening the data takes longer.
         loaded = loaded.model_copy(update={"recognizers": asked.recognizers or (*loaded.recognizers, *more)})
     if asked.data is not None:
         loaded = loaded.model_copy(update={"dataset": _entry_of(asked.data, loaded.drop_duplicates)})

@@ -31,7 +31,7 @@ from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.spec import Job
 from ppfr_bench.stages.store import Output, Writer
 
-CANARY_TOLERANCE = 0.005  # of accuracy, around what the recognizer's card expects
+CANARY_TOLERANCE = 0.005  # Accuracy may differ by so much from the recognizer's card.
 
 
 @dataclass(frozen=True)

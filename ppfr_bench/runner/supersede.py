@@ -16,8 +16,8 @@ from ppfr_bench.records.record import Component, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan
 
-SETTINGS = "superseded"  # the shelf of records of other settings and versions; other data have shelves of their own
-_MOST = 8  # reasons that are told one by one
+SETTINGS = "superseded"  # The shelf of records of other settings and versions; other data have their own.
+_MOST = 8  # At most so many reasons are told one by one.
 
 
 @dataclass

@@ -73,7 +73,7 @@ class Result:
     seconds: float | None = None
 
 
-_contexts: dict[str, tuple[Work, Context]] = {}  # of this process; one run at a time
+_contexts: dict[str, tuple[Work, Context]] = {}  # A process works for one run at a time.
 
 
 def perform(packed: bytes, job: Job | CellJob) -> Result:
@@ -86,7 +86,7 @@ def perform(packed: bytes, job: Job | CellJob) -> Result:
         return _score(job, work, context) if isinstance(job, CellJob) else _compute(job, work.store, context)
     except Unavailable as error:
         return Result(key_of(job), Failure("skipped", str(error)))
-    except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises is the cell's result
+    except (Exception, SystemExit) as error:  # A plug-in's code may raise anything; that is the cell's result.
         if os.environ.get("PPFR_BENCH_TRACEBACKS"):
             traceback.print_exc()
         return Result(key_of(job), Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
@@ -100,7 +100,7 @@ def key_of(job: Job | CellJob) -> str:
 def _context(packed: bytes) -> tuple[Work, Context]:
     name = hashlib.sha256(packed).hexdigest()
     if name not in _contexts:
-        work: Work = cloudpickle.loads(packed)  # what the run that this process belongs to has packed
+        work: Work = cloudpickle.loads(packed)  # The run that this process belongs to has packed it.
         if work.cache and work.cache != str(cache_dir()) and Path(work.cache).is_dir():
             os.environ["PPFR_BENCH_CACHE"] = work.cache
         work.setting.prepare()
@@ -124,7 +124,7 @@ def _score(job: CellJob, work: Work, context: Context) -> Result:
     paid = [found for place in job.paid if (found := store.find(*place)) is not None]
     check = _output(store, *job.check) if job.check else None
     record, strip = scoring.score(job, inputs, paid, check, context)
-    for name, measured in record.metrics.items():  # here, where what is wrong is the cell's, and not the run's
+    for name, measured in record.metrics.items():  # An error here is the cell's, and not the run's.
         draws.check({(name, part): one.draws for part, one in measured.parts()}, record.key)
     return Result(job.cell.key, record=record.model_dump_json(), strip=strip)
 

@@ -29,7 +29,7 @@ class Truth:
     """What the scorers know and no attacker: the originals of the targets, and who is on which image."""
 
     dataset: FaceDataset
-    batch: int  # images in memory at a time
+    batch: int  # Images in memory at a time.
 
     @cached_property
     def people(self) -> IntArray:

@@ -41,7 +41,7 @@ class Linkage(Scorer):
         for name, far in FAR.items():
             rates = [true_accept_rate(scores.ravel(), same.ravel(), far, genuine) for scores in (answer, ceiling)]
             out[name] = measurement(name, rates[0], ceiling=rates[1])
-        largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # the match and every photo of the others
+        largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # The match and every photo of the others.
         sizes = [size for size in SIZES if size <= largest]
         curves = [rank_1_at(scores, targets, gallery, sizes) for scores in (answer, ceiling)]
         for size, here, there in zip(sizes, *curves, strict=True):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.plan import Cell
     from ppfr_bench.stages.spec import Stage
 
-LEAKING = ("lpips", "ssim", "ms_ssim")  # PSNR is unbounded: a share of it means nothing
+LEAKING = ("lpips", "ssim", "ms_ssim")  # PSNR is unbounded, so a share of it means nothing.
 
 
 class Reconstruction(Scorer):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.plan import Cell
     from ppfr_bench.stages.spec import Stage
 
-CHANCE = 0.5  # verification accuracy of a coin
+CHANCE = 0.5  # A coin verifies with this accuracy.
 
 
 class Verification(Scorer):
@@ -109,7 +109,7 @@ def frozen_threshold(recognizer: Recognizer, embeddings: Array) -> float:
     left, right = np.split(embeddings.astype(np.float64), 2)
     scores = recognizer.similarity_matrix(left, right)
     genuine, impostor = scores.diagonal(), scores[~np.eye(len(scores), dtype=bool)]
-    # As many impostors as genuine pairs, evenly spaced in rank, so that both errors weigh the same.
+    # Impostors as many as genuine pairs, evenly spaced in rank, give both errors the same weight.
     impostor = np.sort(impostor)[:: max(1, len(impostor) // len(genuine))]
     scores = np.concatenate([genuine, impostor])
     return float(verify.best_threshold(scores, np.arange(len(scores)) < len(genuine)))

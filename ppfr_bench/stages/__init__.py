@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Function = Callable[[Job, Mapping[str, Output], Context, Writer], None]
 
-_PLACES = {  # kind -> module of this package and function
+_PLACES = {  # Kind -> module of this package and function.
     "check": "protected:check",
     "protected": "protected:protected",
     "embed": "embed:embed",

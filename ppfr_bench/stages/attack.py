@@ -23,7 +23,7 @@ from ppfr_bench.stages.store import Output, Writer
 from ppfr_bench.suites import explain
 
 Inputs = Mapping[str, Output]
-ADAPTOR = AttackCard(  # Who fine-tunes a recognizer on what is released has what an aware attacker has.
+ADAPTOR = AttackCard(  # An aware attacker has all that fine-tuning a recognizer on releases takes.
     title="Fine-tuned recognizer", family="adaptation", reference="ppfr-bench", licence="MIT", measures="",
     knowledge="aware", learned=True, needs_surrogate=True,
 )  # fmt: skip
@@ -204,7 +204,7 @@ def materials_of(inputs: Inputs) -> dict[str, Arrays]:
 
 def _oracle(context: Context, known: Mapping[str, Any], purpose: tuple[Any, ...]) -> LiveOracle:
     def protect(images: ByteArray, generator: torch.Generator) -> ByteArray:
-        # What an attacker sends in is its own: it may come back as clear as it will.
+        # An attacker's own images may come back as clear as they will.
         return release(context.defense(known), images, generator, may_be_clear=True)
 
     return LiveOracle(protect, context.generator("oracle", *purpose))

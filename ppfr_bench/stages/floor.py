@@ -11,7 +11,7 @@ from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.spec import Job
 from ppfr_bench.stages.store import Output, Writer
 
-SIGMAS = (0, 1, 2, 4)  # pixels, of the Gaussians that soften the mean face
+SIGMAS = (0, 1, 2, 4)  # Pixels; Gaussians of these widths soften the mean face.
 
 
 def mean_faces(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:

@@ -12,8 +12,8 @@ from ppfr_bench.stages.release import RejectedError, release
 from ppfr_bench.stages.spec import Job
 from ppfr_bench.stages.store import Output, Writer
 
-_CHECKED = 8  # images
-_NAMED = 5  # images of a release that was refused
+_CHECKED = 8  # Images.
+_NAMED = 5  # At most so many images of a refused release are named.
 
 
 def check(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:

@@ -15,8 +15,8 @@ from ppfr_bench.contracts.clear_images import leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.errors import UserError
 
-RANGE_SLACK = 1e-4  # float rounding; gone once the image is 8 bits
-_NAMED = 8  # images are named one by one up to this many
+RANGE_SLACK = 1e-4  # Float rounding, which is gone once the image is 8 bits.
+_NAMED = 8  # Images are named one by one up to this many.
 
 
 class RejectedError(UserError):
@@ -88,9 +88,9 @@ def protect_once(defense: Defense, images: ByteArray, generator: torch.Generator
     batch = to_float(images)
     given = batch.clone()
     try:
-        with torch.no_grad():  # not inference mode: what a defense keeps of it would bar gradients later
+        with torch.no_grad():  # A defense may keep tensors, which inference mode would bar from gradients later.
             out = defense.protect(batch, generator)
-    except Exception as error:  # whatever the code of a plug-in raises is the finding
+    except Exception as error:  # A plug-in's code may raise anything; that is the finding.
         reason = error.message if isinstance(error, UserError) else str(error)
         raise BreachError(Finding("raises", f"raises {type(error).__name__}: {reason}", tuple(names))) from error
     if wrong := _wrong_shape(defense, out, given):

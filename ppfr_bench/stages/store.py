@@ -27,10 +27,11 @@ import psutil
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json, digest
 
-FORMAT = "3"  # of what lies in the store; another has a folder of its own
-_MAPPED = 1 << 20  # bytes from which an array is memory-mapped
-_NOTED = {"files", "peak_memory_mib", "seconds", "spec"}  # of every output
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of an archive
+FORMAT = "3"  # Each format of the store has a folder of its own.
+_MAPPED = 1 << 20  # An array is memory-mapped from so many bytes on.
+_NOTED = {"files", "peak_memory_mib", "seconds", "spec"}  # The note of every output has these keys.
+# A damaged archive raises these.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 class Writer:
@@ -193,9 +194,9 @@ class StageStore:
                 for file in sorted(folder.iterdir()):
                     opened.write(file, file.name)
             system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            system.put_file(str(archive), f"{path}.{archive.name}")  # no reader ever sees half of it
+            system.put_file(str(archive), f"{path}.{archive.name}")  # No reader ever sees half of it.
             system.mv(f"{path}.{archive.name}", path)
-        except Exception as error:  # a file system raises errors of its own
+        except Exception as error:  # A file system raises errors of its own.
             raise UserError(f"cannot write {self.url}: {error}", "Check the URL and its credentials.") from error
         finally:
             archive.unlink(missing_ok=True)
@@ -213,13 +214,13 @@ class StageStore:
                 system.get_file(path, str(archive))
             except FileNotFoundError:
                 return False
-            except Exception as error:  # a file system raises errors of its own
+            except Exception as error:  # A file system raises errors of its own.
                 raise UserError(f"cannot read {self.url}: {error}", "Check the URL and its credentials.") from error
             temporary.mkdir()
             try:
                 with zipfile.ZipFile(archive) as opened:
                     for member in opened.infolist():
-                        if Path(member.filename).name == member.filename:  # nothing is written beside the folder
+                        if Path(member.filename).name == member.filename:  # Nothing is written beside the folder.
                             opened.extract(member, temporary)
             except _DAMAGED:
                 return False  # It is computed anew.

@@ -66,7 +66,7 @@ def check_known(data: dict[str, Any], kind: str, label: str, asked: str) -> None
     """
     listed = data.setdefault(kind, [])
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        return  # the file is refused for it
+        return  # The file is refused for it.
     labels = [entry.get("label") or entry.get("name") for entry in listed]
     labels = [one for one in labels if isinstance(one, str)]
     if label in labels:
@@ -169,10 +169,10 @@ def _distinct(kind: registry.Kind, lists: Sequence[Sequence[Entry]]) -> tuple[En
         if not entry.variant_of:
             continue
         same = _same(kind, entry)
-        if same in own:  # chosen and missed as the variant that it also is
+        if same in own:  # It is chosen and missed as the variant that it also is.
             found[own[same]] = found[own[same]].model_copy(update={"variant_of": entry.variant_of})
             continue
-        if entry.label in found:  # two values that read alike
+        if entry.label in found:  # Two values read alike.
             label = f"{entry.label[: LONGEST - 9]}_{digest(_config(kind, entry))[:8]}"
             entry = entry.model_copy(update={"label": label})
         own[same] = entry.label

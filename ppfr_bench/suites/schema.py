@@ -21,7 +21,7 @@ class Entry(Config):
     name: str
     label: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
-    recognizers: tuple[str, ...] = ()  # of an attack: only with these, where it needs one at all
+    recognizers: tuple[str, ...] = ()  # An attack that needs a recognizer runs with these alone.
     variant_of: str = ""
 
     @model_validator(mode="before")
@@ -52,14 +52,15 @@ class DatasetEntry(Entry):
 class Protocol(Config):
     """How a suite measures, the same for every defense."""
 
-    shots: int = Field(1, ge=1, le=64)  # independently protected versions of one target that the attacker holds
-    replicates: int = Field(200, ge=20, le=10_000)  # bootstrap draws of identities
-    threads: int = Field(2, ge=1)  # a worker's, part of the protocol: sums depend on how they are split
-    timeout: float = Field(1800, gt=0)  # seconds a stage may take
-    memory: float | None = Field(None, gt=0)  # GiB a worker's process may take; None for its share of the machine's
-    samples: int = Field(4, ge=0, le=8)  # faces in a record's sample strip (synthetic data only)
-    batch: int = Field(64, ge=1)  # images in memory at a time
-    adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 120})  # of a fine-tuned recognizer
+    shots: int = Field(1, ge=1, le=64)  # The attacker holds so many independently protected versions of a target.
+    replicates: int = Field(200, ge=20, le=10_000)  # Bootstrap draws of identities.
+    threads: int = Field(2, ge=1)  # The protocol fixes a worker's threads, as sums depend on how they are split.
+    timeout: float = Field(1800, gt=0)  # A stage may take so many seconds.
+    memory: float | None = Field(None, gt=0)  # GiB a worker's process may take; None: its share of the machine's.
+    samples: int = Field(4, ge=0, le=8)  # Faces in a record's sample strip (synthetic data only).
+    batch: int = Field(64, ge=1)  # Images in memory at a time.
+    # Training steps of a fine-tuned recognizer.
+    adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 120})
 
 
 Budget = Literal["smoke", "quick", "standard", "full"]
@@ -95,16 +96,17 @@ class Suite(Config):
     title: str
     description: str = ""
     seed: int = Field(0, ge=0)
-    surrogate: str = ""  # the recognizer that learned defenses and attacks may train on; the others are unseen
+    surrogate: str = ""  # Learned defenses and attacks may train on this recognizer; they never see the others.
     recognizers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()  # image metrics beside those that every reconstruction is compared by
     ceiling: str = "no_defense"  # the defense that protects nothing, between which
     floor: str = "blackout"  # and the one that releases nothing a leakage lies
     protocol: Protocol = Protocol()
-    drop_duplicates: bool = False  # leave out the training copies of measured photographs, instead of refusing the data
+    # True: training copies of measured photographs are left out; else the data are refused.
+    drop_duplicates: bool = False
     dataset: DatasetEntry
     defense: tuple[Entry, ...] = Field(min_length=1)
-    ensemble: str = ""  # a fixed set of attacks, before those of the suite's own
+    ensemble: str = ""  # A fixed set of attacks comes before the suite's own.
     budget: Budget = "standard"
     attack: tuple[Entry, ...] = Field(min_length=1)
 

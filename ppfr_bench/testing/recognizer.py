@@ -9,7 +9,7 @@ import torch
 from ppfr_bench import device
 from ppfr_bench.api import SIZE, Recognizer, RecognizerCard
 
-_FREQUENCIES = 12  # the lowest ones, a direction
+_FREQUENCIES = 12  # The lowest ones, in each direction.
 
 
 class TinyRecognizer(Recognizer):

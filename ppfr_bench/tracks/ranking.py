@@ -13,7 +13,7 @@ from ppfr_bench.metrics.leakage import harmonic_mean
 from ppfr_bench.metrics.pareto import pareto_front
 from ppfr_bench.records.estimate import Estimate, Interval
 
-SIGNIFICANT = 0.975  # share of the draws in which another defense must score higher to rank above
+SIGNIFICANT = 0.975  # A defense ranks above another if it scores higher in this share of the draws.
 
 Array = npt.NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def significant_ranks(draws: Sequence[Sequence[float]], points: Sequence[tuple[E
     if not draws:
         return []
     scores = np.asarray(draws, dtype=np.float64)
-    above = scores[None, :, :] > scores[:, None, :]  # [this, other, draw]
+    above = scores[None, :, :] > scores[:, None, :]  # Axes: this, other, draw.
     ranks = 1 + (above.mean(axis=2) >= SIGNIFICANT).sum(axis=1)
     of_draws = 1 + above.sum(axis=1)
     low = np.quantile(of_draws, 0.025, axis=1, method="lower")

@@ -1,4 +1,4 @@
-"""A fingerprint is the same for what does the same, differs for what does not, and is refused where nobody can tell."""
+"""A code hash is the same for what does the same, differs for what does not, and is refused where nobody can tell."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from ppfr_bench.text import printable, read_text
 VERSION = 2  # Raise it whenever the same source may give other crops.
 FORMATS = ("lfw", "cfp", "celeba", "folder", "insightface-bin", "insightface-rec")
 _STATE = ".prepare.json"
-_TYPICAL = 100  # images whose faces say where a face mostly is
+_TYPICAL = 100  # The faces of so many images say where a face mostly is.
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _Job:
     def __init__(self, opened: Format, target: Path, aligned: bool, workers: int, spec: str) -> None:
         self.opened, self.target, self.aligned, self.workers, self.spec = opened, target, aligned, workers, spec
         self.dropped = dict(opened.left_out)
-        self.kept: dict[str, tuple[str, str]] = {}  # name in the source -> file below the target, sha256
+        self.kept: dict[str, tuple[str, str]] = {}  # Name in the source -> file below the target, sha256.
         self._planned = _made(opened) if opened.listed else {}
         self.placed = self._resume()
 

@@ -13,9 +13,10 @@ from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.detection import Points, crop, main_face
 from ppfr_bench.images import UnreadableImage, decode, encode_png
 
-KEPT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}  # byte for byte, if they were aligned before
-_QUALITY = 98  # without chroma subsampling: about 12 kB a crop, and no loss that a recognizer notices
-SMALLEST = 16.0  # pixels between the eyes, of 35 on the template: below, most of a crop is invented
+# Aligned images of these formats are kept byte for byte.
+KEPT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
+_QUALITY = 98  # Without chroma subsampling a crop takes 12 kB, and no recognizer notices a loss.
+SMALLEST = 16.0  # Pixels between the eyes, of 35 on the template; below, most of a crop is invented.
 
 NO_FACE = "no face found"
 

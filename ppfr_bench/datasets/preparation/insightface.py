@@ -48,7 +48,7 @@ class BinFormat(Format):
         first: dict[bytes, int] = {}
         self._of = [first.setdefault(hashlib.sha256(image).digest(), i) for i, image in enumerate(self._images)]
         group = _groups(self._of, same)
-        for left in (2 * np.flatnonzero(same)).tolist():  # the protocol counts two copies of one photograph: CFP has 3
+        for left in (2 * np.flatnonzero(same)).tolist():  # The protocol counts two copies of one photograph: CFP has 3.
             if self._of[left] == self._of[left + 1]:
                 self._of[left + 1] = left + 1
         fold = np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(same, FOLDS))])
@@ -128,7 +128,7 @@ class RecFormat(Format):
             for _ in range(pipeline.epoch_size("records")):
                 image, label = pipeline.run()
                 person = float(label.at(0).ravel()[0])
-                if not person.is_integer():  # false for NaN and infinity too
+                if not person.is_integer():  # It is false for NaN and infinity too.
                     raise UserError(
                         f"{self._rec}: expected whole numbers as labels, got {person:g}", "Number the people."
                     )
@@ -147,7 +147,7 @@ def _read(content: bytes, name: str) -> tuple[list[bytes], npt.NDArray[np.bool_]
         loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except UserError:
         raise
-    except Exception as error:  # pickle's own words: broken input raises almost anything
+    except Exception as error:  # Broken input makes pickle raise almost anything.
         raise UserError(f"{name} is no .bin of InsightFace: {error}", "Give a file such as lfw.bin.") from error
     if not (isinstance(loaded, tuple | list) and len(loaded) == 2 and isinstance(loaded[0], list | np.ndarray)):
         raise UserError(

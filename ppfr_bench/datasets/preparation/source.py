@@ -13,7 +13,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.files import HIDDEN, is_hidden, list_folder
 from ppfr_bench.text import decode_text, printable
 
-LARGEST = 64 << 20  # bytes of one image or list; anything larger is neither
+LARGEST = 64 << 20  # Bytes of one image or list; anything larger is neither.
 
 
 class Source(ABC):
@@ -157,7 +157,7 @@ class _Zip(_Archive):
                     yield name, archive.read(self._infos[name])
                 except (zipfile.BadZipFile, OSError, EOFError) as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
-                except RuntimeError as error:  # zipfile's word for a password or a compression that it does not know
+                except RuntimeError as error:  # zipfile raises it for a password or an unknown compression.
                     raise UserError(
                         f"{self.path}: {name} cannot be read: {error}", "Pack it again, with deflate and no password."
                     ) from error

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-SIDE = 6.4  # inches a panel is wide
+SIDE = 6.4  # A panel is so many inches wide.
 DPI = 160
 
 
@@ -70,19 +70,19 @@ class Plot(Publisher):
             return {}
         import matplotlib
 
-        # The defaults first: neither a user's matplotlibrc nor a style set elsewhere may change a byte.
+        # The defaults come first: neither a user's matplotlibrc nor a style set elsewhere may change a byte.
         style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
         style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False,
                   "text.parse_math": False, "svg.hashsalt": "ppfr-bench"}  # fmt: skip
         with matplotlib.rc_context(style):
             files = {}
-            for theme, ending in ((LIGHT, ""), (DARK, "_dark")):  # one figure in memory at a time
+            for theme, ending in ((LIGHT, ""), (DARK, "_dark")):  # One figure is in memory at a time.
                 figure = _drawn(panels, theme, self.height)
                 if theme is LIGHT:
                     files[f"{self.stem}.png"] = _saved(figure, "png", {"Software": None})
                 files[f"{self.stem}{ending}.svg"] = _saved(figure, "svg", {"Date": None, "Creator": None})
                 del figure
-                gc.collect()  # a figure refers to itself: it would stay while the next is drawn
+                gc.collect()  # A figure refers to itself, and would stay while the next is drawn.
             return files
 
 
@@ -113,7 +113,7 @@ def _drawn(panels: list[Panel], theme: Theme, height: float) -> Figure:
             spine.set_color(theme.grid)
         panel.draw(axes, theme)
     figure.tight_layout(pad=1.4, w_pad=3, h_pad=3)
-    for axes, panel in drawn:  # what is placed by its size in pixels comes when the axes have theirs
+    for axes, panel in drawn:  # Labels are placed by their size in pixels, which needs final axes.
         panel.label(axes, theme)
     return figure
 

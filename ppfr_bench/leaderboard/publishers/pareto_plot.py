@@ -51,7 +51,7 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
         cross(axes, (x, y), row.point[0].interval, row.point[1].interval, theme.kinds[kind_of(row)])
     for name in dict.fromkeys(row.name for row in rows if row.live):
         dial = sorted((x, y) for x, y, row in points if row.name == name)
-        if len(dial) > 2:  # one plug-in at several settings: its dial
+        if len(dial) > 2:  # A line joins the settings of one plug-in.
             axes.plot([x for x, _ in dial], [y for _, y in dial], color=theme.faint, linewidth=0.9, zorder=2)
     front = sorted((x, -y) for x, y, row in points if row.front)
     if len(front) > 1:
@@ -61,7 +61,7 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
     data = pd.DataFrame({
         "across": [x for x, _, _ in points], "up": [y for _, y, _ in points], "kind": [kind_of(row) for row in rows],
     })  # fmt: skip
-    scatter: Any = sns.scatterplot  # seaborn is not typed
+    scatter: Any = sns.scatterplot  # seaborn is not typed.
     scatter(data=data, x="across", y="up", hue="kind", style="kind", hue_order=kinds, style_order=kinds,
             palette=theme.kinds, markers=MARKERS, s=70, ax=axes, zorder=4, edgecolor=theme.page,
             linewidth=0.9)  # fmt: skip

@@ -14,7 +14,7 @@ from ppfr_bench.leaderboard.seeds import published
 from ppfr_bench.leaderboard.text import plain
 from ppfr_bench.records.record import Record
 
-FACE = 112  # pixels a side in a strip
+FACE = 112  # A face in a strip has so many pixels a side.
 SHOWN = 84
 FACES = 3
 GAP = 3
@@ -22,12 +22,12 @@ GROUP_GAP = 18
 MARGIN = 16
 LABEL = 196
 HEADING = 34
-LARGEST = 8 * 1024 * 1024  # bytes of a strip
+LARGEST = 8 * 1024 * 1024  # Bytes of a strip.
 GROUPS = ("original", "released", "best reconstruction")
 PAGE, INK, FAINT, EMPTY = "#ffffff", "#1c2230", "#5c6577", "#eef0f4"
 
-Line = tuple[str, str, list[list[Image.Image]]]  # label, small print, faces of each group
-Strips = dict[tuple[str, str], Record]  # by labels of the defense and of the attack
+Line = tuple[str, str, list[list[Image.Image]]]  # Label, small print, faces of each group.
+Strips = dict[tuple[str, str], Record]  # The key is the labels of the defense and of the attack.
 
 
 class SampleGrid(Publisher):
@@ -86,7 +86,7 @@ def _lines(board: Board, section: Section) -> list[Line]:
     lines: list[Line] = []
     for row in section.rows:
         if row.unprotected:
-            continue  # its three pictures are the original
+            continue  # All three of its pictures are the original.
         looking = next((cell.attack for cell in row.cells if cell.faces == "released"), "")
         found = (clear, strips.get((row.defense, looking)), strips.get((row.defense, _best(row))))
         lines.append((row.defense, _small_print(row), [_faces(board, record) for record in found]))
@@ -141,7 +141,7 @@ def _faces(board: Board, record: Record | None) -> list[Image.Image]:
 def _opened(content: bytes) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
-            return opened.convert("RGB") if opened.height == FACE else None  # what is larger is not decoded
+            return opened.convert("RGB") if opened.height == FACE else None  # A larger image is not decoded.
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return None
 
@@ -149,7 +149,7 @@ def _opened(content: bytes) -> Image.Image | None:
 def _font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib
 
-    # The font that comes with matplotlib: the same glyphs on every machine.
+    # The font comes with matplotlib, so the glyphs are the same on every machine.
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 

@@ -58,7 +58,7 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
                   linestyle="-" if dial.ordered else ":", marker=CURVE_MARKERS[at % len(CURVE_MARKERS)],
                   markersize=6, markeredgecolor=theme.page, label=plain(dial.title, 60))  # fmt: skip
     axes.set_xlim(min(ends) - 0.06, max(ends) + 0.06)
-    axes.set_ylim(-0.1 - 0.07 * len(section.dials), 1.08)  # the names of the curves stand below all points
+    axes.set_ylim(-0.1 - 0.07 * len(section.dials), 1.08)  # The names of the curves stand below all points.
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     across = f"{section.rules.axes()[0]} →"
     titles(axes, theme, section if titled else None, across, f"{words(privacy)} privacy: what no attack regains →")

@@ -8,7 +8,7 @@ import torch
 
 from ppfr_bench.api import ByteArray, Defense, DefenseCard, to_bytes
 
-_SIGMA = 0.15  # of the range [0, 1]
+_SIGMA = 0.15  # A share of the range [0, 1].
 
 
 class ContentSeededNoise(Defense):

@@ -6,7 +6,7 @@ import torch
 
 from ppfr_bench.api import Defense, DefenseCard, per_image_generators
 
-_SIGMA = 0.5  # of the range [0, 1]
+_SIGMA = 0.5  # A share of the range [0, 1].
 
 
 class LoudNoise(Defense):
