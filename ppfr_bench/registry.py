@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.former_names import FORMER_NAMES
 from ppfr_bench.places import is_file, resolved, user_path
 from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
 
@@ -35,11 +36,6 @@ _BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of 
 }  # fmt: skip
 _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
                            "dataset": "DatasetCard"}  # fmt: skip
-_FORMER_NAMES: dict[tuple[Kind, str], str] = {  # Version 0.1 called them so; its names are answered for ever.
-    ("scorer", "appearance"): "reconstruction",
-    ("scorer", "identity"): "linkage",
-    ("track", "recognition"): "image",
-}
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
@@ -61,7 +57,7 @@ def source(kind: Kind, name: str) -> str:
 
 def current_name(kind: Kind, name: str) -> str:
     """The name, or the one that took its place if it is a former one."""
-    return name if name in _plugins(kind) else _FORMER_NAMES.get((kind, name), name)
+    return name if name in _plugins(kind) else FORMER_NAMES.get((kind, name), name)
 
 
 def load(kind: Kind, name: str) -> Any:
@@ -290,7 +286,7 @@ def _check_declared(name: str, plugin: Any) -> None:
 
 def former(kind: Kind, name: str) -> list[str]:
     """Names that something had in earlier versions."""
-    return [old for (of, old), new in _FORMER_NAMES.items() if (of, new) == (kind, name)]
+    return [old for (of, old), new in FORMER_NAMES.items() if (of, new) == (kind, name)]
 
 
 def track_of(defense: Any) -> str:

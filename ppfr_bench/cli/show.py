@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ppfr_bench import registry
 from ppfr_bench.cli.options import RESULTS, Json, Results
 from ppfr_bench.console import out
 from ppfr_bench.errors import UserError, did_you_mean
@@ -30,9 +31,10 @@ def show(
     chosen = [record for record in records if len(what) >= LEAST and record.key.startswith(what)]
     if not chosen and len(what) >= LEAST:
         chosen = list(store.set_aside_records(suite or None, what))
-    of_defense = [record for record in records if record.defense.label == what]
+    known = {record.defense.label for record in records}
+    label = what if what in known else registry.current_name("defense", what)
+    of_defense = [record for record in records if record.defense.label == label]
     if not (chosen or of_defense):
-        known = {record.defense.label for record in records}
         raise UserError(f"no record or defense '{what}' in {results}", did_you_mean(what, known))
     if as_json:
         print(json.dumps([record.model_dump(mode="json") for record in chosen or of_defense], indent=1))
@@ -42,5 +44,5 @@ def show(
     else:
         for name in sorted({record.suite for record in of_defense}):
             for row in load_board(store, name).rows:
-                if row.defense == what:
+                if row.defense == label:
                     terminal.explain(row, out)

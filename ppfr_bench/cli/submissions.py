@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from ppfr_bench import registry
 from ppfr_bench.cli import options
 from ppfr_bench.cli.options import RESULTS, Device, Json, Results, Scheduler, Stages, Workers
 from ppfr_bench.console import out, tell
@@ -79,7 +80,8 @@ def score(
 
     request, store = options.resolved(suite, defense, device), ResultStore(results)
     adopt(request.plan, store)
-    wanted = [cell for cell in request.plan.cells if cell.defense.label in defense]
+    labels = {*defense, *(registry.current_name("defense", one) for one in defense)}
+    wanted = [cell for cell in request.plan.cells if cell.defense.label in labels]
     cells = [cell for cell in wanted if int(cell.key[:8], 16) < sample * 2**32]
     statuses = store.statuses(request.plan.suite)
     recorded = [cell.key for cell in cells if cell.key in statuses]

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from ppfr_bench.cards import Config, Guarantee, Knowledge, TrainingLog
+from ppfr_bench.former_names import FORMER_NAMES, first_name
 from ppfr_bench.records.estimate import STRICT, Estimate, Measurement, Part
 
 SCHEMA_VERSION = 2
@@ -35,8 +36,8 @@ class Component(Config):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What determines its output: all but its label."""
-        return self.model_dump(exclude={"label"})
+        """What determines its output: all but its label. It is under the first name that the plug-in had."""
+        return self.model_dump(exclude={"label"}) | {"name": first_name(self.name)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -109,6 +110,14 @@ class Record(Config):
     samples: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     environment: Environment
     cost: Cost = Cost()
+
+    @field_validator("defense")
+    @classmethod
+    def _defense_by_its_name_of_today(cls, found: Component) -> Component:
+        name = FORMER_NAMES.get(("defense", found.name))
+        if name is None:
+            return found
+        return found.model_copy(update={"name": name, "label": name if found.label == found.name else found.label})
 
     @model_validator(mode="after")
     def _is_explained(self) -> Record:

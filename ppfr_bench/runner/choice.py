@@ -20,9 +20,12 @@ def choose(kind: str, chosen: list[str], entries: tuple[Entry, ...]) -> tuple[En
     An entry that ``--set`` or ``--sweep`` has given a label of its own is chosen by the one it had. An attack brings
     along the attacks whose reconstructions it starts from.
     """
-    known = registry.names("defense" if kind == "defense" else "attack")
+    of: registry.Kind = "defense" if kind == "defense" else "attack"
+    known = registry.names(of)
     result: list[Entry] = []
-    for name in chosen:
+    labels = {label for entry in entries for label in (entry.label, entry.variant_of)}
+    for asked in chosen:
+        name = asked if asked in labels else registry.current_name(of, asked)
         found = [entry for entry in entries if name in (entry.label, entry.variant_of)]
         found = found or [entry for entry in entries if entry.name == name]
         if not found and name not in known:

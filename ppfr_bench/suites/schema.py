@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from ppfr_bench import registry
 from ppfr_bench.cards import Config
 from ppfr_bench.errors import did_you_mean
 from ppfr_bench.records.record import LABEL
@@ -35,6 +36,11 @@ class Entry(Config):
         if not LABEL.fullmatch(self.label):
             raise ValueError(f"expected a label of lower-case letters, digits and _, got {self.label!r}")
         return self
+
+    def of_today(self, kind: registry.Kind) -> Entry:
+        """The same by the plug-in's name of today, which is its label too where the former name was."""
+        name = registry.current_name(kind, self.name)
+        return self.model_copy(update={"name": name, "label": name if self.label == self.name else self.label})
 
 
 class DatasetEntry(Entry):
@@ -93,7 +99,7 @@ class Suite(Config):
     surrogate: str = ""  # Learned defenses and attacks may train on this recognizer; they never see the others.
     recognizers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()  # image metrics beside those that every reconstruction is compared by
-    ceiling: str = "identity"  # the defense that protects nothing, between which
+    ceiling: str = "no_defense"  # the defense that protects nothing, between which
     floor: str = "blackout"  # and the one that releases nothing a leakage lies
     protocol: Protocol = Protocol()
     # True: training copies of measured photographs are left out; else the data are refused.
@@ -108,6 +114,17 @@ class Suite(Config):
     def controls(self) -> tuple[str, str]:
         """The two ends of the scale, which stand on every board."""
         return self.ceiling, self.floor
+
+    @field_validator("ceiling", "floor")
+    @classmethod
+    def _control_by_its_name_of_today(cls, name: str) -> str:
+        return registry.current_name("defense", name)
+
+    @field_validator("defense", "attack")
+    @classmethod
+    def _plugins_by_their_names_of_today(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
+        kind: registry.Kind = "defense" if info.field_name == "defense" else "attack"
+        return tuple(entry.of_today(kind) for entry in entries)
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Suite:

@@ -25,7 +25,7 @@ def curve(folder: Path = HERE / "records" / "budget" / "synthetic") -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.rglob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["cell"] != "attack" or record["defense"]["name"] in ("identity", "blackout"):
+        if record["cell"] != "attack" or record["defense"]["name"] in ("no_defense", "blackout"):
             continue
         steps = record["attack"]["config"].get("steps", 0)
         for measure in MEASURES:

@@ -117,7 +117,7 @@ def test_card_is_complete(name: str) -> None:
     assert set(attack.Config().model_dump()) == set(attack.Config.model_fields)
 
 
-@pytest.mark.parametrize("defense", ["identity", "blackout", "stochastic_local"])
+@pytest.mark.parametrize("defense", ["no_defense", "blackout", "stochastic_local"])
 @pytest.mark.parametrize("name", NAMES)
 def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense: str) -> None:
     torch_state = torch.get_rng_state()
@@ -188,7 +188,7 @@ def crowd() -> tuple[Faces, ByteArray]:
     return ArrayFaces(images, np.tile(np.arange(120), 2), [str(i) for i in range(240)]), to_bytes(people[120:])
 
 
-@pytest.mark.parametrize("defense", ["identity", "gaussian_blur", "pixelate", "block_permutation"])
+@pytest.mark.parametrize("defense", ["no_defense", "gaussian_blur", "pixelate", "block_permutation"])
 @pytest.mark.parametrize("name", ["ridge", "unet"])
 def test_known_weak_defenses_are_undone(name: str, defense: str, crowd: tuple[Faces, ByteArray]) -> None:
     mine, targets = crowd
@@ -235,7 +235,7 @@ def test_a_fixed_key_is_decoded(kind: str, crowd: tuple[Faces, ByteArray]) -> No
 
 def test_nothing_is_decoded_where_values_speak_for_themselves(crowd: tuple[Faces, ByteArray]) -> None:
     mine, _ = crowd
-    for defense in ("identity", "gaussian_blur", "blackout"):
+    for defense in ("no_defense", "gaussian_blur", "blackout"):
         assert fit_decoder(protected(defense, all_of(mine)), mine, mine.identities % 5 == 0) is None
 
 
@@ -360,7 +360,7 @@ def test_attacks_read_what_another_has_computed() -> None:
 def test_linkage_compares_what_it_is_told_to() -> None:
     attack = registry.build("attack", "linkage", {})
     assert attack.sources == ()
-    scores = answer(attack, view_of(attack, "identity"))
+    scores = answer(attack, view_of(attack, "no_defense"))
     assert scores.argmax(1).tolist() == [0] * 4 + [1] * 4
     np.testing.assert_allclose(scores[[0, 4], [0, 1]], 1, atol=1e-6)
     black = answer(attack, view_of(attack, "blackout"))

@@ -258,6 +258,8 @@ def test_names_of_version_0_1_are_answered(tmp_path: Path) -> None:
     assert registry.load("track", "recognition") is registry.load("track", "image")
     assert registry.former("track", "image") == ["recognition"]
     assert registry.current_name("scorer", "nothing") == "nothing"
+    assert registry.load("defense", "identity") is registry.load("defense", "no_defense")
+    assert registry.build("defense", "identity", {}).card.title == "No defense"
 
 
 def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ show(pb.evaluate(mosaic, **few))
 """
     plugin = 'show(pb.evaluate("pixelate", **few))\n'
     mine, theirs = script(tmp_path, tmp_path / "r", code + plugin, command_environment)
-    assert mine["labels"] == ["blackout", "identity", "mosaic"] and mine["complete"] and not mine["note"]
+    assert mine["labels"] == ["blackout", "mosaic", "no_defense"] and mine["complete"] and not mine["note"]
     assert mine["mine"] == theirs["mine"] and mine["by"] == theirs["by"]
     shared = set(mine["keys"]) & set(theirs["keys"])  # type: ignore[call-overload]
     assert shared and set(mine["keys"]) - shared, "the controls are the same cells, the two defenses are not"  # type: ignore[call-overload]
@@ -89,7 +89,7 @@ class Box:
 show(pb.evaluate(Box(), name="boxed", **few))
 """
     noisy, boxed = script(tmp_path, tmp_path / "r", code, command_environment)
-    assert noisy["labels"] == ["blackout", "identity", "noisy"] and noisy["complete"] and not noisy["note"]
+    assert noisy["labels"] == ["blackout", "no_defense", "noisy"] and noisy["complete"] and not noisy["note"]
     assert boxed["complete"] and "Box" in str(boxed["note"])
     (anew,) = script(tmp_path, tmp_path / "r", "class Box" + code.partition("class Box")[2], command_environment)
     new = set(anew["keys"]) - set(boxed["keys"])  # type: ignore[call-overload]
@@ -217,7 +217,7 @@ print(json.dumps([[r.status, r.dataset.config, r.dataset_revision] for r in foun
 """
     shown, labels, refused, measured = script(tmp_path, tmp_path / "r", code, command_environment)
     assert shown["complete"]
-    assert labels == ["blackout", "identity", "pixelate", "pixelate_block_16", "pixelate_block_8"]
+    assert labels == ["blackout", "no_defense", "pixelate", "pixelate_block_16", "pixelate_block_8"]
     assert "1 photographs are both measured" in str(refused) and 'settings={"drop_duplicates": True}' in str(refused)
     assert len(measured) > 4
     for status, config, revision in measured:

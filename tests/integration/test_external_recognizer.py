@@ -23,7 +23,7 @@ recognizers = ["made.toml"]
 name = "folder"
 params = { root = "people", folds = 2, gallery = 4, targets = 4 }
 [[defense]]
-name = "identity"
+name = "no_defense"
 [[defense]]
 name = "pixelate"
 [[attack]]

@@ -58,7 +58,7 @@ def test_each_ran_in_smoke(work: Path) -> None:
     assert (mine.scorer, mine.sets) == ("brightness", "brightness")
     leaked = mine.estimate("brightness", "leakage")
     assert leaked.value is not None and leaked.draws
-    (seen,) = [one for one in records if one.slot[1] == "visual" and one.defense.label == "identity"]
+    (seen,) = [one for one in records if one.slot[1] == "visual" and one.defense.label == "no_defense"]
     assert seen.estimate("edge_error", "leakage").value == 1
     assert "task " in (work / "said").read_text(), "the engine of the page has run it"
 

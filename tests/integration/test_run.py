@@ -118,11 +118,11 @@ def test_every_cell_is_recorded_and_measured(smoke: Path) -> None:
 
 
 def test_no_defense_keeps_everything_and_hides_nothing(smoke: Path) -> None:
-    utility = pick(smoke, defense="identity", cell="utility", recognizer="dlib_resnet")["metrics"]
+    utility = pick(smoke, defense="no_defense", cell="utility", recognizer="dlib_resnet")["metrics"]
     assert utility["retention"]["value"] == 1
     assert utility["accuracy"]["value"] > 0.9
     for attack in ("visual", "unet", "ridge"):
-        metrics = pick(smoke, defense="identity", attack=attack)["metrics"]
+        metrics = pick(smoke, defense="no_defense", attack=attack)["metrics"]
         assert metrics["leakage_ssim"]["value"] == 1, attack
 
 

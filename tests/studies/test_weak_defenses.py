@@ -121,7 +121,7 @@ def sees_nothing(records: Records) -> None:
             assert one.interval[0] <= 0, (of, one)
 
 
-EXPECTED = {name: is_seen_through for name in WEAK} | {"identity": reaches_the_ceiling, "blackout": sees_nothing}
+EXPECTED = {name: is_seen_through for name in WEAK} | {"no_defense": reaches_the_ceiling, "blackout": sees_nothing}
 
 
 @pytest.mark.parametrize("name", EXPECTED)

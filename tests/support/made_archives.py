@@ -224,6 +224,6 @@ BESIDE: dict[str, tuple[Any, str]] = {
     "another version of a metric": (in_plan(lambda table: table["metrics"].update(lpips=99)),
                                     "version 99 of metric lpips, the board has 1"),
     "a rival's label": (labelled("stochastic_local"), "stochastic_local is the row of defense 'stochastic_local'"),
-    "a control's label": (labelled("identity"), "identity is the row of defense 'identity'"),
+    "a control's label": (labelled("no_defense"), "no_defense is the row of defense 'no_defense'"),
     "a cell that no other row has": (with_one_more_attack, "attack / seen is on no row of the board"),
 }  # fmt: skip

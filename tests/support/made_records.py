@@ -169,7 +169,7 @@ def canary(recognizer: str, accuracy: float, expected: float, *, moved: bool = F
         "tar_at_far_1e-3": value(None, metric="tar_at_far_1e-3", reason="too few impostor pairs"),
     }  # fmt: skip
     return record(
-        "identity", "canary", recognizer=recognizer, metrics=metrics, log={"expected_accuracy": expected},
+        "no_defense", "canary", recognizer=recognizer, metrics=metrics, log={"expected_accuracy": expected},
         flags=("canary_moved",) if moved else (), control=True, **more,
     )  # fmt: skip
 
@@ -194,7 +194,7 @@ def strip(colour: int, kind: str) -> bytes:
 
 # defense -> retention, leakage when looked at, by ridge, by unet, linkage, its control flag
 STORY: dict[str, tuple[float, float, float, float, float, bool]] = {
-    "identity": (1.0, 1.0, 1.0, 1.0, 1.0, True),
+    "no_defense": (1.0, 1.0, 1.0, 1.0, 1.0, True),
     "blackout": (0.0, 0.0, 0.0, 0.0, 0.0, True),
     "gaussian_blur": (0.88, 0.62, 0.66, 0.71, 0.82, False),
     "pixelate": (0.41, 0.22, 0.44, 0.52, 0.31, False),
@@ -220,7 +220,7 @@ def quick(**more: Any) -> tuple[list[Record], dict[str, bytes]]:
             drawn = around(leaked, 0.02, 20 + j)
             records.append(identity(defense, "linkage", name, leaked, draws=drawn, control=control, **more))
         for attack, leaked in (("visual", seen), ("ridge", ridge), ("unet", unet)):
-            kind = "clear" if defense == "identity" else "released" if attack == "visual" else "rebuilt"
+            kind = "clear" if defense == "no_defense" else "released" if attack == "visual" else "rebuilt"
             picture = None if more.get("real_people") else strip(i if attack != "visual" else 0, kind)
             leakage: dict[str, float | None] = {
                 "lpips": leaked,
@@ -261,7 +261,7 @@ def _table_of(record: Record, seed: int) -> PlannedTable:
     )
     defense = PlannedDefense(
         component=record.defense, track=record.track, control=record.defense_card.get("control") is True,
-        unprotected=record.defense.name == "identity",
+        unprotected=record.defense.name == "no_defense",
     )  # fmt: skip
     return PlannedTable(
         dataset=record.dataset, revision=record.dataset_revision, real_people=record.real_people, seed=seed,

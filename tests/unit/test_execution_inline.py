@@ -197,10 +197,10 @@ def inline(plan: Plan, store: ResultStore, **options: Any) -> Outcome:
 
 
 def test_what_goes_wrong_in_a_plugin_is_the_result_of_its_cells_alone(tmp_path: Path, store: ResultStore) -> None:
-    plan = real_plan(tmp_path, ("identity", "blackout", "pixelate", "late", "broken"), ("linkage", *ATTACKS))
+    plan = real_plan(tmp_path, ("no_defense", "blackout", "pixelate", "late", "broken"), ("linkage", *ATTACKS))
     outcome = inline(plan, store)
     found = outcomes(store)
-    good = ("identity", "blackout", "pixelate")
+    good = ("no_defense", "blackout", "pixelate")
     for defense in good:
         expected = {"utility": "ok", "linkage": "ok", "looking": "ok", "absent": "skipped", "quitting": "failed",
                     "rambling": "failed", "silent": "failed", "lost": "failed", "scored": "failed",
@@ -220,18 +220,18 @@ def test_what_goes_wrong_in_a_plugin_is_the_result_of_its_cells_alone(tmp_path: 
         assert {status for status, _ in mine.values()} == {"failed"} and len({why for _, why in mine.values()}) == 1
         assert words in mine["utility"][1]
     assert outcome.counts == {"ok": 1 + 4 + 3 + 4, "skipped": 3, "failed": len(plan.cells) - 15}
-    assert found["identity", "canary"] == ("ok", "")
+    assert found["no_defense", "canary"] == ("ok", "")
 
 
 def test_numbers_of_a_real_run_are_recorded_with_what_they_cost(tmp_path: Path, store: ResultStore) -> None:
-    plan = real_plan(tmp_path, ("identity", "blackout"), ("linkage",))
+    plan = real_plan(tmp_path, ("no_defense", "blackout"), ("linkage",))
     assert inline(plan, store).counts == {"ok": 5}
     by_cell = {(one.defense.label, one.slot[1] or one.cell): one for one in store.records()}
-    linked, blind = (by_cell[defense, "linkage"].metrics["rank_1"] for defense in ("identity", "blackout"))
+    linked, blind = (by_cell[defense, "linkage"].metrics["rank_1"] for defense in ("no_defense", "blackout"))
     assert linked.value == linked.ceiling and linked.leakage is not None and linked.leakage.value == 1
     assert blind.value.value == 0.25 and blind.leakage is not None and blind.leakage.value == 0
     assert len(linked.leakage.draws) == 50 and linked.value.n == 12
-    utility = by_cell["identity", "utility"]
+    utility = by_cell["no_defense", "utility"]
     assert utility.metrics["retention"].value.value == 1 and utility.cost.peak_memory_mib is not None
     assert utility.environment.threads == 2 and utility.dataset_revision == "examples-1"
     again = ResultStore(tmp_path / "again")
@@ -243,7 +243,7 @@ def test_numbers_of_a_real_run_are_recorded_with_what_they_cost(tmp_path: Path, 
 def test_a_skipped_cell_is_measured_once_it_can_be(
     tmp_path: Path, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = real_plan(tmp_path, ("identity", "blackout"), ("absent",))
+    plan = real_plan(tmp_path, ("no_defense", "blackout"), ("absent",))
     assert inline(plan, store).counts == {"ok": 3, "skipped": 2}
     monkeypatch.setattr(Absent, "run", LINKAGE.run)
     assert inline(plan, store).counts == {"ok": 2}

@@ -253,6 +253,19 @@ def test_what_is_taught_by_the_surrogate_has_it_in_its_key(standard: Plan) -> No
     assert taught and others and not taught & others
 
 
+def test_a_defense_under_its_former_name_is_the_same_row_under_the_same_keys(tmp_path: Path) -> None:
+    """Keys and draws are made from the first name that it had, so renaming it made no record stale."""
+    text = (Path(sys.modules[load_suite.__module__].__file__ or "").parent / "smoke.toml").read_text()
+    (tmp_path / "smoke.toml").write_text(text.replace('"no_defense"', '"identity"'))
+    former = load_suite(str(tmp_path / "smoke.toml"))
+    assert former == load_suite("smoke") and '"identity"' in (tmp_path / "smoke.toml").read_text()
+    chosen = narrowed(load_suite("smoke"), ["identity"], ["visual"], [])
+    assert [entry.label for entry in chosen.defense] == ["no_defense"]
+    checks = {stage.key for stage in plan_of(chosen).stages if stage.kind == "check"}
+    spec = {"defense": {"name": "identity", "version": 1, "config": {}}, "dataset": "r", "seed": 0}
+    assert Stage("check", spec).key in checks
+
+
 VERSIONS = [
     ("defense", "stochastic_local", lambda cell: cell.defense.name == "stochastic_local"),
     ("attack", "ridge", lambda cell: slot(cell)[2] == "ridge"),

@@ -245,14 +245,14 @@ def test_a_measure_on_which_the_attack_is_broken_undefended_is_left_out_for_all_
 
 def test_controls_have_no_rank_and_do_not_take_one() -> None:
     rows = build(
-        made.simple("identity", 1.0, 1.0, control=True)
+        made.simple("no_defense", 1.0, 1.0, control=True)
         + made.simple("blackout", 0.0, 0.0, control=True)
         + made.simple("cheat", 1.0, 0.0, control=True)
         + made.simple("real", 0.5, 0.5)
         + [made.record("broken", "utility", recognizer="dlib_resnet", status="failed", reason="raised")]
     )
     assert [(row.defense, row.rank) for row in rows] == [
-        ("real", 1), ("cheat", None), ("identity", None), ("blackout", None), ("broken", None)
+        ("real", 1), ("cheat", None), ("no_defense", None), ("blackout", None), ("broken", None)
     ]  # fmt: skip
     assert rows[0].front and not any(row.front for row in rows[1:])
 

@@ -286,7 +286,7 @@ def failed(defense: str) -> list[Record]:
             ],
             NAMES - {"samples.png"} - PARETO,
         ),
-        (made.simple("identity", 1.0, 1.0, control=True), NAMES - {"samples.png"}),
+        (made.simple("no_defense", 1.0, 1.0, control=True), NAMES - {"samples.png"}),
     ],
     ids=["one defense", "all failed", "canary alone", "all null", "control alone"],
 )

@@ -173,7 +173,7 @@ def test_a_row_that_would_not_compare_with_the_board_or_change_it_is_refused(
     how: str, good: Files, board: Plan, tmp_path: Path
 ) -> None:
     change, says = BESIDE[how]
-    for name in ("identity", "stochastic_local"):
+    for name in ("no_defense", "stochastic_local"):
         recorded(board, tmp_path / "results", name)
     before = tree(tmp_path)
     path = archive_of(change(good), tmp_path / "bad.zip")
@@ -227,7 +227,7 @@ def test_a_good_row_joins_the_board_and_no_other_is_touched(good: Files, board: 
 
 def test_the_first_row_of_a_track_may_bring_cells_of_its_own(good: Files, board: Plan, tmp_path: Path) -> None:
     """Another track is another table, which the rows of this one are not ranked in."""
-    recorded(board, tmp_path / "results", "identity")
+    recorded(board, tmp_path / "results", "no_defense")
     other = in_plan(lambda table: table["defenses"][NAME].update(track="representation"))
     submission.take(archive_of(other(with_one_more_attack(good)), tmp_path / "one.zip"), tmp_path)
     published = ResultStore(tmp_path / "results").plan("smoke")
@@ -235,7 +235,7 @@ def test_the_first_row_of_a_track_may_bring_cells_of_its_own(good: Files, board:
     expected = {
         row.defense: row.expected for row in build(list(ResultStore(tmp_path / "results").records()), published)
     }
-    assert expected[NAME] == expected["identity"] + 1
+    assert expected[NAME] == expected["no_defense"] + 1
 
 
 def test_a_sheet_that_is_no_picture_or_shows_other_faces_is_not_taken(good: Files, tmp_path: Path) -> None:

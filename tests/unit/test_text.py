@@ -205,7 +205,7 @@ def test_what_is_no_json_is_said(text: str) -> None:
 # Where such text comes in
 
 SUITE = "title = 'Caf\xe9'\nrecognizers = ['dlib_resnet']\n[dataset]\nname = 'synthetic'\n" \
-    "[[defense]]\nname = 'identity'\n[[attack]]\nname = 'linkage'\n"  # fmt: skip
+    "[[defense]]\nname = 'no_defense'\n[[attack]]\nname = 'linkage'\n"  # fmt: skip
 WRONG = [("latin-1", "Latin-1"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-32", "UTF-32")]
 
 

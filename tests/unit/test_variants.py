@@ -256,7 +256,7 @@ def test_a_dry_run_shows_the_cells_of_a_sweep(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     titles = [cell["cell"] for cell in json.loads(done.stdout)["cells"]]
     assert titles == [
-        "identity / canary / faceplugin",
+        "no_defense / canary / faceplugin",
         "pixelate_block_4 / utility / faceplugin", "pixelate_block_4 / visual",
         "pixelate_block_8 / utility / faceplugin", "pixelate_block_8 / visual",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from ppfr_bench.api import Defense, DefenseCard
 
 
-class Identity(Defense):
+class NoDefense(Defense):
     """Releases what it is given. Every attack must reach its ceiling here; a smaller one is under-trained."""
 
     version = 1
@@ -20,4 +20,4 @@ class Identity(Defense):
         return images.clone()
 
 
-DEFENSE = Identity
+DEFENSE = NoDefense
