@@ -98,9 +98,9 @@ class Suite(Config):
     seed: int = Field(0, ge=0)
     surrogate: str = ""  # Learned defenses and attacks may train on this recognizer; they never see the others.
     recognizers: tuple[str, ...] = Field(min_length=1)
-    metrics: tuple[str, ...] = ()  # image metrics beside those that every reconstruction is compared by
-    ceiling: str = "no_defense"  # the defense that protects nothing, between which
-    floor: str = "blackout"  # and the one that releases nothing a leakage lies
+    metrics: tuple[str, ...] = ()  # Image metrics beside those that every reconstruction is compared by.
+    ceiling: str = "no_defense"  # The defense that protects nothing; leakage counts from the floor to it.
+    floor: str = "blackout"  # The defense that releases nothing.
     protocol: Protocol = Protocol()
     # True: training copies of measured photographs are left out; else the data are refused.
     drop_duplicates: bool = False
