@@ -118,6 +118,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     try:
         kinds = _kinds_of(module, path)
         for kind in kinds:
+            _check_not_former(kind, path.stem, printable(path))
             if (kind, path.stem) not in _added and path.stem in names(kind):
                 taken = source(kind, path.stem)
                 raise UserError(f"{kind} '{path.stem}' exists already ({taken})", f"Rename {path.name}.")
@@ -138,6 +139,7 @@ def add_class(kind: Kind, name: str, plugin: type) -> None:
     """
     if not _STEM.fullmatch(name):
         raise UserError(f"expected a name of lower-case letters, digits and _, got {name!r}", "Give it another name.")
+    _check_not_former(kind, name, plugin.__name__)
     module_name = f"ppfr_bench.plugins_without_files.{name}"
     entry = EntryPoint(name, f"{module_name}:{kind.upper()}", PACKAGES[kind])
     if name in names(kind) and source(kind, name) != entry.value:
@@ -174,12 +176,24 @@ def _plugins(kind: Kind) -> dict[str, EntryPoint]:
     found = dict(_built_in(kind))
     extra = [*_installed(kind), *(p for (k, _), p in _added.items() if k == kind)]
     for plugin in extra:
+        _check_not_former(kind, plugin.name, plugin.value)
         other = found.setdefault(plugin.name, plugin)
         if other.value != plugin.value:
             raise UserError(
                 f"two {kind}s are named '{plugin.name}': {other.value} and {plugin.value}", "Rename or uninstall one."
             )
     return found
+
+
+def _check_not_former(kind: Kind, name: str, where: str) -> None:
+    """Raises:
+    UserError: the name is answered for a plug-in that is called otherwise now, whose place this one would take.
+    """
+    if current := FORMER_NAMES.get((kind, name)):
+        raise UserError(
+            f"{kind} '{name}' ({where}): that name is the former one of '{current}', and still means it",
+            "Give yours another name.",
+        )
 
 
 def _find(kind: Kind, name: str) -> EntryPoint:

@@ -262,6 +262,21 @@ def test_names_of_version_0_1_are_answered(tmp_path: Path) -> None:
     assert registry.build("defense", "identity", {}).card.title == "No defense"
 
 
+def test_a_former_name_is_not_taken_by_another_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every ceiling would be measured on a file of a user's that happens to be called ``identity``."""
+    path = tmp_path / "identity.py"
+    path.write_text(DEFENSE)
+    says = "that name is the former one of 'no_defense'"
+    with pytest.raises(UserError, match=says):
+        registry.add_plugin(path)
+    with pytest.raises(UserError, match=says):
+        registry.add_class("defense", "identity", registry.load("defense", "pixelate"))
+    entry = EntryPoint("identity", "elsewhere:DEFENSE", "ppfr_bench.defenses")
+    monkeypatch.setattr(registry, "_installed", lambda kind: (entry,) if kind == "defense" else ())
+    with pytest.raises(UserError, match=says):
+        registry.names("defense")
+
+
 def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected a Python file, got .*missing.py"):
         registry.add_plugin(tmp_path / "missing.py")
