@@ -31,6 +31,23 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_processors(threads: int) -> None:
+    """How many threads the libraries use in processes that start after this; they read it as they load."""
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
+    let_waiting_threads_sleep()
+
+
+def let_waiting_threads_sleep() -> None:
+    """Threads of a pool that wait for work sleep, in processes and libraries that load after this.
+
+    They would spin instead, on a processor that another process could use: two training processes of two threads each
+    on two processors took twice as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # It spins 2^4 times, and not 2^26.
+
+
 def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """``function`` of every item, in their order, whatever the number of processes; one worker is this process.
 
@@ -45,8 +62,7 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
     if workers <= 1:
         yield from map(function, items)
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # The libraries read it as they load: one thread a worker.
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    share_processors(1)
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Result]] = deque()
     with ProcessPoolExecutor(workers, context, initializer=end_with, initargs=(os.getpid(),)) as pool:

@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
+
+from ppfr_bench.parallel import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # Tests run side by side, and so do the processes that they start.
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> None:
+    import torch
+
     torch.set_num_threads(2)
 
 

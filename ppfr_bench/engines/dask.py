@@ -21,7 +21,14 @@ from pebble import ProcessExpired, ProcessPool
 
 from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
 from ppfr_bench.errors import UserError
-from ppfr_bench.parallel import OUT_OF_MEMORY, deaf_children, default_workers, end_with
+from ppfr_bench.parallel import (
+    OUT_OF_MEMORY,
+    deaf_children,
+    default_workers,
+    end_with,
+    let_waiting_threads_sleep,
+    share_processors,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -111,6 +118,7 @@ def _pool(memory_mib: float | None) -> ProcessPool:
     if _child is None:
         # A worker that its nanny has started is a daemon, which may start no process. The child ends with it anyway.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        let_waiting_threads_sleep()  # A worker of somebody's own cluster may not have been told.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPool(max_workers=1, context=context, initializer=end_with, initargs=(os.getpid(), memory_mib))
         _child = memory_mib, pool
@@ -158,9 +166,8 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         with client:
             yield client
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # NumPy reads them as it loads, and workers inherit them.
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(resources.threads))
-    workers = resources.workers or pays_off(resources.threads)
+    share_processors(resources.threads)
+    workers = resources.workers or pays_off()
     with (
         deaf_children(),
         LocalCluster(
@@ -173,10 +180,13 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         yield client
 
 
-def pays_off(threads: int) -> int:
-    """Workers of so many threads that keep this machine's processors busy, as far as its memory holds them."""
+def pays_off() -> int:
+    """Workers that keep this machine's processors busy, as far as its memory holds them: one a processor.
+
+    Each computes with the threads of the protocol. Where a task uses one of them only, another worker has the rest.
+    """
     room = psutil.virtual_memory().total // (4 << 30)  # A worker with all its networks takes up to 4 GiB.
-    return max(1, min(default_workers() // max(threads, 1), int(room)))
+    return max(1, min(default_workers(), int(room)))
 
 
 def _have(client: Client, resource: str) -> bool:
