@@ -12,7 +12,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,6 +96,13 @@ class Storage(ABC):
         """The folders in a folder, by name, none of those that are hidden."""
         return [one.name for one in self.entries(folder) if one.is_folder and not one.name.startswith(".")]
 
+    def unswept(self, path: str) -> AbstractContextManager[object]:
+        """Held while files are written that nobody must sweep; ``path`` is of the lock that is held while sweeping.
+
+        Where a file is written by one request, there is nothing to sweep, and nothing is held.
+        """
+        return nullcontext()
+
     def sweep(self, folder: str) -> None:
         """Remove what killed processes have left half-written. Only under the lock of all who write into the folder."""
 
@@ -165,6 +172,9 @@ class _Local(Storage):
                 f"cannot write {folder}: {error.strerror or error}", "Choose another folder:  --results DIR"
             ) from error
         return FileLock(self.root / path)
+
+    def unswept(self, path: str) -> AbstractContextManager[object]:
+        return self.alone(path)
 
     def sweep(self, folder: str) -> None:
         for leftover in (self.root / folder).glob(".*.tmp"):

@@ -169,10 +169,11 @@ class ResultStore:
         """
         raw = record.model_dump(mode="json")
         draws.check(rows.draws_of(raw), record.key)
-        if strip is not None and not record.real_people and samples.is_strip(strip, record.samples):
-            self.files.write(f"{record.suite}/{CELLS}/{record.key}.jpg", strip)
         text = json.dumps(raw, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        self.files.write(f"{record.suite}/{CELLS}/{record.key}.json", text.encode())
+        with self.files.unswept(f"{record.suite}/{CELLS}/.lock"):
+            if strip is not None and not record.real_people and samples.is_strip(strip, record.samples):
+                self.files.write(f"{record.suite}/{CELLS}/{record.key}.jpg", strip)
+            self.files.write(f"{record.suite}/{CELLS}/{record.key}.json", text.encode())
 
     def compact(self, suite: str) -> None:
         """Fold the files of single cells into those of their rows, and clear up after killed processes.
@@ -198,6 +199,7 @@ class ResultStore:
                 if self.files.read(f"{path}.json") == content:
                     self.files.remove(f"{path}.jpg")
                     self.files.remove(f"{path}.json")
+            self.files.sweep(f"{suite}/{CELLS}")
 
     def write_plan(self, plan: PlanFile) -> None:
         """Publish a plan: what earlier runs have planned stays, unless this one plans it otherwise."""

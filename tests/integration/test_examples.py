@@ -31,7 +31,7 @@ def run(name: str, folder: Path, env: dict[str, str], *arguments: str) -> str:
 def test_a_callable_is_evaluated(tmp_path: Path, command_environment: dict[str, str]) -> None:
     shown = run("evaluate_a_callable.py", tmp_path, command_environment)
     assert "coarse_and_noisy in smoke: score" in shown and "complete" in shown
-    assert re.search(r"\bidentity +\S+ +1\.0", shown), "no defense keeps everything"
+    assert re.search(r"\bno_defense +\S+ +1\.0", shown), "no defense keeps everything"
 
 
 def test_a_folder_is_judged(tmp_path: Path, command_environment: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from made_kills import Act, by_key, contents, kills, write_at_once
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.records import storage
-from ppfr_bench.records.store import ResultStore
+from ppfr_bench.records.store import CELLS, ResultStore
 
 PICTURES = [made.strip(i, "clear") for i in range(4)]
 BLUR = [
@@ -133,6 +133,15 @@ files.write_atomic(Path({str(path)!r}), b"new content")
     assert not list(path.parent.glob("*.json.tmp")) and list(path.parent.glob("*.json")) == [path]
     write_atomic(path, b"new content")
     assert path.read_bytes() == b"new content"
+
+
+def test_what_a_killed_run_left_half_written_is_swept_by_the_next(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.write(made.record("pixelate", "utility"))
+    leftover = tmp_path / "quick" / CELLS / f".{'a' * 64}.jpg.1.tmp"
+    leftover.write_bytes(b"half")
+    store.compact("quick")
+    assert not leftover.exists() and len(list(store.records("quick"))) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

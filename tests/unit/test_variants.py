@@ -198,7 +198,7 @@ def test_sweeps_go_together_with_settings_choices_and_each_other() -> None:
     ]  # fmt: skip
     swept = ["defense.pixelate.block=4,8"]
     suite = load_suite("smoke", (), None, tuple(swept))
-    for chosen in (["pixelate"], ["identity"]):
+    for chosen in (["pixelate"], ["no_defense"]):
         labels = set(defenses(choice.narrowed(suite, chosen, [], swept)))
         assert labels == {"pixelate_block_4", "pixelate_block_8"} | (set(chosen) - {"pixelate"})
 
