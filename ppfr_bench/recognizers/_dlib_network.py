@@ -209,7 +209,7 @@ class _Reader:
         started = self._place
         name = self._take(min(max(self._integer(), 0), 64))
         if name != wanted.encode():
-            raise self._wrong(started, f"{name.decode('ascii', 'backslashreplace')!r} instead of {wanted!r}")
+            raise self._wrong(started, f"{repr(name)[1:]} instead of {wanted!r}")
 
     def expect_end(self) -> None:
         """Raises:
