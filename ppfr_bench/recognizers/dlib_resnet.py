@@ -1,32 +1,28 @@
-"""dlib's ResNet, 128-d, compared by distance; runs in processes, as dlib holds Python's lock while it works."""
+"""dlib's ResNet, 128-d, compared by distance; runs in torch, as a black box and where an attacker needs gradients."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-import weakref
-from collections.abc import Callable
-from pathlib import Path
-from threading import Lock
-from typing import IO, TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
-from ppfr_bench.api import Recognizer, RecognizerCard, to_bytes
-from ppfr_bench.recognizers import _dlib_worker
-from ppfr_bench.recognizers._runtime import Array, check_images, require, share_out, threads
+from ppfr_bench import device
+from ppfr_bench.api import SIZE, Recognizer, RecognizerCard, to_bytes
+from ppfr_bench.errors import UserError
+from ppfr_bench.recognizers._dlib_network import CHIP, DlibNetwork, read_weights
+from ppfr_bench.recognizers._file import filled_up
+from ppfr_bench.recognizers._runtime import Item, check_images, share_out, threads
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-CHIP = _dlib_worker.CHIP
-_SCALE = 52.6 / 35.24  # The eyes' distance in dlib's chip over that in the aligned crop.
-_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # The eyes' midpoint, x and y in pixel centres.
+_BATCH = 8  # Images a call, always: in a batch of another size torch's sums come out differently.
+_SCALE = 52.6 / 35.24  # distance between the eyes in dlib's chip, and in the aligned crop
+_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # their midpoint, x and y in pixel centres
+_SHIFT = [crop + 0.5 - (mid + 0.5) / _SCALE for crop, mid in zip(_EYES_CROP, _EYES_CHIP, strict=True)]
+_MARGIN = 1e-4  # grey levels of 255: what float32 may lose before a value is cut to its whole level
 
 
 def chip(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -34,26 +30,78 @@ def chip(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
     One fixed similarity for all images, no detection: a face that no detector finds is still embedded.
     """
-    shift = [crop + 0.5 - (mid + 0.5) / _SCALE for crop, mid in zip(_EYES_CROP, _EYES_CHIP, strict=True)]
-    inverse = (1 / _SCALE, 0.0, shift[0], 0.0, 1 / _SCALE, shift[1])
+    inverse = (1 / _SCALE, 0.0, _SHIFT[0], 0.0, 1 / _SCALE, _SHIFT[1])
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     moved = picture.transform((CHIP, CHIP), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
     return np.asarray(moved)
 
 
+class Surrogate(nn.Module):
+    """Chips and network in torch, the weights frozen: float32 RGB (n, 3, 112, 112) in [0, 1] -> unit (n, 128).
+
+    Crops and chips have whole grey levels, as in ``embed``; gradients pass as if nothing had been rounded.
+    """
+
+    columns: Tensor
+    rows: Tensor
+
+    def __init__(self, network: DlibNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("columns", _sampling(_SHIFT[0]))
+        self.register_buffer("rows", _sampling(_SHIFT[1]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold 255 levels
+            levels = images.float() * 255
+            levels = levels + (levels.round() - levels).detach()
+            chips = self.rows @ levels @ self.columns.T
+            chips = chips + ((chips + _MARGIN).floor() - chips).detach()  # Pillow cuts what is behind the point
+        embedded: Tensor = self.network(chips)
+        return nn.functional.normalize(embedded.float(), dim=1)
+
+
+def _one_thread_each(work: Callable[[Item], Tensor], items: Sequence[Item]) -> list[Tensor]:
+    """``work`` of every item, each on one of torch's threads, as many at once as torch may use.
+
+    So sums come out the same whatever the number of threads, and no layer waits for the last of them.
+    """
+    count = threads()
+
+    def alone(item: Item) -> Tensor:
+        torch.set_num_threads(1)  # a setting of the thread that makes it, but for MKL's
+        return work(item)
+
+    try:
+        return share_out([alone] * max(1, min(count, len(items))), items)
+    finally:
+        torch.set_num_threads(count)
+
+
+def _sampling(shift: float) -> Tensor:
+    """Weights (150, 112) of the crop's rows, or columns, in each of the chip's, as Pillow takes them."""
+    place = (torch.arange(CHIP, dtype=torch.float64) + 0.5) / _SCALE + shift
+    inside = (place >= 0) & (place < SIZE)
+    low = (place - 0.5).floor()
+    weights = torch.zeros(CHIP, SIZE, dtype=torch.float64)
+    for neighbour, weight in ((low, low + 1.5 - place), (low + 1, place - 0.5 - low)):
+        index = neighbour.long().clamp(0, SIZE - 1)[:, None]  # beyond the edge, the last pixel stands in
+        weights.scatter_add_(1, index, (weight * inside)[:, None])
+    return weights.float()
+
+
 class DlibResNet(Recognizer):
     """The crop, rounded to 8 bits, mapped to dlib's 150x150 chip -> 128-d, compared by Euclidean distance.
 
-    One process a thread that torch may use (100 ms to start, kept until this object goes), 60 ms an image in each.
+    Embeddings are those of the package dlib to about 1e-6. Eight images a call, so that they depend on no other image.
     Source: dlib_face_recognition_resnet_model_v1.dat in the PyPI package face-recognition-models 0.3.0; King, 2017.
 
     Raises:
-        Unavailable: the extra ``dlib`` or the weights are missing.
+        Unavailable: the weights are missing.
+        UserError: the weights are damaged.
     """
 
     version = 1
-    computes_on = "cpu"
-    runtime = ("dlib", "dlib")
     card = RecognizerCard(
         title="dlib ResNet",
         reference="King: High quality face recognition with deep metric learning, dlib.net, 2017",
@@ -68,74 +116,36 @@ class DlibResNet(Recognizer):
     )
 
     def __init__(self) -> None:
-        require(*self.runtime)
-        from ppfr_bench.assets import asset_path
+        from ppfr_bench.assets import asset_path, verify
 
-        self._weights = str(asset_path("dlib_resnet"))
-        self._processes: list[_Process] = []
-        self._lock = Lock()
-        self._owner = os.getpid()
+        path = asset_path("dlib_resnet")
+        if not verify("dlib_resnet"):
+            raise UserError(f"{path} is damaged: it has another sha256", "Type:  ppfr-bench assets fetch dlib_resnet")
+        self._network = DlibNetwork(read_weights(path.read_bytes()))
 
     def embed(self, images: Tensor) -> Tensor:
         crops = to_bytes(check_images(images).detach())
         if not len(crops):
             return torch.empty((0, self.card.dimension))
-        if self._owner != os.getpid():  # The pipes are the parent's after a fork.
-            self._owner, self._processes, self._lock = os.getpid(), [], Lock()
-        with self._lock:
-            wanted = max(1, min(threads(), len(crops)))
-            while len(self._processes) < wanted:
-                self._processes.append(_Process(self._weights))
-            workers: list[Callable[[npt.NDArray[np.uint8]], Array]] = [p.embed for p in self._processes[:wanted]]
-            try:
-                parts = share_out(workers, list(crops))
-            except BaseException:  # Ctrl-C leaves answers unread too.
-                for process in self._processes:
-                    process.stop()
-                self._processes = []  # Nobody knows to which request they would answer next.
-                raise
-        return torch.from_numpy(np.stack(parts))
+        network = device.to(self._network)
 
+        def embedded(part: npt.NDArray[np.uint8]) -> Tensor:
+            chips = torch.from_numpy(np.stack([chip(crop) for crop in part])).permute(0, 3, 1, 2)
+            with torch.no_grad():
+                rows: Tensor = network(filled_up(device.to(chips).to(torch.float32), _BATCH))
+            return rows[: len(part)].cpu()
 
-class _Process:
-    """One worker process; ends with this object, or when this program does, however it ends."""
+        parts = [crops[start : start + _BATCH] for start in range(0, len(crops), _BATCH)]
+        on_cpu = device.device_class() == "cpu"
+        return torch.cat(_one_thread_each(embedded, parts) if on_cpu else [embedded(part) for part in parts])
 
-    def __init__(self, weights: str) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - It lives as long as the process.
-        command = [sys.executable, "-P", str(Path(_dlib_worker.__file__)), weights]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
-        )
-        self.stop = weakref.finalize(self, _stop, os.getpid(), self._process, self._errors)
+    def differentiable(self) -> nn.Module:
+        """The same network for a white-box surrogate: gradients reach the images, not the weights.
 
-    def embed(self, crop: npt.NDArray[np.uint8]) -> Array:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
-        answer = b""
-        try:
-            view = memoryview(chip(crop).tobytes())
-            while view:
-                view = view[stdin.write(view) :]
-            while len(answer) < 512 and (part := stdout.read(512 - len(answer))):
-                answer += part
-        except BrokenPipeError:
-            answer = b""
-        if len(answer) < 512:
-            status = self._process.wait()
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"dlib's process ended with status {status}: {said[-1] if said else 'it said nothing'}")
-        return np.frombuffer(answer, np.float32)
-
-
-def _stop(owner: int, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    if os.getpid() != owner:  # A forked child has no say in its parent's processes.
-        return
-    for stream in (process.stdin, process.stdout, errors):
-        if stream is not None:
-            stream.close()
-    process.terminate()
-    process.wait()
+        It lies on the current device. Takes float32 RGB (n, 3, 112, 112) in [0, 1], any n >= 1; gives unit (n, 128):
+        the embeddings of ``embed`` at length 1, to about 1e-3.
+        """
+        return device.to(Surrogate(deepcopy(self._network)))
 
 
 RECOGNIZER = DlibResNet

@@ -107,10 +107,10 @@ def test_a_pass_takes_little_longer_than_its_runtime(benchmark: Any, name: str) 
     assert ours / min(theirs) < LIMIT
 
 
-def test_dlib_takes_little_longer_than_its_runtime_and_uses_every_core(benchmark: Any) -> None:
-    import dlib
-
-    pixels, recognizer, threads = images(12), load_recognizer("dlib_resnet"), torch.get_num_threads()
+def test_dlib_resnet_is_much_faster_than_dlib(benchmark: Any) -> None:
+    """Both on one thread, which is all that dlib uses. Measured: 11.6 times on a busy machine of two cores."""
+    dlib = pytest.importorskip("dlib")
+    pixels, recognizer, threads = images(32), load_recognizer("dlib_resnet"), torch.get_num_threads()
     prepared, chips = to_float(pixels), [chip(one) for one in pixels]
     network = dlib.face_recognition_model_v1(str(asset_path("dlib_resnet")))
 
@@ -121,23 +121,23 @@ def test_dlib_takes_little_longer_than_its_runtime_and_uses_every_core(benchmark
         finally:
             torch.set_num_threads(threads)
 
-    recognizer.embed(prepared)  # starts its processes
+    recognizer.embed(prepared)
     one, all_cores, singly, listed = fastest(
         on_one_thread,
         lambda: recognizer.embed(prepared),
-        lambda: [network.compute_face_descriptor(one) for one in chips],
-        lambda: network.compute_face_descriptor(chips),
+        lambda: [network.compute_face_descriptor(one) for one in chips[:4]],
+        lambda: network.compute_face_descriptor(chips[:4]),
     )
-    bare = min(singly, listed)
+    bare = 8 * min(singly, listed)
     benchmark.extra_info |= {
-        "ratio on one thread": one / bare,
+        "gain on one thread": bare / one,
         "gain of all threads": one / all_cores,
         "threads": threads,
-        "images/s": 12 / all_cores,
+        "images/s": 32 / all_cores,
     }
     print("dlib_resnet", benchmark.extra_info)
     benchmark.pedantic(recognizer.embed, (prepared,), rounds=1)
-    assert one / bare < LIMIT
+    assert bare / one > 6
 
 
 def test_a_cached_embedding_costs_little(benchmark: Any, tmp_path: Any) -> None:

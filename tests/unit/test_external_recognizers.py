@@ -355,7 +355,7 @@ def test_list_says_of_each_whether_it_runs_here() -> None:
     assert built_in == {"dlib_resnet", "faceplugin", "mobilefacenet"}
     assert {"path/to/card.toml", "deepface:MODEL", "frbench:MODEL", "insightface:MODEL"} <= set(rows)
     assert all(row["runs_here"] or row["hint"] for row in rows.values())
-    assert [name for name in sorted(built_in) if rows[name]["surrogate"]] == ["faceplugin"]
+    assert [name for name in sorted(built_in) if rows[name]["surrogate"]] == ["dlib_resnet", "faceplugin"]
 
 
 def test_the_card_of_a_recognizer_brought_along_is_known_by_its_name(tmp_path: Path) -> None:
