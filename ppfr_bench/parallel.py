@@ -35,17 +35,6 @@ def share_processors(threads: int) -> None:
     """How many threads the libraries use in processes that start after this; they read it as they load."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
-    let_waiting_threads_sleep()
-
-
-def let_waiting_threads_sleep() -> None:
-    """Threads of a pool that wait for work sleep, in processes and libraries that load after this.
-
-    They would spin instead, on a processor that another process could use: two training processes of two threads each
-    on two processors took twice as long.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # It spins 2^4 times, and not 2^26.
 
 
 def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ppfr_bench.parallel import let_waiting_threads_sleep
-
-let_waiting_threads_sleep()  # Tests run side by side, and so do the processes that they start.
+# Tests run side by side, and so do the processes that they start: a thread that waits leaves its processor to others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)

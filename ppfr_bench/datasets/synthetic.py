@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, ByteArray, Config, DatasetCard, FaceDataset, Faces, Pairs, to_bytes, to_float
 from ppfr_bench.assets import MANIFEST, asset_path, cache_dir
 from ppfr_bench.datasets.alignment import EYES, align
@@ -128,7 +129,8 @@ class Synthetic(FaceDataset):
                 folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(f"{path}.lock"):
                     if not path.is_file():
-                        made = _make(split, self.config.seed, self.config.variation, identities, images, checked)
+                        with device.use(device.CPU):  # A face at the threshold must be chosen alike on every device.
+                            made = _make(split, self.config.seed, self.config.variation, identities, images, checked)
                         _save(made, path)
             except OSError as error:
                 raise UserError(

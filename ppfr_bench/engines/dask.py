@@ -26,7 +26,6 @@ from ppfr_bench.parallel import (
     deaf_children,
     default_workers,
     end_with,
-    let_waiting_threads_sleep,
     share_processors,
 )
 
@@ -118,7 +117,6 @@ def _pool(memory_mib: float | None) -> ProcessPool:
     if _child is None:
         # A worker that its nanny has started is a daemon, which may start no process. The child ends with it anyway.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        let_waiting_threads_sleep()  # A worker of somebody's own cluster may not have been told.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPool(max_workers=1, context=context, initializer=end_with, initargs=(os.getpid(), memory_mib))
         _child = memory_mib, pool
@@ -167,7 +165,7 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
             yield client
         return
     share_processors(resources.threads)
-    workers = resources.workers or pays_off()
+    workers = resources.workers or pays_off(resources.threads)
     with (
         deaf_children(),
         LocalCluster(
@@ -180,13 +178,14 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         yield client
 
 
-def pays_off() -> int:
-    """Workers that keep this machine's processors busy, as far as its memory holds them: one a processor.
+def pays_off(threads: int) -> int:
+    """Workers of so many threads that keep this machine's processors busy, as far as its memory holds them.
 
-    Each computes with the threads of the protocol. Where a task uses one of them only, another worker has the rest.
+    Never more threads than processors: on two, two workers of two threads took ten times the processor time a training
+    step of one, as a thread that waits in a layer spins.
     """
     room = psutil.virtual_memory().total // (4 << 30)  # A worker with all its networks takes up to 4 GiB.
-    return max(1, min(default_workers(), int(room)))
+    return max(1, min(default_workers() // max(threads, 1), int(room)))
 
 
 def _have(client: Client, resource: str) -> bool:

@@ -203,7 +203,7 @@ def estimated(plan: Plan, pending: list[Cell], where: Where) -> dict[str, object
     """For ``--dry-run``: the size of the graph, how much of it is to be computed, and what that will take."""
     from ppfr_bench.engines.dask import pays_off
 
-    workers = where.resources.workers or pays_off()
+    workers = where.resources.workers or pays_off(plan.setting.protocol.threads)
     try:
         compute = [stage for _, new in to_compute(pending, stage_store(where.stages)) for stage in new]
         found = Times().estimate(compute)
