@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TypeVar
@@ -41,11 +40,12 @@ def write(draws: Mapping[str, Mapping[tuple[str, str], object]]) -> bytes:
             "draws": pa.array(values, _LISTS),
         }
     )
-    buffer = io.BytesIO()
+    buffer = pa.BufferOutputStream()
     pq.write_table(
         table, buffer, compression="zstd", compression_level=_LEVEL, use_dictionary=["key", "measurement", "part"]
     )
-    return buffer.getvalue()
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
 
 
 def read(content: bytes, where: str) -> Draws:
@@ -55,7 +55,7 @@ def read(content: bytes, where: str) -> Draws:
         UserError: it is no such file.
     """
     try:
-        table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+        table = pq.ParquetFile(_reader(content)).read(use_threads=False)
         found: Draws = {}
         columns = (table.column(name).to_pylist() for name in ("key", "measurement", "part"))
         lists = table.column("draws").combine_chunks()
@@ -67,6 +67,16 @@ def read(content: bytes, where: str) -> Draws:
     except (pa.ArrowException, KeyError, ValueError, AttributeError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
     return found
+
+
+def _reader(content: bytes) -> pa.BufferReader:
+    """The content in Arrow's own memory.
+
+    A thread of Arrow's that reads from, or lets go of, an object of Python's while the program ends aborts it.
+    """
+    buffer = pa.allocate_buffer(len(content))
+    np.frombuffer(buffer, np.uint8)[:] = np.frombuffer(content, np.uint8)
+    return pa.BufferReader(buffer)
 
 
 def _array(column: pa.Array, kind: type[Number]) -> np.ndarray[tuple[int], np.dtype[Number]]:
@@ -81,7 +91,7 @@ def count(content: bytes, where: str) -> int:
         UserError: it is no such file.
     """
     try:
-        found = pq.ParquetFile(io.BytesIO(content)).metadata
+        found = pq.ParquetFile(_reader(content)).metadata
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
     groups = (found.row_group(i) for i in range(found.num_row_groups))
@@ -95,7 +105,7 @@ def keys_of(content: bytes, where: str) -> set[str]:
         UserError: it is no such file.
     """
     try:
-        return set(pq.ParquetFile(io.BytesIO(content)).read(["key"], use_threads=False).column("key").to_pylist())
+        return set(pq.ParquetFile(_reader(content)).read(["key"], use_threads=False).column("key").to_pylist())
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
 
