@@ -185,8 +185,10 @@ def _installed(kind: Kind) -> tuple[EntryPoint, ...]:
 
 
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
-    found = dict(_built_in(kind))
     extra = [*_installed(kind), *(p for (k, _), p in _added.items() if k == kind)]
+    if not extra:
+        return _built_in(kind)
+    found = dict(_built_in(kind))
     for plugin in extra:
         _check_not_former(kind, plugin.name, plugin.value)
         other = found.setdefault(plugin.name, plugin)

@@ -37,7 +37,7 @@ class Component(Config):
     @property
     def spec(self) -> dict[str, Any]:
         """What determines its output: all but its label. It is under the first name that the plug-in had."""
-        return self.model_dump(exclude={"label"}) | {"name": first_name(self.name)}
+        return {"name": first_name(self.name), "version": self.version, "config": dict(self.config)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
