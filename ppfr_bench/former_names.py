@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMER_NAMES: dict[tuple[str, str], str] = {  # kind and the name in version 0.1 -> the name of today
+FORMER_NAMES: dict[tuple[str, str], str] = {  # The kind and the name in version 0.1 lead to the name of today.
     ("defense", "identity"): "no_defense",
     ("scorer", "appearance"): "reconstruction",
     ("scorer", "identity"): "linkage",

@@ -227,7 +227,7 @@ class _Reader:
         started, found = self._place, []
         for _ in range(count):
             mantissa, exponent = self._integer(), self._integer()
-            if abs(exponent) > 900:  # dlib's codes of infinity and NaN are among them
+            if abs(exponent) > 900:  # Dlib's codes of infinity and NaN are among them.
                 raise self._wrong(started, f"{what} is not finite")
             found.append(math.ldexp(mantissa, exponent))
         return found
@@ -258,7 +258,7 @@ class _Reader:
         values = self._tensor("scale and shift", 2 * channels, 1, 1, 1)
         self._part("the scale", 1, channels, 1, 1)
         self._part("the shift", 1, channels, 1, 1)
-        self.expect("the mode of affine", 0)  # a value a channel
+        self.expect("the mode of affine", 0)  # It means a value a channel.
         return values[:channels], values[channels:]
 
     def linear(self, before: int, outputs: int) -> _Floats:
@@ -268,7 +268,7 @@ class _Reader:
         values = self._tensor("the matrix", before, outputs, 1, 1)
         self._part("the matrix", before, outputs, 1, 1)
         self._part("the bias", 0, 0, 0, 0)
-        self.expect("the mode of fc", 1)  # no bias
+        self.expect("the mode of fc", 1)  # It means no bias.
         self.numbers("a rate of fc", 4)
         return values.reshape(before, outputs)
 

@@ -19,10 +19,10 @@ from ppfr_bench.recognizers._file import filled_up
 from ppfr_bench.recognizers._runtime import Item, check_images, share_out, threads
 
 _BATCH = 8  # Images a call, always: in a batch of another size torch's sums come out differently.
-_SCALE = 52.6 / 35.24  # distance between the eyes in dlib's chip, and in the aligned crop
-_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # their midpoint, x and y in pixel centres
+_SCALE = 52.6 / 35.24  # The eyes' distance in dlib's chip over that in the aligned crop.
+_EYES_CROP, _EYES_CHIP = (55.9, 51.6), (74.0, 47.1)  # The eyes' midpoint, x and y in pixel centres.
 _SHIFT = [crop + 0.5 - (mid + 0.5) / _SCALE for crop, mid in zip(_EYES_CROP, _EYES_CHIP, strict=True)]
-_MARGIN = 1e-4  # grey levels of 255: what float32 may lose before a value is cut to its whole level
+_MARGIN = 1e-4  # Float32 may lose so much of a grey level before it is cut to a whole one.
 
 
 def chip(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -52,7 +52,7 @@ class Surrogate(nn.Module):
         self.register_buffer("rows", _sampling(_SHIFT[1]))
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold 255 levels
+        with torch.autocast(images.device.type, enabled=False):  # Bfloat16 does not hold 255 levels.
             levels = images.float() * 255
             levels = levels + (levels.round() - levels).detach()
             chips = self.rows @ levels @ self.columns.T
@@ -69,7 +69,7 @@ def _one_thread_each(work: Callable[[Item], Tensor], items: Sequence[Item]) -> l
     count = threads()
 
     def alone(item: Item) -> Tensor:
-        torch.set_num_threads(1)  # a setting of the thread that makes it, but for MKL's
+        torch.set_num_threads(1)  # It holds for the calling thread, but MKL's holds for all, so it is put back below.
         return work(item)
 
     try:
@@ -85,7 +85,7 @@ def _sampling(shift: float) -> Tensor:
     low = (place - 0.5).floor()
     weights = torch.zeros(CHIP, SIZE, dtype=torch.float64)
     for neighbour, weight in ((low, low + 1.5 - place), (low + 1, place - 0.5 - low)):
-        index = neighbour.long().clamp(0, SIZE - 1)[:, None]  # beyond the edge, the last pixel stands in
+        index = neighbour.long().clamp(0, SIZE - 1)[:, None]  # The last pixel stands in beyond the edge.
         weights.scatter_add_(1, index, (weight * inside)[:, None])
     return weights.float()
 
@@ -133,7 +133,7 @@ class DlibResNet(Recognizer):
             chips = torch.from_numpy(np.stack([chip(crop) for crop in part])).permute(0, 3, 1, 2)
             with torch.no_grad():
                 rows: Tensor = network(filled_up(device.to(chips).to(torch.float32), _BATCH))
-            return rows[: len(part)].cpu()
+            return rows[: len(part)].cpu()  # Embeddings are kept on the CPU, as those of every recognizer.
 
         parts = [crops[start : start + _BATCH] for start in range(0, len(crops), _BATCH)]
         on_cpu = device.device_class() == "cpu"
