@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 OUT_OF_MEMORY = 137  # A process that took too much memory exits with the kernel's own code.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # Parameters of mallopt, as malloc.h numbers them.
 _AHEAD = 4  # Items in flight a worker: enough to keep it busy, few enough to hold in memory.
 
 
@@ -35,6 +37,18 @@ def share_processors(threads: int) -> None:
     """How many threads the libraries use in processes that start after this; they read it as they load."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory that it frees, where the C library is glibc; elsewhere nothing changes.
+
+    A training step frees and takes the same arrays again and again. Given back to the system in between, their pages
+    are cleared anew each time: under Dask, whose workers give back all they can, that was 40% of a run's processor time.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        for parameter, value in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 256 << 20), (_M_TOP_PAD, 16 << 20)):
+            library.mallopt(parameter, value)
 
 
 def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

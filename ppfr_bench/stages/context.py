@@ -18,6 +18,7 @@ from ppfr_bench.api import ByteArray, Defense, Differentiable, FaceDataset, Face
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.datasets.opening import open_dataset
+from ppfr_bench.parallel import keep_freed_memory
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.records.hashing import digest
@@ -55,11 +56,12 @@ class Setting:
     pickled: PickledDataset | None = None
 
     def prepare(self) -> None:
-        """Make this process ready: threads, the device, plug-ins.
+        """Make this process ready: memory, threads, the device, plug-ins.
 
         Raises:
             UserError: a plug-in or a device is not to be had here.
         """
+        keep_freed_memory()
         torch.set_num_threads(self.protocol.threads)
         device.select(self.device)
         for path in self.plugins:
