@@ -14,6 +14,7 @@ from ppfr_bench.api import IntArray
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # The penalty is this times the mean of the Gram diagonal.
 _COLUMNS = 2048  # So many columns are doubles at a time.
+_ROWS = 256  # Of a Gram matrix, whose upper half is not computed.
 
 FeatureMap = Callable[[torch.Tensor], torch.Tensor]  # uint8 or float (n, c, h, w) -> float32 (n, d).
 
@@ -41,7 +42,7 @@ FEATURE_MAPS: dict[str, FeatureMap] = {"pixels": pixels, "spectrum": spectrum}
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """f(x) = mean of y + k(x, X) @ dual, under the one of three kernels with the least error on held-out people.
+    """f(x) = mean of y + k(x, X) @ inverse @ y, under the one of three kernels with the least error on held-out people.
 
     Source: ridge regression, Hoerl and Kennard 1970; dual form, Saunders, Gammerman and Vovk, ICML 1998.
 
@@ -57,13 +58,15 @@ class KernelRidge:
     left_out: torch.Tensor
     error: dict[str, float]
     _inputs: torch.Tensor
-    _dual: torch.Tensor
+    _inverse: torch.Tensor
+    _outputs: torch.Tensor
     _mean: torch.Tensor
     _kernel: _Kernel
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
-        return device.to(self._kernel(device.to(images), self._inputs).float()) @ self._dual + self._mean
+        weights = self._kernel(device.to(images), self._inputs) @ self._inverse
+        return device.to(weights.float()) @ self._outputs + self._mean
 
 
 def fit_kernel_ridge(
@@ -109,17 +112,23 @@ def fit_best_kernel_ridge(
     candidate, inputs, best, chosen, (kernel, gram) = found
     strength = chosen[best][1]
     inverse = torch.cholesky_inverse(_factor(gram, strength))
-    # Weak strengths need doubles; they take a few columns at a time, as all at once would not fit in memory.
-    parts = [(inverse @ device.double(part)).float() for part in y.split(_COLUMNS, dim=1)]
-    dual = device.to(torch.cat(parts, dim=1))
-    # Leaving rows B out of a ridge regression has a closed form: y - G_BB^-1 (G y)_B, where G is the inverse.
-    left_out = torch.empty_like(y)
+    left_out = device.to(_left_out(inverse, identities).float()) @ y + mean
+    errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
+    return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel)
+
+
+def _left_out(inverse: torch.Tensor, identities: IntArray) -> torch.Tensor:
+    """The weights (n, n), doubles, of the outputs in the answer on each image, had its person been left out of the fit.
+
+    Leaving rows B out of a ridge regression has a closed form: y_B - G_BB^-1 (G y)_B, where G is the inverse. Weights
+    are doubles, as weak strengths need them; what they weigh may be single.
+    """
+    weights = torch.empty_like(inverse)
     for person in np.unique(identities):
         rows = torch.from_numpy(np.flatnonzero(identities == person))
-        missed = torch.linalg.solve(inverse[rows][:, rows], device.double(dual[rows])).float()
-        left_out[rows] = y[rows] - device.to(missed) + mean
-    errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
-    return candidate, KernelRidge(best, strength, left_out, errors, inputs, dual, mean, kernel)
+        weights[rows] = -torch.linalg.solve(inverse[rows][:, rows], inverse[rows])
+        weights[rows[:, None], rows] = 0.0  # Exactly so: the person's own outputs have no part.
+    return weights
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,10 @@ class _Kernel:
     def __call__(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(m, ...) and (n, ...) -> doubles (m, n)."""
         a, b = self.features(left) - self.mean, self.features(right) - self.mean
-        return self.bend(_gram(a, b), a.square().sum(1), b.square().sum(1))
+        products = device.double(a.new_zeros(len(a), len(b)))
+        for some, others in zip(a.split(_COLUMNS, dim=1), b.split(_COLUMNS, dim=1), strict=True):
+            products += device.double(some) @ device.double(others).T
+        return self.bend(products, a.square().sum(1), b.square().sum(1))
 
     def bend(self, products: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Inner products (m, n) and squared lengths (m,) and (n,) -> the kernel (m, n)."""
@@ -151,19 +163,23 @@ def _kernels(inputs: torch.Tensor) -> dict[str, tuple[_Kernel, torch.Tensor]]:
         features = features_of(inputs)
         mean = features.mean(0)
         features = features - mean  # Not in place: of single-precision inputs, features are a view.
-        found[name] = _Kernel(features_of, mean), _gram(features, features)
+        found[name] = _Kernel(features_of, mean), _gram(features)
     lengths = found["pixels"][1].diagonal()
     curved = _Kernel(pixels, found["pixels"][0].mean, 2 * float(lengths.mean()))
     found["curved"] = curved, curved.bend(found["pixels"][1], lengths, lengths)
     return found
 
 
-def _gram(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left @ right.T in doubles: in single precision it would not be positive definite at weak strengths."""
-    gram = device.double(left.new_zeros(len(left), len(right)))
-    for a, b in zip(left.split(_COLUMNS, dim=1), right.split(_COLUMNS, dim=1), strict=True):
-        gram += device.double(a) @ device.double(b).T
-    return gram
+def _gram(rows: torch.Tensor) -> torch.Tensor:
+    """rows @ rows.T in doubles: in single precision it would not be positive definite at weak strengths."""
+    gram = device.double(rows.new_zeros(len(rows), len(rows)))
+    for some in rows.split(_COLUMNS, dim=1):
+        columns = device.double(some)
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            gram[start:, part] += columns[start:] @ columns[part].T
+    lower = gram.tril(-1)  # What lies above the diagonal is what lies below it.
+    return lower + lower.T + gram.diagonal().diag()
 
 
 def _choose(
@@ -173,12 +189,14 @@ def _choose(
     if not bool(held_out.any()):
         return 0.0, STRENGTHS[-1]
     inside, across = gram[known][:, known], gram[held_out][:, known]
-    of_known, between = inner[known][:, known], inner[known][:, held_out]
+    of_known, between = inner[known][:, known].float(), inner[known][:, held_out]
     of_held_out = inner[held_out][:, held_out].diagonal()
     errors = []
     for strength in STRENGTHS:
         weights = torch.cholesky_solve(across.T, _factor(inside, strength))
-        squared = (weights * (of_known @ weights)).sum(0) - 2 * (weights * between).sum(0) + of_held_out
+        squared = (
+            (weights * device.double(of_known @ weights.float())).sum(0) - 2 * (weights * between).sum(0) + of_held_out
+        )
         errors.append(float(squared.mean()))
     best = min(errors)
     return best, max(s for s, error in zip(STRENGTHS, errors, strict=True) if error <= best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,10 +16,11 @@ from ppfr_bench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FloatArray", "ImageMetric", "Metric", "MetricInfo", "check_images"]
+__all__ = ["FloatArray", "ImageMetric", "Metric", "MetricInfo", "check_images", "in_chunks"]
 
 FloatArray = npt.NDArray[np.float64]
 TOLERANCE = 1e-6
+_CHUNK = 32  # Images of 112 pixels a side: SSIM of 120 at once took one and a half times as long on a processor.
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,24 @@ class Metric(ABC):
 
 
 ImageMetric = Metric  # Version 0.1 called it so.
+
+
+def in_chunks(compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, references: Tensor) -> FloatArray:
+    """``compute`` of a few images and their references at a time -> (n,); the arrays of so few stay in the cache.
+
+    Args:
+        compute: (k, 3, h, w) twice, on the current device -> (k,); without gradients.
+        images, references: as ``check_images`` returned them.
+    """
+    import torch
+
+    if len(images) == 0:
+        return np.empty(0)
+    pairs = zip(images.split(_CHUNK), references.split(_CHUNK), strict=True)
+    with torch.inference_mode():
+        # A convolution of each channel by itself, which SSIM is made of, is twice as fast in this order.
+        found = [compute(*(part.contiguous(memory_format=torch.channels_last) for part in pair)) for pair in pairs]
+    return np.concatenate([values.cpu().numpy() for values in found]).astype(np.float64)
 
 
 def check_images(metric: str, images: Tensor, references: Tensor, smallest_side: int) -> tuple[Tensor, Tensor]:

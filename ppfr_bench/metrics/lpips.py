@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images, in_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Lpips"]
 
 ASSET = "lpips_alexnet"
+_KEPT = 8  # The latest chunks of references whose features are kept: 14 MB each at 112 pixels a side.
 _CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
 
 
@@ -46,24 +49,43 @@ class Lpips(Metric):
 
         # The network is frozen; gradients reach the images.
         self.network = _network(load_numpy_pickle(asset_path(ASSET)))
+        self._known: OrderedDict[str, list[Tensor]] = OrderedDict()
 
     def values(self, images: Tensor, references: Tensor) -> FloatArray:
         """float32 (n, 3, h, w) in [0, 1], at least 32 px a side, twice -> (n,), 0 for identical images.
 
         Raises UserError on any other shape, type or range.
         """
-        import torch
-
         from ppfr_bench import device
 
         images, references = check_images("LPIPS", device.to(images), device.to(references), smallest_side=32)
-        if len(images) == 0:
-            return np.empty(0)
-        network = device.to(self.network)
-        with torch.inference_mode():
-            pair = (batch.to(memory_format=torch.channels_last).mul(2).sub(1) for batch in (images, references))
-            distances = network(*pair).flatten()
-        return np.asarray(distances.cpu().numpy(), dtype=np.float64)
+        device.to(self.network)
+        return in_chunks(self._distances, images, references)
+
+    def _distances(self, images: Tensor, references: Tensor) -> Tensor:
+        """The package's own ``forward``, but that features of references, which all attacks share, are kept."""
+        import lpips
+        import torch
+
+        average: Any = lpips.spatial_average
+        pairs = zip(self._features(images), self._features_of_reference(references), strict=True)
+        layers = [head((one - other) ** 2) for head, (one, other) in zip(self.network.lins, pairs, strict=True)]
+        return torch.stack([average(layer, keepdim=True).flatten() for layer in layers]).sum(0)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        import lpips
+
+        normalize: Any = lpips.normalize_tensor
+        return [normalize(layer) for layer in self.network.net(self.network.scaling_layer(images.mul(2).sub(1)))]
+
+    def _features_of_reference(self, images: Tensor) -> list[Tensor]:
+        key = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest() + str(images.device)
+        if key not in self._known:
+            self._known[key] = self._features(images)
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
 
 
 def _network(weights: Any) -> Any:

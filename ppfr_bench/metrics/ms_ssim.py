@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images, in_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,18 +40,14 @@ class MsSsim(Metric):
 
         Raises UserError on any other shape, type or range.
         """
-        import torch
         from piq.ms_ssim import multi_scale_ssim
 
         from ppfr_bench import device
 
         smallest = (_KERNEL - 1) * 2 ** (_SCALES - 1) + 1
         images, references = check_images("MS-SSIM", device.to(images), device.to(references), smallest)
-        if len(images) == 0:
-            return np.empty(0)
-        with torch.inference_mode():
-            values = multi_scale_ssim(images, references, kernel_size=_KERNEL, data_range=1.0, reduction="none")
-        return np.asarray(values.cpu().numpy(), dtype=np.float64)
+        compute = partial(multi_scale_ssim, kernel_size=_KERNEL, data_range=1.0, reduction="none")
+        return in_chunks(compute, images, references)
 
 
 METRIC = MsSsim

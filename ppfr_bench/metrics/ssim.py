@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images
+from ppfr_bench.metrics.base import FloatArray, Metric, MetricInfo, check_images, in_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,17 +36,13 @@ class Ssim(Metric):
 
         Raises UserError on any other shape, type or range.
         """
-        import torch
         from piq.ssim import ssim
 
         from ppfr_bench import device
 
         images, references = check_images("SSIM", device.to(images), device.to(references), smallest_side=11)
-        if len(images) == 0:
-            return np.empty(0)
-        with torch.inference_mode():
-            values: Any = ssim(images, references, data_range=1.0, reduction="none", downsample=False)
-        return np.asarray(values.cpu().numpy(), dtype=np.float64)
+        compute: Any = partial(ssim, data_range=1.0, reduction="none", downsample=False)
+        return in_chunks(compute, images, references)
 
 
 METRIC = Ssim
