@@ -13,6 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ppfr_bench.records.record import Record
+    from ppfr_bench.runner.estimates import Pace
     from ppfr_bench.runner.plan import Cell
 
 out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)  # A pipe has no width of its own.
@@ -47,15 +48,15 @@ class Steps:
     """A bar with the time that is left on a terminal, a line now and then without one; a ``total`` of 0 is unknown."""
 
     def __init__(self, total: int, title: str, unit: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
         self.total, self.done, self.title, self.unit = total, 0, title, unit
         self.start = self.last = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TimeRemainingColumn())  # fmt: skip
+                   TextColumn("{task.fields[left]}"))  # fmt: skip
         self.bar = Bar(*columns, console=err, disable=not err.is_terminal)
-        self.task = self.bar.add_task(title, total=total or None)
+        self.task = self.bar.add_task(title, total=total or None, left="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -67,16 +68,20 @@ class Steps:
     def advance(self, what: str = "") -> None:
         """One more is done; ``what`` stands beside the bar."""
         self.done += 1
-        self.bar.update(self.task, advance=1, description=f"{self.title}: {what}" if what else self.title)
-        now = time.monotonic()
+        now, seconds = time.monotonic(), self.seconds_left()
+        left = "" if seconds is None else f", about {seconds:.0f} s left"
+        title = f"{self.title}: {what}" if what else self.title
+        self.bar.update(self.task, advance=1, description=title, left=left.removeprefix(", "))
         if not err.is_terminal and (now - self.last > 15 or self.done == self.total):
             self.last = now
             rate = self.done / max(now - self.start, 1e-9)
             pace = f"{rate:.1f} a second" if rate > 1 else f"{rate * 60:.1f} a minute"
-            of, left = "", ""
-            if self.total:
-                of, left = f" of {self.total}", f", about {max(0, self.total - self.done) / rate:.0f} s left"
+            of = f" of {self.total}" if self.total else ""
             print(f"{self.title}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
+
+    def seconds_left(self) -> float | None:
+        """Until all are done; None where that is unknown. Default: by the steps so far, one as long as the other."""
+        return (time.monotonic() - self.start) / self.done * max(0, self.total - self.done) if self.total else None
 
 
 class Progress(Steps):
@@ -84,6 +89,15 @@ class Progress(Steps):
 
     def __init__(self, total: int, title: str) -> None:
         super().__init__(total, title, "cells")
+        self._pace: Pace | None = None
+
+    def go_by(self, pace: Pace) -> None:
+        """Tell the time that is left by this."""
+        self._pace = pace
+
+    def seconds_left(self) -> float | None:
+        """By the stages that are left, which take from milliseconds to minutes."""
+        return None if self._pace is None else self._pace.seconds()
 
     def __call__(self, cell: Cell, record: Record) -> None:
         if record.status != "ok":

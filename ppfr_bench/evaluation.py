@@ -225,9 +225,11 @@ def evaluate(
     shown = Progress(len(pending), f"{entry.label} in {plan.suite}") if progress and pending else nullcontext(_quiet)
     if progress:
         request.tell()
-    told = {} if progress else {"tell": log.info}
+    told: dict[str, Any] = {} if progress else {"tell": log.info}
     where = Where.of(plan, workers, scheduler, str(stages))
     with main_left_alone(), shown as report:
+        if isinstance(report, Progress):
+            told["start"] = report.go_by
         execute(plan, store, where=where, rerun=rerun, report=report, **told)
     wanted = {cell.key for cell in plan.cells}
     by_key = {record.key: record for record in store.records(plan.suite) if record.key in wanted}

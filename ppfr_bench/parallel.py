@@ -43,7 +43,7 @@ def keep_freed_memory() -> None:
     """Let this process reuse the memory that it frees, where the C library is glibc; elsewhere nothing changes.
 
     A training step frees and takes the same arrays again and again. Given back to the system in between, their pages
-    are cleared anew each time: under Dask, whose workers give back all they can, that was 40% of a run's processor time.
+    are cleared anew each time: under Dask, whose workers give back all they can, that was 40% of a run's time.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL("libc.so.6")

@@ -91,7 +91,7 @@ def run(
     if pending:
         request.audit()
     with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
-        outcome = execute(plan, store, where=where, rerun=again, report=progress)
+        outcome = execute(plan, store, where=where, rerun=again, report=progress, start=progress.go_by)
     if pending or outcome.moves:
         store.write_index()
     summary = {

@@ -7,7 +7,7 @@ import itertools
 import logging
 import sys
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from ppfr_bench.datasets.alignment import EYES, align
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.recognizers._runtime import one_thread_each, threads
 from ppfr_bench.records.hashing import canonical_json
 
 log = logging.getLogger(__name__)
@@ -183,43 +184,20 @@ class _Generator(nn.Module):
 
 def _make(split: Split, seed: int, variation: float, identities: int, images: int, checked: int) -> ByteArray:
     """The accepted identities in the order of their candidates, uint8 (identities * images, 3, 112, 112)."""
-    from ppfr_bench.recognizers import load_recognizer
-
-    try:
-        dlib: Any = import_module("dlib")
-    except ImportError as error:
-        raise Unavailable(
-            "the synthetic data set needs dlib to find faces", "pip install 'ppfr-bench[dlib]'"
-        ) from error
-    detector: Any = dlib.get_frontal_face_detector()
-    landmarks: Any = dlib.shape_predictor(str(asset_path("dlib_landmarks5")))
-    recognizer = load_recognizer("dlib_resnet")
-    network = _Generator()
-    network.load_state_dict(
-        torch.load(asset_path("digiface_gan"), weights_only=True, map_location="cpu")["netG_state_dict"]
-    )
-    network.eval()
+    makers = [_Maker(split, seed, variation, images, checked) for _ in range(threads())]
     accepted: list[ByteArray] = []
     start = said = time.monotonic()
     candidate = 0
     while len(accepted) < identities:
-        latents = torch.cat([_latents(split, seed, candidate + i, variation, images) for i in range(_CHUNK)])
-        candidate += _CHUNK
-        with torch.inference_mode():
-            small = (network(latents) + 1) / 2
-            raw = to_bytes(functional.interpolate(small, size=(SIZE, SIZE), mode="bicubic").clamp(0, 1))
-        found = [_aligned(raw[i : i + images], detector, landmarks) for i in range(0, len(raw), images)]
-        clean = [faces for faces in found if faces is not None]
-        if clean:
-            probes = np.concatenate([faces[:checked] for faces in clean])
-            embedded = recognizer.embed(to_float(probes)).numpy().reshape(len(clean), checked, -1)
-            spread = np.linalg.norm(embedded[:, :, None] - embedded[:, None], axis=-1).max(axis=(1, 2))
-            accepted += [faces for faces, distance in zip(clean, spread, strict=True) if distance < SAME_PERSON]
-        if candidate >= _HOPELESS and len(accepted) < min(identities, candidate / 100):
-            raise UserError(
-                f"synthetic {split}: only {len(accepted)} of {candidate} candidates show one person throughout",
-                f"Lower the variation (now {variation:g}), or ask for fewer images an identity.",
-            )
+        ahead = [candidate + turn * _CHUNK for turn in range(len(makers))]
+        for first, clean in zip(ahead, one_thread_each(makers, ahead), strict=True):
+            candidate = first + _CHUNK
+            accepted += clean
+            if candidate >= _HOPELESS and len(accepted) < min(identities, candidate / 100):
+                raise UserError(
+                    f"synthetic {split}: only {len(accepted)} of {candidate} candidates show one person throughout",
+                    f"Lower the variation (now {variation:g}), or ask for fewer images an identity.",
+                )
         if time.monotonic() - said > 10:
             said = time.monotonic()
             done = min(len(accepted), identities)
@@ -231,7 +209,51 @@ def _make(split: Split, seed: int, variation: float, identities: int, images: in
     return np.concatenate(accepted[:identities])
 
 
-def _latents(split: Split, seed: int, candidate: int, variation: float, images: int) -> torch.Tensor:
+class _Maker:
+    """Draws candidates and keeps those that show one person throughout; one a thread, as dlib's detector has a state.
+
+    Raises:
+        Unavailable: dlib or the weights are missing.
+    """
+
+    def __init__(self, split: Split, seed: int, variation: float, images: int, checked: int) -> None:
+        from ppfr_bench.recognizers import load_recognizer
+
+        try:
+            dlib: Any = import_module("dlib")
+        except ImportError as error:
+            raise Unavailable(
+                "the synthetic data set needs dlib to find faces", "pip install 'ppfr-bench[dlib]'"
+            ) from error
+        self._draw = partial(_latents, split, seed, variation=variation, images=images)
+        self._images, self._checked = images, checked
+        self._detector: Any = dlib.get_frontal_face_detector()
+        self._landmarks: Any = dlib.shape_predictor(str(asset_path("dlib_landmarks5")))
+        self._recognizer = load_recognizer("dlib_resnet")
+        self._network = _Generator()
+        self._network.load_state_dict(
+            torch.load(asset_path("digiface_gan"), weights_only=True, map_location="cpu")["netG_state_dict"]
+        )
+        self._network.eval()
+
+    def __call__(self, first: int) -> list[ByteArray]:
+        """Those of ``_CHUNK`` candidates from ``first`` on that pass, uint8 (images, 3, 112, 112) each."""
+        images, checked = self._images, self._checked
+        latents = torch.cat([self._draw(first + i) for i in range(_CHUNK)])
+        with torch.inference_mode():
+            small = (self._network(latents) + 1) / 2
+            raw = to_bytes(functional.interpolate(small, size=(SIZE, SIZE), mode="bicubic").clamp(0, 1))
+        found = [_aligned(raw[i : i + images], self._detector, self._landmarks) for i in range(0, len(raw), images)]
+        clean = [faces for faces in found if faces is not None]
+        if not clean:
+            return []
+        probes = np.concatenate([faces[:checked] for faces in clean])
+        embedded = self._recognizer.embed(to_float(probes)).numpy().reshape(len(clean), checked, -1)
+        spread = np.linalg.norm(embedded[:, :, None] - embedded[:, None], axis=-1).max(axis=(1, 2))
+        return [faces for faces, distance in zip(clean, spread, strict=True) if distance < SAME_PERSON]
+
+
+def _latents(split: Split, seed: int, candidate: int, *, variation: float, images: int) -> torch.Tensor:
     """(images, 100, 1, 1) of one candidate identity, from a generator of its own."""
     text = f"{split} {seed} {candidate}".encode()
     generator = torch.Generator().manual_seed(int(hashlib.sha256(text).hexdigest()[:15], 16))

@@ -98,7 +98,7 @@ def fit_best_kernel_ridge(
     outputs = device.to(outputs)
     mean = outputs.mean(0)
     y = outputs - mean
-    inner = device.double(y @ y.T)  # Squared errors need only the inner products of the outputs.
+    inner = device.double(_self_product(y))  # Squared errors need only the inner products of the outputs.
     held_out, known = torch.from_numpy(validation), torch.from_numpy(~validation)
     least, found = float("inf"), None
     for candidate, given in candidates.items():
@@ -172,14 +172,22 @@ def _kernels(inputs: torch.Tensor) -> dict[str, tuple[_Kernel, torch.Tensor]]:
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
     """rows @ rows.T in doubles: in single precision it would not be positive definite at weak strengths."""
-    gram = device.double(rows.new_zeros(len(rows), len(rows)))
-    for some in rows.split(_COLUMNS, dim=1):
-        columns = device.double(some)
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
-            gram[start:, part] += columns[start:] @ columns[part].T
-    lower = gram.tril(-1)  # What lies above the diagonal is what lies below it.
-    return lower + lower.T + gram.diagonal().diag()
+    parts = rows.split(_COLUMNS, dim=1)
+    gram = _self_product(device.double(parts[0]))
+    for part in parts[1:]:
+        gram += _self_product(device.double(part))
+    return gram
+
+
+def _self_product(rows: torch.Tensor) -> torch.Tensor:
+    """rows @ rows.T, of which the lower half is computed and the upper one copied."""
+    product = rows.new_empty(len(rows), len(rows))
+    for start in range(0, len(rows), _ROWS):
+        stop = start + _ROWS
+        part = rows[start:] @ rows[start:stop].T
+        product[start:, start:stop] = part
+        product[start:stop, stop:] = part[_ROWS:].T
+    return product
 
 
 def _choose(

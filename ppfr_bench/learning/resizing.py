@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -42,8 +44,12 @@ def shrink(images: ByteArray, size: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([to_bytes(part) for part in parts]))
 
 
+@lru_cache(maxsize=2)
 def shrink_faces(faces: Faces, size: int) -> torch.Tensor:
-    """The clear images of ``faces``: uint8 (n, 3, size, size), on the CPU."""
+    """The clear images of ``faces``: uint8 (n, 3, size, size), on the CPU; shared by all who ask, so not to be written.
+
+    Every attack of a process asks for those of the same people.
+    """
     return torch.cat([shrink(batch, size) for batch in faces.batches(_BATCH)])
 
 

@@ -114,7 +114,7 @@ def train(
     Returns:
         For the record: ``steps`` taken; ``validation``, (step, loss) from step 0 on; whether it has ``converged``.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.15)
     curve = [(0, round(validate(), 5))]
     best, kept = curve[0][1], _weights(network)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from itertools import count
 from threading import Event
@@ -119,3 +120,26 @@ def share_out(workers: Sequence[Callable[[Item], Result]], items: Sequence[Item]
         finally:
             stop.set()  # Ctrl-C reaches this thread alone; the others end with the item at hand.
     return results
+
+
+def one_thread_each(workers: Sequence[Callable[[Item], Result]], items: Sequence[Item]) -> list[Result]:
+    """As ``share_out``, each worker on one of torch's threads.
+
+    So sums come out the same whatever the number of threads, and no layer waits for the last of them.
+    """
+    count = threads()
+
+    def alone(work: Callable[[Item], Result], item: Item) -> Result:
+        torch.set_num_threads(1)  # It holds for the calling thread, but MKL's holds for all, so it is put back below.
+        return work(item)
+
+    try:
+        return share_out([partial(alone, work) for work in workers], items)
+    finally:
+        torch.set_num_threads(count)
+
+
+def embedded_in_parts(network: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all parts, in order, from as many calls at once as torch may use threads on the CPU; else one."""
+    at_once = min(threads(), len(parts)) if device.device_class() == "cpu" else 1
+    return torch.cat(one_thread_each([network] * at_once, parts))

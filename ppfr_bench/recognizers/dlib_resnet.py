@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -16,7 +15,7 @@ from ppfr_bench.api import SIZE, Recognizer, RecognizerCard, to_bytes
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers._dlib_network import CHIP, DlibNetwork, read_weights
 from ppfr_bench.recognizers._file import filled_up
-from ppfr_bench.recognizers._runtime import Item, check_images, share_out, threads
+from ppfr_bench.recognizers._runtime import check_images, embedded_in_parts
 
 _BATCH = 8  # Images a call, always: in a batch of another size torch's sums come out differently.
 _SCALE = 52.6 / 35.24  # The eyes' distance in dlib's chip over that in the aligned crop.
@@ -59,23 +58,6 @@ class Surrogate(nn.Module):
             chips = chips + ((chips + _MARGIN).floor() - chips).detach()  # Pillow cuts what is behind the point
         embedded: Tensor = self.network(chips)
         return nn.functional.normalize(embedded.float(), dim=1)
-
-
-def _one_thread_each(work: Callable[[Item], Tensor], items: Sequence[Item]) -> list[Tensor]:
-    """``work`` of every item, each on one of torch's threads, as many at once as torch may use.
-
-    So sums come out the same whatever the number of threads, and no layer waits for the last of them.
-    """
-    count = threads()
-
-    def alone(item: Item) -> Tensor:
-        torch.set_num_threads(1)  # It holds for the calling thread, but MKL's holds for all, so it is put back below.
-        return work(item)
-
-    try:
-        return share_out([alone] * max(1, min(count, len(items))), items)
-    finally:
-        torch.set_num_threads(count)
 
 
 def _sampling(shift: float) -> Tensor:
@@ -129,15 +111,13 @@ class DlibResNet(Recognizer):
             return torch.empty((0, self.card.dimension))
         network = device.to(self._network)
 
-        def embedded(part: npt.NDArray[np.uint8]) -> Tensor:
-            chips = torch.from_numpy(np.stack([chip(crop) for crop in part])).permute(0, 3, 1, 2)
+        def embedded(part: Tensor) -> Tensor:
+            chips = torch.from_numpy(np.stack([chip(crop) for crop in part.numpy()])).permute(0, 3, 1, 2)
             with torch.no_grad():
                 rows: Tensor = network(filled_up(device.to(chips).to(torch.float32), _BATCH))
             return rows[: len(part)].cpu()  # Embeddings are kept on the CPU, as those of every recognizer.
 
-        parts = [crops[start : start + _BATCH] for start in range(0, len(crops), _BATCH)]
-        on_cpu = device.device_class() == "cpu"
-        return torch.cat(_one_thread_each(embedded, parts) if on_cpu else [embedded(part) for part in parts])
+        return embedded_in_parts(embedded, torch.from_numpy(crops).split(_BATCH))
 
     def differentiable(self) -> nn.Module:
         """The same network for a white-box surrogate: gradients reach the images, not the weights.

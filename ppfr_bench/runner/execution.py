@@ -17,7 +17,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner import scoring
-from ppfr_bench.runner.estimates import Estimate, Times
+from ppfr_bench.runner.estimates import Estimate, Pace, Times
 from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.scoring import CellJob, job_of, unmeasured
@@ -103,12 +103,14 @@ def to_compute(cells: Iterable[Cell], stages: StageStore) -> Iterator[tuple[Cell
 def execute(
     plan: Plan, store: ResultStore, *, where: Where | None = None, rerun: Rerun = None,
     report: Callable[[Cell, Record], None] = lambda cell, record: None,
+    start: Callable[[Pace], None] = lambda pace: None,
     tell: Callable[[str], None] = lambda text: err.print(text, highlight=False, markup=False, soft_wrap=True),
 ) -> Outcome:  # fmt: skip
     """Run what is missing. Records are kept one by one: a kill loses at most the stages at hand.
 
     A stage that fails, or outlasts its time, fails the cells that need it; the rest goes on. A record that another
-    takes the place of is set aside: ``tell`` is given how many and why, once.
+    takes the place of is set aside: ``tell`` is given how many and why, once. ``start`` is given what says how long
+    the run will take.
 
     Raises:
         UserError: the engine cannot be had, or a folder cannot be written.
@@ -136,7 +138,7 @@ def execute(
             settle()
         if pending:
             make_cache_folder("stages")  # A cache that cannot be written is one message here.
-            _run(plan, pending, where, keep)
+            _run(plan, pending, where, keep, start)
     finally:
         store.compact(plan.suite)
         if outcome.moves:
@@ -145,8 +147,9 @@ def execute(
 
 
 def _run(
-    plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Sequence[Cell], Record, bytes | None], None]
-) -> None:
+    plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Sequence[Cell], Record, bytes | None], None],
+    start: Callable[[Pace], None],
+) -> None:  # fmt: skip
     work = Work(plan.setting, where.stages, str(cache_dir()))
     stages, times = stage_store(where.stages), Times()
     by_key: dict[str, list[Cell]] = {}
@@ -154,10 +157,13 @@ def _run(
         by_key.setdefault(cell.key, []).append(cell)
     tasks, computed = _tasks(plan, [same[0] for same in by_key.values()], stages)
     engine: Engine = registry.load("engine", where.engine)()
+    pace = Pace(computed, times.expected(computed.values()))
+    start(pace)
 
     def done(task: Task, result: Result) -> None:
         if result.seconds is not None and task.key in computed:
             times.note(computed[task.key], result.seconds)
+            pace.note(task.key, result.seconds)
         if not isinstance(task.job, CellJob):
             return
         cells = by_key[task.key]

@@ -37,7 +37,7 @@ from ppfr_bench.testing.recognizer import TinyRecognizer
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
 NAMES = ["dlib_resnet", "faceplugin", "mobilefacenet"]
 RUNTIMES = {
-    "faceplugin": ("onnxruntime", "onnx"),
+    "faceplugin": ("onnx2torch", "onnx"),
     "mobilefacenet": ("ai_edge_litert.interpreter", "litert"),
 }
 
