@@ -85,7 +85,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         score=table.rules.score(kept.estimate, {name: found.estimate for name, found in privacies.items()}),
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
         reconstruction=_reconstruction(good, table.rules.likeness), baselines=_baselines(good, table.rules.likeness),
-        images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.seconds for record in records),
+        images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.own for record in records),
         flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good), expected=len(cells),
     )  # fmt: skip
 

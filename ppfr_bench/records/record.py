@@ -42,13 +42,22 @@ class Component(Config):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Cost:
-    """What the cell's stages took when they were first computed (cached stages report what they once took)."""
+    """What the cell's stages took when they were first computed (cached stages report what they once took).
+
+    ``shared`` of the seconds are of stages that an earlier cell of the row needs too: without them, cells add up.
+    """
 
     seconds: float = 0.0
+    shared: float = 0.0
     protect_images_per_second: float | None = None
     peak_memory_mib: float | None = None
     attack_training_images: int = 0
     oracle_queries: int = 0
+
+    @property
+    def own(self) -> float:
+        """Seconds that no earlier cell of the row has taken."""
+        return self.seconds - self.shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +103,15 @@ class Plan:
     def stages(self) -> list[Stage]:
         """All that the cells need, each once, in an order in which they can be computed."""
         return needed(stage for cell in self.cells for stage in cell.inputs.values())
+
+    @cached_property
+    def first_to_need(self) -> Mapping[tuple[str, str], str]:
+        """The key of the first cell that needs a stage, by the label of its defense and the stage's key."""
+        found: dict[tuple[str, str], str] = {}
+        for cell in self.cells:
+            for stage in needed(cell.inputs.values()):
+                found.setdefault((cell.defense.label, stage.key), cell.key)
+        return found
 
     def published(self) -> PlanFile:
         """What ``plan.json`` says of it."""

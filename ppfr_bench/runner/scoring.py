@@ -42,7 +42,8 @@ class CellJob:
         cell: without its stages.
         header: of the record, all that is known before it is measured.
         inputs: kind and key of the stages that the scorer is given, by name.
-        paid: kind and key of the stages whose time is the cell's own: not of its floor and its ceiling.
+        paid: kind and key of the stages whose time is the cell's: not of its floor and its ceiling.
+        shared: those of ``paid`` that an earlier cell of the row needs too.
         check: of the defense; what it notes of its randomness becomes flags.
     """
 
@@ -50,6 +51,7 @@ class CellJob:
     header: dict[str, Any]
     inputs: dict[str, tuple[str, str]]
     paid: tuple[tuple[str, str], ...]
+    shared: frozenset[tuple[str, str]]
     check: tuple[str, str] | None
 
 
@@ -59,12 +61,14 @@ def job_of(plan: Plan, cell: Cell) -> CellJob:
     stages = {stage.key: stage for one in cell.inputs.values() for stage in one.before()}
     paid = [s for s in stages.values() if s.spec.get("defense") not in others]
     mine = [s for s in stages.values() if s.kind == "check" and s.spec["defense"] == cell.defense.spec]
+    shared = [s for s in paid if plan.first_to_need[cell.defense.label, s.key] != cell.key]
     bare = Cell(
         cell.kind, cell.defense, cell.attack, cell.recognizer, cell.track, cell.scorer, cell.extra, {}, cell.key
     )
     return CellJob(
         bare, header(plan, cell), {name: (stage.kind, stage.key) for name, stage in cell.inputs.items()},
-        tuple((stage.kind, stage.key) for stage in paid), (mine[0].kind, mine[0].key) if mine else None,
+        tuple((stage.kind, stage.key) for stage in paid), frozenset((stage.kind, stage.key) for stage in shared),
+        (mine[0].kind, mine[0].key) if mine else None,
     )  # fmt: skip
 
 
@@ -115,8 +119,10 @@ def truth_of(context: Context) -> Truth:
     return Truth(context.dataset, context.batch)
 
 
-def score(job: CellJob, inputs: Mapping[str, Output], paid: Sequence[Output], check: Output | None,
-          context: Context) -> tuple[Record, bytes | None]:  # fmt: skip
+def score(
+    job: CellJob, inputs: Mapping[str, Output], paid: Sequence[Output], shared: Sequence[Output],
+    check: Output | None, context: Context,
+) -> tuple[Record, bytes | None]:  # fmt: skip
     """The record of a cell, and its strip of sample faces if it has one."""
     cell, truth, protocol = job.cell, truth_of(context), context.setting.protocol
     bootstrap = truth.bootstrap(protocol.replicates, context.setting.seed)
@@ -130,7 +136,7 @@ def score(job: CellJob, inputs: Mapping[str, Output], paid: Sequence[Output], ch
         strip = _strip(noted.pop("answer"), truth.targets, protocol.samples)
         noted["samples"] = samples.name_of(strip)
     noted.pop("answer", None)
-    cost = _cost(cell, paid, int(noted.pop("queries", 0)), int(noted.pop("trained", 0)))
+    cost = _cost(cell, paid, shared, int(noted.pop("queries", 0)), int(noted.pop("trained", 0)))
     return Record(
         **job.header, environment=environment(protocol.threads, context.setting.device), status="ok", metrics=metrics,
         cost=cost, **noted,
@@ -184,7 +190,7 @@ def _strip(images: npt.NDArray[np.uint8], identities: npt.NDArray[np.int64], cou
     return samples.strip_of([images[i] for i in np.sort(first)[:count]])
 
 
-def _cost(cell: Cell, paid: Sequence[Output], queries: int, trained: int) -> Cost:
+def _cost(cell: Cell, paid: Sequence[Output], shared: Sequence[Output], queries: int, trained: int) -> Cost:
     """Seconds of the stages that this cell's own defense and attack needed, as first computed; not its floor's."""
     speed = None
     for output in paid:
@@ -193,7 +199,8 @@ def _cost(cell: Cell, paid: Sequence[Output], queries: int, trained: int) -> Cos
         if own and spec.get("split") == "evaluation" and output.seconds > 0:
             speed = round(output.meta["images"] / output.seconds, 1)
     return Cost(
-        seconds=round(sum(output.seconds for output in paid), 3), protect_images_per_second=speed,
+        seconds=round(sum(output.seconds for output in paid), 3),
+        shared=round(sum(output.seconds for output in shared), 3), protect_images_per_second=speed,
         peak_memory_mib=max((output.meta["peak_memory_mib"] for output in paid), default=None),
         attack_training_images=trained, oracle_queries=queries,
     )  # fmt: skip

@@ -121,9 +121,10 @@ def _compute(job: Job, store: StageStore, context: Context) -> Result:
 def _score(job: CellJob, work: Work, context: Context) -> Result:
     store = work.store
     inputs = {name: _output(store, *place) for name, place in job.inputs.items()}
-    paid = [found for place in job.paid if (found := store.find(*place)) is not None]
+    paid = {place: found for place in job.paid if (found := store.find(*place)) is not None}
+    shared = [found for place, found in paid.items() if place in job.shared]
     check = _output(store, *job.check) if job.check else None
-    record, strip = scoring.score(job, inputs, paid, check, context)
+    record, strip = scoring.score(job, inputs, list(paid.values()), shared, check, context)
     for name, measured in record.metrics.items():  # An error here is the cell's, and not the run's.
         draws.check({(name, part): one.draws for part, one in measured.parts()}, record.key)
     return Result(job.cell.key, record=record.model_dump_json(), strip=strip)
