@@ -29,7 +29,7 @@ leaderboard: $(BIN)/.installed
 	$(BIN)/ppfr-bench leaderboard --results $(RESULTS) --out $(OUT)
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: test
 	$(BIN)/ruff check .

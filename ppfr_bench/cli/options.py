@@ -27,7 +27,12 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes; as many as pay off on this machine, without.")
 ]
 Scheduler = Annotated[
-    str, typer.Option("--scheduler", help="Address of a Dask cluster, e.g. tcp://host:8786; or inline, for debugging.")
+    str,
+    typer.Option(
+        "--scheduler",
+        envvar="PPFR_BENCH_SCHEDULER",
+        help="Address of a Dask cluster, e.g. tcp://host:8786; or inline, for debugging.",
+    ),
 ]
 Stages = Annotated[
     str, typer.Option("--stages", envvar="PPFR_BENCH_STAGES", help="Folder or URL that all workers see.")

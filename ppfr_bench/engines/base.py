@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from ppfr_bench.records.record import Status
     from ppfr_bench.runner.scoring import CellJob
-    from ppfr_bench.runner.worker import Result
     from ppfr_bench.stages.spec import Job
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task gave nothing, for the records of the cells that need it."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task: ``record`` as JSON and its ``strip`` for a cell; ``seconds`` of a stage computed now."""
+
+    key: str
+    failure: Failure | None = None
+    record: str = ""
+    strip: bytes | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,9 +46,7 @@ class Task:
     @property
     def key(self) -> str:
         """Of the stage, or of the record."""
-        from ppfr_bench.runner.worker import key_of
-
-        return key_of(self.job)
+        return self.job.key
 
 
 @dataclass(frozen=True)
@@ -88,9 +105,7 @@ class Engine(ABC):
         """
 
 
-def passed_on(task: Task, results: Sequence[Result]) -> Result | None:
-    """The failure of what a task needs, as its own; None if nothing of it has failed."""
-    from dataclasses import replace
-
+def passed_on(key: str, results: Sequence[Result]) -> Result | None:
+    """The failure of what the task of a key needs, as its own; None if nothing of it has failed."""
     failed = next((result for result in results if result.failure is not None), None)
-    return None if failed is None else replace(failed, key=task.key)
+    return None if failed is None else replace(failed, key=key)

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import psutil
 from pebble import ProcessExpired, ProcessPool
 
-from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
+from ppfr_bench.engines.base import Engine, Failure, Limits, Resources, Result, Task, passed_on
 from ppfr_bench.errors import UserError
 from ppfr_bench.parallel import (
     OUT_OF_MEMORY,
@@ -31,8 +32,6 @@ from ppfr_bench.parallel import (
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from ppfr_bench.runner.worker import Result
 
 LOST = 3  # A task that loses so many workers counts as failed.
 _USABLE = 0.9  # The workers of a machine share this part of its memory.
@@ -57,8 +56,9 @@ class Dask(Engine):
             futures: dict[str, Any] = {}
             for order, task in enumerate(tasks):
                 futures[task.key] = client.submit(
-                    _perform, packed, task, limits, *(futures[key] for key in task.needs), key=f"ppfr-{task.key}",
-                    pure=False, priority=-order, resources=wanted,
+                    _perform, packed, task.key, cloudpickle.dumps(task.job), limits,
+                    *(futures[key] for key in task.needs), key=f"ppfr-{task.key}", pure=False, priority=-order,
+                    resources=wanted,
                 )  # fmt: skip
             by_future = {future.key: task for task, future in zip(tasks, futures.values(), strict=True)}
             for future in as_completed(list(futures.values())):
@@ -66,8 +66,6 @@ class Dask(Engine):
 
 
 def _result_of(future: Any, task: Task) -> Result:
-    from ppfr_bench.runner.worker import Failure, Result
-
     if (error := future.exception()) is None:
         result: Result = future.result()
         return result
@@ -78,14 +76,15 @@ def _result_of(future: Any, task: Task) -> Result:
 # On the side of the workers ----------------------------------------------------------------------------------------
 
 
-def _perform(packed: bytes, task: Task, limits: Limits, *earlier: Result) -> Result:
-    """A task in the child of this worker, unless what it needs has failed."""
-    from ppfr_bench.runner.worker import Failure, Result, perform
+def _perform(packed: bytes, key: str, job: bytes, limits: Limits, *earlier: Result) -> Result:
+    """A task in the child of this worker, unless what it needs has failed.
 
-    if failed := passed_on(task, earlier):
+    The worker does not unpack the job: it would load torch, which only its child needs.
+    """
+    if failed := passed_on(key, earlier):
         return failed
     memory_mib = limits.memory_mib or _share()
-    future = _pool(memory_mib).schedule(perform, args=(packed, task.job), timeout=limits.seconds)
+    future = _pool(memory_mib).schedule(_in_child, args=(packed, job), timeout=limits.seconds)
     try:
         result: Result = future.result()
         return result
@@ -95,7 +94,13 @@ def _perform(packed: bytes, task: Task, limits: Limits, *earlier: Result) -> Res
         reason = f"its process died with exit code {error.exitcode} (out of memory?)"
         if error.exitcode == OUT_OF_MEMORY and memory_mib is not None:
             reason = f"memory: more than {memory_mib / 1024:.2g} GiB, which is what its process may take"
-    return Result(task.key, Failure("failed", reason))
+    return Result(key, Failure("failed", reason))
+
+
+def _in_child(packed: bytes, job: bytes) -> Result:
+    from ppfr_bench.runner.worker import perform
+
+    return perform(packed, cloudpickle.loads(job))  # The run that this process belongs to has packed it.
 
 
 def _share() -> float | None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
-
-if TYPE_CHECKING:
-    from ppfr_bench.runner.worker import Result
+from ppfr_bench.engines.base import Engine, Limits, Resources, Result, Task, passed_on
 
 
 class Inline(Engine):
@@ -27,7 +23,7 @@ class Inline(Engine):
         results: dict[str, Result] = {}
         for task in tasks:
             earlier = [results[key] for key in task.needs]
-            results[task.key] = passed_on(task, earlier) or perform(packed, task.job)
+            results[task.key] = passed_on(task.key, earlier) or perform(packed, task.job)
             done(task, results[task.key])
 
 

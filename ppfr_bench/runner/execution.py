@@ -12,7 +12,7 @@ from ppfr_bench import registry
 from ppfr_bench.assets import cache_dir, make_cache_folder
 from ppfr_bench.console import err
 from ppfr_bench.device import device_class
-from ppfr_bench.engines.base import Engine, Limits, Resources, Task
+from ppfr_bench.engines.base import Engine, Limits, Resources, Result, Task
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -22,7 +22,7 @@ from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.scoring import CellJob, job_of, unmeasured
 from ppfr_bench.runner.supersede import Moves, make_room
-from ppfr_bench.runner.worker import Result, Work, record_of, stage_store
+from ppfr_bench.runner.worker import Work, record_of, stage_store
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.stages.store import StageStore
 
@@ -47,8 +47,9 @@ class Where:
     def of(cls, plan: Plan, workers: int | None = None, scheduler: str = "", stages: str = "") -> Where:
         """``scheduler`` is the name of an engine or the address of a cluster; the rest is the plan's.
 
-        ``stages`` falls back to the environment variable ``PPFR_BENCH_STAGES``.
+        It falls back to the environment variable ``PPFR_BENCH_SCHEDULER``, and ``stages`` to ``PPFR_BENCH_STAGES``.
         """
+        scheduler = scheduler or os.environ.get("PPFR_BENCH_SCHEDULER", "")
         named = scheduler in registry.names("engine")
         setting = plan.setting
         resources = Resources(

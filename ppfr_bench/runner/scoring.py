@@ -54,6 +54,11 @@ class CellJob:
     shared: frozenset[tuple[str, str]]
     check: tuple[str, str] | None
 
+    @property
+    def key(self) -> str:
+        """Of the record."""
+        return self.cell.key
+
 
 def job_of(plan: Plan, cell: Cell) -> CellJob:
     """What a worker needs to score a cell."""

@@ -12,9 +12,10 @@ from pathlib import Path
 import cloudpickle
 
 from ppfr_bench.assets import cache_dir
+from ppfr_bench.engines.base import Failure, Result
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.records import draws
-from ppfr_bench.records.record import Record, Status
+from ppfr_bench.records.record import Record
 from ppfr_bench.runner import scoring
 from ppfr_bench.runner.scoring import CellJob
 from ppfr_bench.stages import function_of
@@ -54,25 +55,6 @@ def stage_store(place: str) -> StageStore:
     return StageStore(Path(place) if place else cache_dir() / "stages")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a task gave nothing, for the records of the cells that need it."""
-
-    status: Status
-    reason: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a task: ``record`` as JSON and its ``strip`` for a cell; ``seconds`` of a stage computed now."""
-
-    key: str
-    failure: Failure | None = None
-    record: str = ""
-    strip: bytes | None = None
-    seconds: float | None = None
-
-
 _contexts: dict[str, tuple[Work, Context]] = {}  # A process works for one run at a time.
 
 
@@ -85,16 +67,11 @@ def perform(packed: bytes, job: Job | CellJob) -> Result:
         work, context = _context(packed)
         return _score(job, work, context) if isinstance(job, CellJob) else _compute(job, work.store, context)
     except Unavailable as error:
-        return Result(key_of(job), Failure("skipped", str(error)))
+        return Result(job.key, Failure("skipped", str(error)))
     except (Exception, SystemExit) as error:  # A plug-in's code may raise anything; that is the cell's result.
         if os.environ.get("PPFR_BENCH_TRACEBACKS"):
             traceback.print_exc()
-        return Result(key_of(job), Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
-
-
-def key_of(job: Job | CellJob) -> str:
-    """Of the stage, or of the record."""
-    return job.cell.key if isinstance(job, CellJob) else job.key
+        return Result(job.key, Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
 
 
 def _context(packed: bytes) -> tuple[Work, Context]:

@@ -13,11 +13,11 @@ import made_records as made
 import pytest
 
 from ppfr_bench import stages
-from ppfr_bench.engines.base import Limits, Resources, Task
+from ppfr_bench.engines.base import Limits, Resources, Result, Task
 from ppfr_bench.engines.dask import Dask
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.request import Asked, resolve
-from ppfr_bench.runner.worker import Result, Work, stage_store
+from ppfr_bench.runner.worker import Work, stage_store
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.stages.store import Writer
 

@@ -63,7 +63,7 @@ show(pb.evaluate(mosaic, **few))
 
 
 def test_classes_of_a_script_networks_and_what_nobody_can_see(
-    tmp_path: Path, command_environment: dict[str, str]
+    tmp_path: Path, worker_environment: dict[str, str]
 ) -> None:
     code = """
 from ppfr_bench.api import Config, Defense, DefenseCard, per_image_generators
@@ -88,10 +88,10 @@ class Box:
 
 show(pb.evaluate(Box(), name="boxed", **few))
 """
-    noisy, boxed = script(tmp_path, tmp_path / "r", code, command_environment)
+    noisy, boxed = script(tmp_path, tmp_path / "r", code, worker_environment)
     assert noisy["labels"] == ["blackout", "no_defense", "noisy"] and noisy["complete"] and not noisy["note"]
     assert boxed["complete"] and "Box" in str(boxed["note"])
-    (anew,) = script(tmp_path, tmp_path / "r", "class Box" + code.partition("class Box")[2], command_environment)
+    (anew,) = script(tmp_path, tmp_path / "r", "class Box" + code.partition("class Box")[2], worker_environment)
     new = set(anew["keys"]) - set(boxed["keys"])  # type: ignore[call-overload]
     assert len(new) == 2, "one utility cell and one attack, under a key of their own"
 
@@ -110,7 +110,7 @@ show(pb.evaluate(fragile, **few))
     assert not found["complete"] and any("too many faces" in reason for reason in found["gaps"])  # type: ignore[attr-defined]
 
 
-def test_data_can_be_an_object(tmp_path: Path, command_environment: dict[str, str]) -> None:
+def test_data_can_be_an_object(tmp_path: Path, worker_environment: dict[str, str]) -> None:
     """A data set that the registry opens is the one of the command; one that nothing opens travels to the workers."""
     code = """
 from ppfr_bench.api import FaceDataset
@@ -134,7 +134,7 @@ show(pb.evaluate(halves, data=known, **few))
 show(pb.evaluate(halves, **few))
 show(pb.evaluate(halves, data=Own(), **few))
 """
-    named, suite, own = script(tmp_path, tmp_path / "r", code, command_environment)
+    named, suite, own = script(tmp_path, tmp_path / "r", code, worker_environment)
     assert named == suite
     assert own["mine"] == named["mine"] and own["complete"] and set(own["keys"]).isdisjoint(named["keys"])  # type: ignore[call-overload, arg-type]
     assert {path.parent.name for path in (tmp_path / "r/smoke").glob("*/halves.jsonl")} == {"synthetic", "own"}

@@ -61,9 +61,9 @@ def ppfr_bench(*arguments: object, env: Environment, code: int = 0) -> subproces
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory, command_environment: Environment) -> Path:
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_environment: Environment) -> Path:
     results = tmp_path_factory.mktemp("smoke") / "results"
-    ppfr_bench("run", "smoke", "--results", results, env=command_environment)
+    ppfr_bench("run", "smoke", "--results", results, env=worker_environment)
     return results
 
 
@@ -223,7 +223,7 @@ FOLDER = ("dataset.folds=2", "dataset.targets=12", "dataset.gallery=12")
 
 
 def test_copies_of_measured_photographs_are_refused_or_left_out(
-    doubled: Path, tmp_path: Path, command_environment: Environment
+    doubled: Path, tmp_path: Path, command_environment: Environment, worker_environment: Environment
 ) -> None:
     results = tmp_path / "results"
     command = few("--defense", "pixelate", "--dataset", "folder", "--dataset-root", doubled, "--results", results,
@@ -231,7 +231,7 @@ def test_copies_of_measured_photographs_are_refused_or_left_out(
     refused = ppfr_bench(*command, env=command_environment, code=2)
     assert "1 photographs are both measured" in refused.stderr and "--drop-duplicates" in refused.stderr
     assert records(results) == []
-    done = ppfr_bench(*command, "--drop-duplicates", "--workers", 2, env=command_environment)
+    done = ppfr_bench(*command, "--drop-duplicates", "--workers", 2, env=worker_environment)
     assert "1 of the attacker's images are copies" in done.stderr and "/copy.jpg" in done.stderr
     found = records(results)
     assert {record["status"] for record in found} == {"ok"}
@@ -282,16 +282,16 @@ def test_a_suite_that_leaves_copies_out_does_so_in_every_command(
     assert len(list((tmp_path / "work/clear").glob("*.png"))) == photos - 1
 
 
-def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, command_environment: Environment) -> None:
+def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, worker_environment: Environment) -> None:
     command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--results", str(tmp_path / "r")]
-    process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=worker_environment, stderr=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and len(list(tmp_path.rglob(".cells/*.json"))) < 3:
         pass
     assert process.poll() is None, "the run ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert 3 <= len(records(tmp_path / "r")) < len(records(smoke))
-    ppfr_bench("run", "smoke", "--results", tmp_path / "r", "--workers", 2, env=command_environment)
+    ppfr_bench("run", "smoke", "--results", tmp_path / "r", "--workers", 2, env=worker_environment)
     assert differences(smoke, tmp_path / "r") == []
 
 
@@ -324,7 +324,7 @@ def test_recorded_numbers_are_measured_again_to_the_last_digit(
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environment: Environment) -> None:
+def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, worker_environment: Environment) -> None:
     plugin = tmp_path / f"broken_{how}.py"
     limits = {"hangs": "protocol.timeout=20", "eats": "protocol.memory=4"}
     plugin.write_text(
@@ -339,13 +339,13 @@ def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, command_environm
     results = tmp_path / "results"
     ppfr_bench("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
                "--set", limits.get(how, "protocol.timeout=300"), "--results", results,
-               env=command_environment, code=1)  # fmt: skip
+               env=worker_environment, code=1)  # fmt: skip
     mine = [record for record in records(results) if record["defense"]["label"] == f"broken_{how}"]
     assert mine and {record["status"] for record in mine} == {"failed"}
     assert all(re.search(SAYS[how], record["reason"]) and not record["metrics"] for record in mine), mine
     canary = [record for record in records(results) if record["cell"] == "canary"]
     assert {record["status"] for record in canary} == {"ok"}
-    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
+    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=worker_environment)
 
 
 def test_a_mask_passes_once_its_card_says_what_it_leaves_clear(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ppfr_bench import registry
-from ppfr_bench.engines.base import Engine, Limits, Resources, Task, passed_on
+from ppfr_bench.engines.base import Engine, Failure, Limits, Resources, Result, Task, passed_on
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -20,7 +20,7 @@ from ppfr_bench.runner.estimates import Times, group_of
 from ppfr_bench.runner.execution import Outcome, Where, describe, estimated, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
 from ppfr_bench.runner.scoring import CellJob
-from ppfr_bench.runner.worker import Failure, Result, stage_store
+from ppfr_bench.runner.worker import stage_store
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.suites import Entry, Suite, load_suite
 

@@ -15,7 +15,7 @@ import pytest
 from made_kills import by_key, contents, kills
 
 from ppfr_bench import registry
-from ppfr_bench.engines.base import Engine, Limits, Resources, Task
+from ppfr_bench.engines.base import Engine, Limits, Resources, Result, Task
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.comparable import foreign_records
 from ppfr_bench.leaderboard.table import build
@@ -26,7 +26,7 @@ from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
 from ppfr_bench.runner.scoring import CellJob, job_of
 from ppfr_bench.runner.supersede import Moves, make_room
-from ppfr_bench.runner.worker import Result, Work
+from ppfr_bench.runner.worker import Work
 from ppfr_bench.suites import Entry, load_suite
 
 PICTURE = made.strip(1, "clear")
