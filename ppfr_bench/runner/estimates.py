@@ -77,9 +77,9 @@ class Pace:
         self._took: dict[str, list[float]] = {}
         self._done = self._foreseen = 0.0
 
-    def note(self, key: str, seconds: float) -> None:
-        """A stage was computed in so many seconds."""
-        if (stage := self._left.pop(key, None)) is not None:
+    def note(self, key: str, seconds: float | None) -> None:
+        """A stage was computed in so many seconds; None if it failed, or somebody else has computed it."""
+        if (stage := self._left.pop(key, None)) is not None and seconds is not None:
             self._took.setdefault(_likeness(stage), []).append(seconds)
             self._done += seconds
             self._foreseen += self._expected[key]

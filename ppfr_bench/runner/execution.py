@@ -162,9 +162,9 @@ def _run(
     start(pace)
 
     def done(task: Task, result: Result) -> None:
+        pace.note(task.key, result.seconds)
         if result.seconds is not None and task.key in computed:
             times.note(computed[task.key], result.seconds)
-            pace.note(task.key, result.seconds)
         if not isinstance(task.job, CellJob):
             return
         cells = by_key[task.key]

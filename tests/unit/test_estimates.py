@@ -56,10 +56,19 @@ def test_from_the_tenth_cell_on_the_time_left_is_told_within_30_percent(
         heapq.heappush(busy, (now + took, stage.key, took))
     while busy:
         finish()
+    pace.note("another", 1.0)  # of no stage of this run
     end, cells = now, len(said)
     for at, left in said[40 : cells - 20]:  # Ten cells take some forty stages; the last seconds are not worth telling.
         assert left == pytest.approx(end - at, rel=0.3)
     assert said[-1][1] == 0
+
+
+def test_a_stage_that_fails_is_not_waited_for() -> None:
+    stages = stages_of(1)
+    pace = Pace({stage.key: stage for stage in stages}, {stage.key: 1.0 for stage in stages})
+    for stage in stages:
+        pace.note(stage.key, 1.0 if stage is stages[0] else None)
+    assert pace.seconds() == 0
 
 
 def test_times_of_this_machine_go_before_typical_ones() -> None:
