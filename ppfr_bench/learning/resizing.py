@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ppfr_bench import device
 from ppfr_bench.api import SIZE, ByteArray, Faces, to_bytes, to_float
 
 _BATCH = 256
@@ -44,12 +45,17 @@ def shrink(images: ByteArray, size: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([to_bytes(part) for part in parts]))
 
 
-@lru_cache(maxsize=2)
 def shrink_faces(faces: Faces, size: int) -> torch.Tensor:
     """The clear images of ``faces``: uint8 (n, 3, size, size), on the CPU; shared by all who ask, so not to be written.
 
     Every attack of a process asks for those of the same people.
     """
+    return _shrunk(faces, size, str(device.current()))
+
+
+@lru_cache(maxsize=2)
+def _shrunk(faces: Faces, size: int, computed_on: str) -> torch.Tensor:
+    """As ``shrink_faces``; devices round differently, so what one has computed is not another's."""
     return torch.cat([shrink(batch, size) for batch in faces.batches(_BATCH)])
 
 

@@ -79,6 +79,7 @@ class Lpips(Metric):
         return [normalize(layer) for layer in self.network.net(self.network.scaling_layer(images.mul(2).sub(1)))]
 
     def _features_of_reference(self, images: Tensor) -> list[Tensor]:
+        # Hashed on the CPU, a copy of 5 MB from an accelerator; the features stay on the device that computed them.
         key = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest() + str(images.device)
         if key not in self._known:
             self._known[key] = self._features(images)

@@ -30,7 +30,8 @@ from ppfr_bench.records.hashing import canonical_json, digest
 FORMAT = "3"  # Each format of the store has a folder of its own.
 _MAPPED = 1 << 20  # An array is memory-mapped from so many bytes on.
 _NOTED = {"files", "peak_memory_mib", "seconds", "spec"}  # The note of every output has these keys.
-# A damaged archive raises these.
+# What zipfile and numpy raise on a damaged archive: NotImplementedError where its header names a compression that does
+# not exist, RuntimeError where it says encrypted.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from pretended_device import OTHERS, assert_alike, other_device
 
-from ppfr_bench import registry, testing
+from ppfr_bench import device, registry, testing
 from ppfr_bench.api import ByteArray
 from ppfr_bench.datasets.faces import ArrayFaces, subset
 from ppfr_bench.learning.decoding import fit_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
+from ppfr_bench.learning.resizing import shrink_faces
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -125,3 +126,20 @@ def test_what_is_learnt_of_a_representation_is_the_same_on_every_device(kind: st
     with other_device(kind) as exact:
         for theirs, ours in zip(learnt(), here, strict=True):
             assert_alike(theirs, ours, exact)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_shrunk_faces_are_kept_for_the_device_that_computed_them(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, asked = testing.example_faces(), []
+    whole = type(faces).batches
+
+    def counted(self: object, size: int) -> object:
+        asked.append(str(device.current()))
+        return whole(faces, size)
+
+    monkeypatch.setattr(type(faces), "batches", counted)
+    here = shrink_faces(faces, 56)
+    assert shrink_faces(faces, 56) is here and asked == ["cpu"]
+    with other_device(kind) as exact:
+        assert_alike(shrink_faces(faces, 56), here, exact)
+    assert len(asked) == 2 and asked[1].startswith(kind)
