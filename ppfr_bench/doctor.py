@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +27,12 @@ OPTIONAL = {  # No shipped suite needs these recognizers and formats.
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
     "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
 }  # fmt: skip
+_ASK_TORCH = """
+import json, torch
+cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+print(json.dumps([torch.__version__, torch.get_num_threads(), bf16, cuda]))
+"""
 ROOM = 60  # GiB; the stages of `standard` over every defense have taken so much.
 
 
@@ -38,7 +48,22 @@ class Checked:
 
 def examine() -> list[Checked]:
     """Everything in order: interpreter, torch, extras, tools, cache, weights, data."""
-    return [*_machine(), *_torch(), *_extras(), *_cache(), *_data()]
+    with _started(_ASK_TORCH) as asked:  # Its import takes most of the time: the rest is looked at meanwhile.
+        machine, rest = list(_machine()), [*_extras(), *_cache(), *_data()]
+        return [*machine, *_torch(asked), *rest]
+
+
+@contextmanager
+def _started(code: str) -> Iterator[subprocess.Popen[str]]:
+    """Another Python of this environment at work on a few lines, ended with the block."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", code],  # -P: a torch.py in the user's folder is not torch.
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _machine() -> Iterator[Checked]:
@@ -52,15 +77,18 @@ def _machine() -> Iterator[Checked]:
     )  # fmt: skip
 
 
-def _torch() -> Iterator[Checked]:
-    import torch
-
-    yield Checked("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
-    bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def _torch(asked: subprocess.Popen[str]) -> Iterator[Checked]:
+    """What torch says of itself in a process of its own: one that does not load, or ends the process, is reported."""
+    out, err = asked.communicate()
+    if asked.returncode != 0:
+        last = (err.strip().splitlines() or [f"the process ended with {asked.returncode}"])[-1]
+        yield Checked("torch", "missing", printable(f"does not load: {last}"), "pip install --force-reinstall torch")
+        return
+    version, threads, bf16, cuda = json.loads(out)
+    yield Checked("torch", "ok", f"{version}, {threads} threads")
     how = "multiplied by this processor" if bf16 else "not multiplied by this processor: attacks train more slowly"
     yield Checked("bf16", "ok" if bf16 else "note", how)
-    cuda = torch.cuda.is_available()
-    yield Checked("CUDA", "ok" if cuda else "note", torch.cuda.get_device_name() if cuda else "none; nothing needs it")
+    yield Checked("CUDA", "ok" if cuda else "note", cuda or "none; nothing needs it")
 
 
 def _extras() -> Iterator[Checked]:

@@ -27,14 +27,12 @@ def leaderboard(
     for path in plugin or ():
         registry.add_plugin(path)
     store = ResultStore(results)
-    suites = store.suites()
-    if not suites:
+    if not store.suites():
         raise UserError(f"no results at {results}", "Run a suite first:  ppfr-bench run quick")
     published: dict[str, list[str]] = {}
-    for suite in suites:
-        published[suite] = [str(path) for path in pages.publish(store, suite, out_dir)]
+    for board, paths in pages.publish_all(store, out_dir):
+        published[board.suite] = [str(path) for path in (*paths, out_dir / "index.html")]
         if not as_json:
-            board = pages.load_board(store, suite)
             terminal.print_table(board.rows, out, board.note)
     if as_json:
         print(json.dumps(published, indent=1))

@@ -31,7 +31,7 @@ def generate_pairs(identities: IntArray, folds: int, seed: int, genuine_per_iden
     people = random.permutation(np.unique(identities))
     order = np.argsort(identities, kind="stable")
     grouped = identities[order]
-    rows: list[tuple[int, int, bool, int]] = []
+    parts: list[IntArray] = []
     for fold, members in enumerate(np.array_split(people, folds)):
         starts, stops = (np.searchsorted(grouped, members, side=side) for side in ("left", "right"))
         photos = [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
@@ -41,9 +41,11 @@ def generate_pairs(identities: IntArray, folds: int, seed: int, genuine_per_iden
             chosen = random.permutation(len(own))[:genuine_per_identity]
             genuine += [own[i] for i in np.sort(chosen)]
         everyone = np.concatenate(photos) if photos else np.empty(0, np.int64)
-        rows += [(int(a), int(b), True, fold) for a, b in genuine]
-        rows += [(a, b, False, fold) for a, b in _impostors(everyone, identities, len(genuine), random)]
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 4)
+        impostors = _impostors(everyone, identities, len(genuine), random)
+        for pairs, same in ((genuine, 1), (impostors, 0)):
+            made = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+            parts.append(np.column_stack([made, np.full((len(made), 2), (same, fold))]))
+    columns = np.concatenate(parts)
     return Pairs(columns[:, 0], columns[:, 1], columns[:, 2].astype(bool), columns[:, 3])
 
 

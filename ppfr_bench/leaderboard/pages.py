@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ppfr_bench import registry
@@ -12,7 +13,7 @@ from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import SuiteLink, index
 from ppfr_bench.records.store import ResultStore
 
-__all__ = ["load_board", "publish", "publishers"]
+__all__ = ["load_board", "publish", "publish_all", "publishers"]
 
 
 def publishers() -> list[Publisher]:
@@ -31,6 +32,8 @@ def load_board(store: ResultStore, suite: str) -> Board:
     Raises:
         UserError: no results there, no plan beside them, or a record that cannot be read.
     """
+    if Path(suite).name != suite or suite.startswith("."):
+        raise UserError(f"'{suite}' is not the name of a suite", "Name a folder of the results, such as quick.")
     records = tuple(store.records(suite))
     plan = store.plan(suite)
     if plan is None:
@@ -53,11 +56,34 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
         UserError: no results there, no plan beside them, a record that cannot be read, or a folder that cannot be
             written.
     """
-    if Path(suite).name != suite or suite.startswith("."):
-        raise UserError(f"'{suite}' is not the name of a suite", "Name a folder of the results, such as quick.")
     store = results if isinstance(results, ResultStore) else ResultStore(results)
     board = load_board(store, suite)
-    folder = Path(out) / suite
+    written = _write(board, out)
+    said = {suite: _lines(board)}
+    for name in _published(out):
+        if name != suite and name in store.suites() and store.plan(name) is not None:
+            said[name] = _lines(load_board(store, name))
+    return [*written, _write_index(out, said)]
+
+
+def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Path]]]:
+    """The same for every suite that has records, one after the other, each read once: its board, and the paths.
+
+    Raises:
+        UserError: as ``publish``.
+    """
+    said: dict[str, list[str]] = {}
+    for suite in store.suites():
+        board = load_board(store, suite)
+        written = _write(board, out)
+        said[suite] = _lines(board)
+        yield board, written
+    _write_index(out, said)
+
+
+def _write(board: Board, out: Path) -> list[Path]:
+    """The pages of one board."""
+    folder = Path(out) / board.suite
     written: list[Path] = []
     for publisher in publishers():
         for name, content in publisher.publish(board).items():
@@ -65,26 +91,27 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
             written.append(folder / name)
     for path in {path for publisher in publishers() for path in folder.glob(publisher.name)} - set(written):
         path.unlink()
+    return written
+
+
+def _published(out: Path) -> list[str]:
+    """The suites that have a page in the folder."""
+    return sorted(page.parent.name for page in Path(out).glob("*/leaderboard.html"))
+
+
+def _write_index(out: Path, said: Mapping[str, Sequence[str]]) -> Path:
+    """The page of all suites, with what is said of each."""
     page = Path(out) / "index.html"
-    write_atomic(page, index(_suites(Path(out), suite, board, store)))
-    return [*written, page]
-
-
-def _suites(out: Path, suite: str, board: Board, store: ResultStore) -> list[SuiteLink]:
-    """The suites that have a page in the folder, with what their records say where they are here."""
-    links = []
-    for page in sorted(out.glob("*/leaderboard.html")):
-        name = page.parent.name
-        lines: tuple[str, ...] = ()
-        if name == suite:
-            lines = tuple(_lines(board))
-        elif name in store.suites() and store.plan(name) is not None:
-            lines = tuple(_lines(load_board(store, name)))
-        links.append(SuiteLink(name, lines, (page.parent / "pareto.svg").is_file()))
-    return links
+    links = [
+        SuiteLink(name, tuple(said.get(name, ())), (Path(out) / name / "pareto.svg").is_file())
+        for name in _published(out)
+    ]
+    write_atomic(page, index(links))
+    return page
 
 
 def _lines(board: Board) -> list[str]:
+    """What the page of all suites says of one."""
     lines = []
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]

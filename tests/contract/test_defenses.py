@@ -55,7 +55,7 @@ _BUILT: dict[str, Defense] = {}
 
 def built(name: str, params: dict[str, Any] | None = None) -> Defense:
     """The defense, fitted on the example faces if it learns; once, as ``protect`` keeps nothing."""
-    key = f"{name} {params}"
+    key = f"{name} {params or {}}"
     if key not in _BUILT:
         defense: Defense = registry.build("defense", name, params or {})
         if type(defense).fit is not Defense.fit:

@@ -6,12 +6,11 @@ import io
 import json
 import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_python
 from PIL import Image
 
 from ppfr_bench.testing import example_faces
@@ -47,11 +46,9 @@ def command(tmp_path: Path, command_environment: dict[str, str]):  # type: ignor
     """``ppfr-bench`` in an empty folder; no answer is ever an internal error."""
 
     def run(*arguments: object, code: int = 0, stdin: bytes = b"", **environment: str) -> tuple[bytes, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "ppfr_bench.cli", *map(os.fspath, map(str, arguments))],
-            input=stdin, cwd=tmp_path, env=command_environment | environment, capture_output=True, check=False,
-        )  # fmt: skip
-        said = done.stderr.decode(errors="replace")
+        words, env = ["-m", "ppfr_bench.cli", *arguments], command_environment | environment
+        done = warm_python.run(words, env, tmp_path, stdin)
+        said = done.stderr
         assert "internal error" not in said and "Traceback" not in said, said
         assert done.returncode == code, f"exit {done.returncode}: {said}"
         return done.stdout, said

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 
 pytestmark = pytest.mark.assets
 
@@ -31,7 +30,7 @@ def script(folder: Path, results: Path, code: str, env: dict[str, str]) -> list[
     """What a script with no ``if __name__ == "__main__"`` shows, a line an evaluation."""
     path = folder / "script.py"
     path.write_text(HEAD + code)
-    done = subprocess.run([sys.executable, path, results], env=env, capture_output=True, text=True, cwd=folder)
+    done = warm_python.run([path, results], env, folder)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import warm_python
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -21,9 +20,7 @@ pytestmark = [
 
 
 def run(name: str, folder: Path, env: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments], cwd=folder, env=env, capture_output=True, text=True
-    )
+    done = warm_python.run([EXAMPLES / name, *arguments], env, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_python
 from made_networks import write_card, write_onnx
 from PIL import Image
 
@@ -47,10 +46,10 @@ def test_a_card_gives_records_of_its_own(tmp_path: Path, command_environment: di
     people(tmp_path / "people")
     (tmp_path / "brought.toml").write_text(SUITE)
     card = write_card(tmp_path, write_onnx(tmp_path / "net.onnx"))
-    command = [sys.executable, "-m", "ppfr_bench.cli", "run", "brought.toml"]
+    command = ["-m", "ppfr_bench.cli", "run", "brought.toml"]
 
     def run() -> list[Record]:
-        done = subprocess.run(command, cwd=tmp_path, env=command_environment, capture_output=True, text=True)
+        done = warm_python.run(command, command_environment, tmp_path)
         assert done.returncode == 0, done.stderr + done.stdout
         found = list(ResultStore(tmp_path / "results").records("brought"))
         assert {record.status for record in found} == {"ok"}, [record.reason for record in found]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 
 from ppfr_bench.records.store import ResultStore
 
@@ -27,10 +26,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, command_environment: Environm
         (folder / name).write_text(code, encoding="utf-8")
     said = []
     for command in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", "ppfr_bench.cli", *command], cwd=folder, env=command_environment,
-            capture_output=True, text=True,
-        )  # fmt: skip
+        done = warm_python.run(["-m", "ppfr_bench.cli", *command], command_environment, folder)
         assert done.returncode == 0, done.stderr + done.stdout
         said.append(done.stdout)
     (folder / "said").write_text("\n".join(said))
@@ -41,9 +37,9 @@ def test_each_is_listed(work: Path, command_environment: Environment) -> None:
     for what, name in (("metrics", "edge_error"), ("scorers", "brightness"), ("attacks", "brightness"),
                        ("datasets", "drawn_faces"), ("tracks", "line_drawing"), ("defenses", "line_drawing"),
                        ("engines", "told")):  # fmt: skip
-        command = [sys.executable, "-m", "ppfr_bench.cli", "list", what]
+        command = ["-m", "ppfr_bench.cli", "list", what]
         alone, beside = (
-            subprocess.run([*command, *more], cwd=work, env=command_environment, capture_output=True, text=True).stdout
+            warm_python.run([*command, *more], command_environment, work).stdout
             for more in ((), ("--plugin", f"{name}.py"))
         )
         assert name not in alone.split() and name in beside.split(), what
@@ -70,6 +66,6 @@ def test_each_reaches_a_page(work: Path) -> None:
 
 
 def test_a_plan_with_an_unknown_track_says_what_to_type(work: Path, command_environment: Environment) -> None:
-    command = [sys.executable, "-m", "ppfr_bench.cli", "leaderboard", "--results", "mine", "--out", "other"]
-    done = subprocess.run(command, cwd=work, env=command_environment, capture_output=True, text=True)
+    command = ["-m", "ppfr_bench.cli", "leaderboard", "--results", "mine", "--out", "other"]
+    done = warm_python.run(command, command_environment, work)
     assert done.returncode == 2 and "line_drawing" in done.stderr and "--plugin" in done.stderr

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import warm_python
 
 from ppfr_bench.maintenance.nightly import rotating
 from ppfr_bench.records.estimate import Estimate, column
@@ -49,12 +50,7 @@ BROKEN = {
 
 
 def ppfr_bench(*arguments: object, env: Environment, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "ppfr_bench.cli", *map(str, arguments)],
-        env=env,
-        capture_output=True,
-        text=True,
-    )
+    done = warm_python.run(["-m", "ppfr_bench.cli", *arguments], env)
     assert done.returncode == code, done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     return done
@@ -462,9 +458,7 @@ def test_images_protected_elsewhere_score_as_if_protected_here(
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])
 def test_a_new_plugin_passes_its_check(kind: str, tmp_path: Path, command_environment: Environment) -> None:
-    command = [sys.executable, "-m", "ppfr_bench.cli"]
     for arguments in (["new", kind, "my_own"], ["check", "my_own.py"]):
-        done = subprocess.run([*command, *arguments], cwd=tmp_path, env=command_environment, capture_output=True,
-                              text=True)  # fmt: skip
+        done = warm_python.run(["-m", "ppfr_bench.cli", *arguments], command_environment, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "keeps the contract" in done.stdout

@@ -8,12 +8,11 @@ full run are committed in ``studies/weak_defenses/records``.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_python
 
 from ppfr_bench import registry
 from ppfr_bench.assets import cache_dir
@@ -60,10 +59,8 @@ def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 
     def run(name: str) -> Records:
         which = ["--plugin", str(WEAK[name])] if name in WEAK else ["--defense", name]
-        command = [sys.executable, "-m", "ppfr_bench.cli", "run", str(STUDY / "validity.toml"), *which]
-        done = subprocess.run(
-            [*command, "--results", str(folder / "results")], env=environment, capture_output=True, text=True
-        )
+        command = ["-m", "ppfr_bench.cli", "run", STUDY / "validity.toml", *which, "--results", folder / "results"]
+        done = warm_python.run(command, environment)
         assert done.returncode == 0, done.stderr + done.stdout
         attacks = of_attacks(folder / "results", name)
         assert {record.slot[1] for record in attacks} == ATTACKS

@@ -14,6 +14,12 @@ import pytest
 from ppfr_bench import doctor
 
 
+@pytest.fixture(autouse=True)
+def _quick_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of torch comes at once; the tests that run the command ask torch itself."""
+    monkeypatch.setattr(doctor, "_ASK_TORCH", "print('[\"2.0\", 2, true, \"\"]')")
+
+
 def by_name(found: list[doctor.Checked]) -> dict[str, doctor.Checked]:
     return {one.what: one for one in found}
 
@@ -70,3 +76,26 @@ def test_the_command_exits_1_where_something_is_missing(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and not done.stderr
     assert {one["what"] for one in json.loads(done.stdout)} >= {"torch", "npm", "cache", "weights dlib_resnet"}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise ImportError('libgomp.so.1: <b>no such file')", "libgomp.so.1: <b>no such file"),
+        ("import os; os.kill(os.getpid(), 4)", "-4"),
+    ],
+)
+def test_a_torch_that_does_not_load_is_reported_and_the_rest_is_examined(
+    monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setattr(doctor, "_ASK_TORCH", code)
+    found = by_name(doctor.examine())
+    assert found["torch"].state == "missing" and said in found["torch"].found and found["torch"].hint
+    assert "cache" in found and not doctor.healthy(list(found.values()))
+
+
+def test_a_file_of_the_folder_that_one_stands_in_is_not_taken_for_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('not torch')")
+    command = [sys.executable, "-P", "-m", "ppfr_bench.cli", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert next(one for one in json.loads(done.stdout) if one["what"] == "torch")["state"] == "ok"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -71,6 +72,32 @@ def attack_of(spec: Mapping[str, Any]) -> Attack:
     """The attack of a stage's spec."""
     found: Attack = registry.build("attack", spec["name"], spec["config"])
     return found
+
+
+class Index:
+    """Face images of which there is a list only: whoever asks for more than their number fails."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return self.images
+
+
+def test_a_million_images_take_no_more_memory_to_plan_than_a_thousand() -> None:
+    def peak(images: int) -> int:
+        faces = Index(images)
+        data: Any = SimpleNamespace(
+            version=1, revision="r", card=SimpleNamespace(real_people=False), attacker=faces, evaluation=faces
+        )
+        tracemalloc.start()
+        make_plan(load_suite("standard"), data)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1)  # What is loaded once.
+    assert peak(1_000_000) < 1.1 * peak(1_000)
 
 
 @pytest.fixture(scope="module")
