@@ -21,7 +21,7 @@ class Attributes(Attack):
     constant.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Attribute inference",
         family="attributes",

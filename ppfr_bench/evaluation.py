@@ -28,7 +28,6 @@ from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.parquet import board_frame
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import bracketed
-from ppfr_bench.maintenance.migration import adopt
 from ppfr_bench.places import user_path
 from ppfr_bench.records.frame import frame
 from ppfr_bench.records.hashing import canonical_json
@@ -218,7 +217,6 @@ def evaluate(
     ))  # fmt: skip
     plan = request.plan
     store = ResultStore(user_path(results, "results") if results is not None else cache_dir() / "evaluations")
-    adopt(plan, store)
     pending = missing(plan, store, rerun)
     if pending:
         request.audit()

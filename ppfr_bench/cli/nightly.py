@@ -35,7 +35,6 @@ def nightly(
 
     from ppfr_bench.files import write_atomic
     from ppfr_bench.maintenance import nightly as nights
-    from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
     from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import Asked, resolve
@@ -48,7 +47,6 @@ def nightly(
     request.tell()
     options.check_writable(results)
     store, history = ResultStore(results), out_dir / "nights.jsonl"
-    adopt(request.plan, store)
     where = Where.of(request.plan, workers, scheduler, stages)
     result = nights.run_night(request, store, history, tonight, share, benchmarks, where)
     text = nights.summary(result)

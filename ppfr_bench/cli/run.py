@@ -63,7 +63,6 @@ def run(
 ) -> None:
     """Run a suite: every defense against every attack. The same command again does only what is missing."""
     from ppfr_bench.device import select
-    from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
     from ppfr_bench.runner.execution import Where, describe, estimated, execute, missing
     from ppfr_bench.runner.request import Asked, resolve
@@ -86,7 +85,6 @@ def run(
         return
     options.check_writable(results)
     start = time.monotonic()
-    adopt(plan, store)
     pending = missing(plan, store, again)
     if pending:
         request.audit()

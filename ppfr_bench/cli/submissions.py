@@ -73,13 +73,11 @@ def score(
     from dataclasses import asdict
 
     from ppfr_bench.maintenance import submission
-    from ppfr_bench.maintenance.migration import adopt
     from ppfr_bench.records.store import ResultStore
     from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import narrow_plan
 
     request, store = options.resolved(suite, defense, device), ResultStore(results)
-    adopt(request.plan, store)
     labels = {*defense, *(registry.current_name("defense", one) for one in defense)}
     wanted = [cell for cell in request.plan.cells if cell.defense.label in labels]
     cells = [cell for cell in wanted if int(cell.key[:8], 16) < sample * 2**32]

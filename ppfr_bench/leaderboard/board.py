@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
 from ppfr_bench.leaderboard.dials import Dial, dials_of
-from ppfr_bench.leaderboard.rows import Estimate, Row, Training
+from ppfr_bench.leaderboard.privacy import privacy_of
+from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.leaderboard.text import measure
@@ -21,6 +22,7 @@ from ppfr_bench.tracks.base import Column, Track
 if TYPE_CHECKING:
     from ppfr_bench.records.store import ResultStore
 
+TARGETS = (0.25, 0.5, 0.75)  # Of the first privacy of a track: what defenses keep is compared among those above one.
 CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
 
 
@@ -116,7 +118,7 @@ class Section:
 
     def against(self, row: Row, privacy: str) -> list[Estimate]:
         """A privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
-        return [row.privacy_against(shots, privacy) for shots in self.shots]
+        return [_bounded(privacy_of(privacy, row.cells_against(shots))) for shots in self.shots]
 
     @cached_property
     def dials(self) -> list[Dial]:
@@ -158,6 +160,19 @@ class Section:
         scales = (row.reconstruction.likeness[name] for row in self.rows if row.reconstruction is not None)
         low_is_alike = any(scale.low_is_alike for scale in scales)
         return f"{measure(name)}, {'low' if low_is_alike else 'high'} is alike"
+
+    @property
+    def targets(self) -> list[tuple[float, list[Row]]]:
+        """For each privacy of some, the ranked rows whose first privacy is at least that, by what they keep."""
+        if self.rules is None:
+            return []
+        first = self.rules.privacies[0]
+        ranked = [row for row in self.rows if row.rank is not None and row.privacies[first].estimate.interval]
+        found = []
+        for target in TARGETS:
+            reaching = [row for row in ranked if (row.privacies[first].estimate.interval or (0.0,))[0] >= target]
+            found.append((target, sorted(reaching, key=lambda row: (-(row.retention.value or 0.0), row.defense))))
+        return found
 
     @property
     def moved(self) -> list[Canary]:
@@ -273,6 +288,13 @@ class Board:
             counts[key] = counts.get(key, 0) + 1
             fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}
         return [(fields[key], counts[key]) for key in sorted(counts)]
+
+
+def _bounded(found: Privacy) -> Estimate:
+    """A privacy, or the most that it can be where some attacks gave no number."""
+    if found.bound is None:
+        return found.estimate
+    return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
 
 
 def _canaries(records: Sequence[Record], seed: int) -> list[Canary]:

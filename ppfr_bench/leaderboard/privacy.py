@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
+from ppfr_bench.metrics import metric_info
+from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.plan_file import PlannedAttack
 from ppfr_bench.records.record import Record
-from ppfr_bench.tracks.ranking import SIGNIFICANT, drawn
+from ppfr_bench.tracks.ranking import CONTENDERS, contenders, smallest
 
+CLEARS = (
+    0.25  # An attack works that regains, undefended, this share of what lies between its floor and a perfect answer.
+)
+BEYOND = 1.01  # A share that is larger before it is clipped is told of.
+UNCOUNTED = ("crown_tone",)  # Of attributes before version 3: it read what is behind the head.
+SHARED = ("identity",)  # Of these privacies, what the best attack regains undefended is the ceiling of them all.
+SIGNIFICANT = 0.975  # One attack leaks less than another if it does in this share of the draws.
 MARGIN = 0.02  # Leakage of two trainings of one attack may differ by so much without a meaning.
+
+Ceilings = Mapping[tuple[str, str], Estimate]  # By the privacy that is set, and the measurement.
 
 
 @dataclass(frozen=True)
@@ -26,43 +39,105 @@ class _Candidate:
     estimate: Estimate
 
 
-def leakages(record: Record) -> tuple[tuple[str, Estimate], ...]:
+def leakages(record: Record, ceilings: Ceilings) -> tuple[tuple[str, Estimate], ...]:
     """What leaks by each measure of an attack, by name."""
     return tuple(
-        (name, record.estimate(name, "leakage"))
+        (name, _leakage(record, name, ceilings.get((record.sets, name))))
         for name in sorted(record.metrics)
-        if record.metrics[name].leakage is not None
+        if record.metrics[name].leakage is not None and name not in UNCOUNTED
     )
 
 
-def privacy_of(name: str, cells: Sequence[Cell], good: Sequence[tuple[Cell, Record]]) -> Privacy:
-    """1 - the largest leakage over the cells that set a privacy, draw by draw; without a value where one has none.
+def shared_ceilings(records: Iterable[Record]) -> Ceilings:
+    """What the best attack that sets a privacy regains where nothing is protected, of each measure that is shared."""
+    found: dict[tuple[str, str], Estimate] = {}
+    for record in records:
+        for name, measured in record.metrics.items():
+            one = measured.ceiling
+            if record.sets not in SHARED or measured.leakage is None or one is None or one.value is None:
+                continue
+            best = found.get((record.sets, name))
+            if best is None or best.value is None or _above(measured, one.value, best.value) > 0:
+                found[record.sets, name] = one
+    return found
 
-    Args:
-        good: the cells that gave a number, each with its record.
-    """
+
+def _leakage(record: Record, name: str, shared: Estimate | None) -> Estimate:
+    """The share of a measure that is regained, of the shared ceiling if there is one; none if the attack is broken."""
+    measured, own = record.metrics[name], record.estimate(name, "leakage")
+    floor, ceiling, value = measured.floor, shared or measured.ceiling, measured.value
+    if own.value is None and (own.reason != BROKEN or shared is None):
+        return own
+    if floor is None or ceiling is None or floor.value is None or ceiling.value is None or value.value is None:
+        return own
+    if not _works(measured, floor.value, ceiling):
+        return Estimate(None, reason=BROKEN, key=record.key)
+    whole = _above(measured, ceiling.value, floor.value)
+    share = _above(measured, value.value, floor.value) / whole
+    reason = f"{share:.2f} before it is clipped: more than without a defense" if share > BEYOND else ""
+    if ceiling == measured.ceiling:
+        return replace(own, reason=reason)
+    ends = [_above(measured, end, floor.value) / whole for end in value.interval or ()]
+    interval = (_clipped(min(ends)), _clipped(max(ends))) if ends else None
+    draws: tuple[float, ...] = ()
+    if own.draws and max(own.draws) < 1 and measured.ceiling is not None and measured.ceiling.value is not None:
+        factor = _above(measured, measured.ceiling.value, floor.value) / whole
+        draws = tuple(_clipped(factor * one) for one in own.draws)
+    return Estimate(_clipped(share), interval, own.n or value.n, reason, draws, record.key)
+
+
+def _works(measured: Measurement, floor: float, ceiling: Estimate) -> bool:
+    """Whether the ceiling clears the floor, beyond its interval, by a quarter of what lies above the floor."""
+    assert ceiling.value is not None
+    low, high = ceiling.interval or (ceiling.value, ceiling.value)
+    cleared = _above(measured, high if measured.lower_is_more_alike else low, floor)
+    try:
+        worst, best = metric_info(measured.metric).range
+    except UserError:  # A metric that is not here: its scale is unknown.
+        worst = best = None
+    end = worst if measured.lower_is_more_alike else best
+    return cleared > 0 if end is None else cleared >= CLEARS * _above(measured, end, floor)
+
+
+def _above(measured: Measurement, one: float, other: float) -> float:
+    """How much more alike one number is than another."""
+    return other - one if measured.lower_is_more_alike else one - other
+
+
+def _clipped(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
+
+
+def hidden(leakage: Estimate) -> Estimate:
+    """1 - a leakage."""
+    assert leakage.value is not None, "only of what has a value"
+    low, high = leakage.interval or (None, None)
+    interval = None if low is None or high is None else (1 - high, 1 - low)
+    return Estimate(
+        1 - leakage.value, interval, leakage.n, draws=tuple(1 - one for one in leakage.draws), key=leakage.key
+    )
+
+
+def privacy_of(name: str, cells: Sequence[Cell]) -> Privacy:
+    """1 - the largest leakage over the cells that set a privacy; without a value where one of them has none."""
     words = name.replace("_", " ")
-    candidates = [one for cell, _ in good if cell.sets == name for one in _candidates(cell)]
+    expected = [cell for cell in cells if cell.sets == name]
+    measured = [cell for cell in expected if cell.state == "ok"]
+    candidates = sorted(
+        (one for cell in measured for one in _candidates(cell)),
+        key=lambda c: (-c.value, c.attack, c.measure, c.recognizer),
+    )
     if not candidates:
         return Privacy(Estimate(None, reason=f"no {words} attack was measured"))
-    worst = min(candidates, key=lambda c: (-c.value, c.attack, c.measure, c.recognizer))
+    worst = candidates[0]
     set_by = (worst.attack, worst.measure, worst.recognizer)
-    expected = [cell for cell in cells if cell.sets == name]
-    measured = sum(cell.state == "ok" for cell in expected)
-    if measured < len(expected):
+    if len(measured) < len(expected):
         # The attack without a number might have been the one that sees through it.
         bound = 1 - worst.value
-        reason = f"at most {bound:.2f}: {measured} of {len(expected)} {words} cells gave a number"
+        reason = f"at most {bound:.2f}: {len(measured)} of {len(expected)} {words} cells gave a number"
         return Privacy(Estimate(None, n=worst.estimate.n, reason=reason, key=worst.estimate.key), *set_by, bound)
-    length = max(len(one.estimate.draws) for one in candidates)
-    draws = None
-    if length:
-        # A leakage without draws stands in each at its point value: left out, it would look like privacy.
-        columns = [
-            one.estimate.draws if len(one.estimate.draws) == length else (one.value,) * length for one in candidates
-        ]
-        draws = 1 - np.max(np.asarray(columns, dtype=np.float64), axis=0)
-    return Privacy(drawn(1 - worst.value, draws, worst.estimate.n, key=worst.estimate.key), *set_by)
+    kept = [hidden(one.estimate) for one in candidates]
+    return Privacy(smallest(kept), *set_by, contenders=tuple(contenders(kept)[:CONTENDERS]))
 
 
 def _candidates(cell: Cell) -> list[_Candidate]:
@@ -90,8 +165,8 @@ def fallen_behind(records: Sequence[Record], planned: Mapping[str, PlannedAttack
                 continue
             if planned[weak.attack.label].sources:
                 continue  # It is as good as the attack that it starts from, which nobody builds on.
-            for name, leaked in leakages(strong):
-                if _less(leaked, weak.estimate(name, "leakage")):
+            for name in sorted(strong.metrics):
+                if _less(strong.estimate(name, "leakage"), weak.estimate(name, "leakage")):
                     yield f"{strong.attack.label} below {weak.attack.label} on {name}"
 
 

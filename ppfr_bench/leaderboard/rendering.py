@@ -79,6 +79,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters.update(
+        tied=lambda row: text.tied(row.rank, row.rank_interval),
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip, scale=_scale,
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,

@@ -123,11 +123,12 @@ class Row:
     """A defense on one data set, in one track of one suite.
 
     Attributes:
-        rank: 1 + the number of defenses whose score is significantly higher; None for controls and incomplete rows.
-        rank_interval: the middle 95% of the ranks over the draws.
+        rank: 1 + the number of defenses that score higher; None for controls and incomplete rows.
+        rank_interval: from 1 + those that are significantly better to all less those that are significantly worse.
         unranked: why there is no rank.
         control: an end of the scale; ``unprotected``: the one where nothing is protected.
-        score: what rows are ranked by, with its draws: the same draw of people stands at the same place in every row.
+        score: what rows are ranked by, the least of ``scores``: one for each leakage that may set the first privacy,
+            with its draws. The same draw of people stands at the same place in every row.
         retention: what the score takes of what is kept; ``beside``: what stands beside it, if anything does.
         privacies: by name, those of the track first.
         baselines: what answers that ignore the target score.
@@ -149,6 +150,7 @@ class Row:
     unprotected: bool
     real_people: bool
     score: Estimate
+    scores: tuple[Estimate, ...] = field(repr=False)
     retention: Estimate
     beside: Estimate | None
     privacies: dict[str, Privacy]
@@ -208,19 +210,9 @@ class Row:
         """Whether it has both numbers of a point in the plots."""
         return all(estimate.value is not None for estimate in self.point)
 
-    def privacy_against(self, shots: int, privacy: str) -> Estimate:
-        """1 - the largest leakage over attacks that hold at most so many releases of each target."""
-        cells = [cell for cell in self.cells if cell.sets == privacy]
-        worst = [cell.worst for cell in cells if cell.shots <= shots]
-        found = [estimate for estimate in worst if estimate.value is not None]
-        if not found:
-            return Estimate(None, reason="no such attack was measured")
-        largest = max(found, key=lambda estimate: estimate.value or 0.0)
-        low, high = largest.interval or (largest.value, largest.value)
-        assert largest.value is not None and low is not None and high is not None
-        gaps = any(cell.state != "ok" for cell in cells)
-        reason = "at most: some attacks gave no number" if gaps else ""
-        return Estimate(1 - largest.value, (1 - high, 1 - low), largest.n, reason, key=largest.key)
+    def cells_against(self, shots: int) -> tuple[Cell, ...]:
+        """Those of attacks that hold at most so many releases of each target, and those without a number."""
+        return tuple(cell for cell in self.cells if cell.shots <= shots or cell.state != "ok")
 
     @property
     def gaps(self) -> tuple[Cell, ...]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ppfr_bench.leaderboard.comparable import Table, incomparable, planned_records, tables
-from ppfr_bench.leaderboard.privacy import fallen_behind, leakages, privacy_of, shots_of
+from ppfr_bench.leaderboard.privacy import Ceilings, fallen_behind, leakages, privacy_of, shared_ceilings, shots_of
 from ppfr_bench.leaderboard.rows import (
     Baseline,
     Cell,
@@ -29,6 +29,8 @@ from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record, Slot
+from ppfr_bench.tracks.base import Track
+from ppfr_bench.tracks.ranking import smallest
 
 __all__ = ["build"]
 
@@ -56,23 +58,25 @@ def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:
         by_defense: dict[str, list[Record]] = defaultdict(list)
         for record in widened:
             by_defense[record.defense.label].append(record)
-        rows += _ranked(table, [_row(table, label, by_defense[label]) for label in table.defenses])
+        ceilings = shared_ceilings(widened)
+        rows += _ranked(table, [_row(table, label, by_defense[label], ceilings) for label in table.defenses])
     return rows
 
 
 # One row -----------------------------------------------------------------------------------------------------------
 
 
-def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
+def _row(table: Table, label: str, records: Sequence[Record], ceilings: Ceilings) -> Row:
     by_slot: dict[Slot, list[Record]] = defaultdict(list)
     for record in records:
         by_slot[record.slot].append(record)
-    cells = [_cell(table, slot, by_slot[slot]) for slot in table.slots]
+    cells = [_cell(table, slot, by_slot[slot], ceilings) for slot in table.slots]
     good = [(cell, by_slot[slot][0]) for cell, slot in zip(cells, table.slots, strict=True) if cell.state == "ok"]
     utilities = tuple(_utility(table, cell, by_slot[cell.kind, "", cell.recognizer]) for cell in cells
                       if cell.kind == "utility")  # fmt: skip
     kept = table.rules.retention(utilities)
-    privacies = {name: privacy_of(name, cells, good) for name in table.privacies}
+    privacies = {name: privacy_of(name, cells) for name in table.privacies}
+    scores = _scores(table.rules, kept.estimate, privacies)
     planned = table.planned.defenses[label]
     first = next((one for one in records if one.defense.spec == planned.component.spec), None)
     speeds = [r.cost.protect_images_per_second for r in records if r.cost.protect_images_per_second is not None]
@@ -82,7 +86,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         card=dict(first.defense_card) if first else {}, guarantee=first.guarantee if first else None,
         control=planned.control, unprotected=planned.unprotected,
         real_people=table.planned.real_people or any(record.real_people for record in records),
-        score=table.rules.score(kept.estimate, {name: found.estimate for name, found in privacies.items()}),
+        score=smallest(scores) if all(one.value is not None for one in scores) else scores[0], scores=scores,
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
         reconstruction=_reconstruction(good, table.rules.likeness), baselines=_baselines(good, table.rules.likeness),
         images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.own for record in records),
@@ -90,7 +94,15 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     )  # fmt: skip
 
 
-def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
+def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:
+    """The score for each of the leakages that may set the first privacy: of these the row scores the least."""
+    found = {name: privacy.estimate for name, privacy in privacies.items()}
+    first = rules.privacies[0]
+    set_by_some = privacies[first].contenders or (found[first],)
+    return tuple(rules.score(kept, found | {first: one}) for one in set_by_some)
+
+
+def _cell(table: Table, slot: Slot, records: Sequence[Record], ceilings: Ceilings) -> Cell:
     kind, label, recognizer = slot
     attack = table.attack(slot) if label else None
     about: dict[str, Any] = {}
@@ -99,18 +111,19 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
     record = records[0]
-    state, reason = _state(records, table)
+    leakage = leakages(record, ceilings)
+    state, reason = _state(records, table, leakage)
     others: tuple[tuple[str, Estimate], ...] = ()
     if attack is not None and attack.faces != "unrelated":
         names = [attack.shown] if attack.shown else sorted(record.metrics)
         others = tuple((name, record.estimate(name)) for name in names)
     return Cell(
-        kind, label, recognizer, state, reason, record.key, **about, leakage=leakages(record), others=others,
+        kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
     )  # fmt: skip
 
 
-def _state(records: Sequence[Record], table: Table) -> tuple[CellState, str]:
+def _state(records: Sequence[Record], table: Table, leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str]:
     record = records[0]
     if len(records) > 1:
         return "incomparable", f"{len(records)} records of one cell; run it again, which sets aside all but one"
@@ -121,16 +134,15 @@ def _state(records: Sequence[Record], table: Table) -> tuple[CellState, str]:
     if record.cell == "utility":
         retention = record.estimate("retention")
         return ("ok", "") if retention.value is not None else ("unmeasured", retention.reason)
-    return _leak_state(record) if table.attack(record.slot).sets else ("ok", "")
+    return _leak_state(leakage) if table.attack(record.slot).sets else ("ok", "")
 
 
-def _leak_state(record: Record) -> tuple[CellState, str]:
+def _leak_state(leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str]:
     """Of an attack that sets a privacy.
 
     A measure on which the attack is broken even without a defense says nothing, about any defense alike; one that is
     missing for another reason might have been the largest.
     """
-    leakage = leakages(record)
     missing = [(name, estimate.reason) for name, estimate in leakage if estimate.value is None]
     for name, reason in missing:
         if reason != BROKEN:

@@ -109,8 +109,8 @@ def _explain_row(row: Row) -> list[str]:
     if row.rank is None:
         lines.append(f"  Rank: none. {_safe(row.unranked)}.")
     else:
-        low, high = row.rank_interval or (row.rank, row.rank)
-        lines.append(f"  Rank {row.rank}; in 95% of the draws from {low} to {high}.")
+        tied = text.tied(row.rank, row.rank_interval)
+        lines.append(f"  Rank {row.rank}{f', {tied}: it cannot be told from those between' if tied else ''}.")
     if row.front:
         lines.append("  On the Pareto front: no complete defense beats it in both numbers that defenses trade between.")
     for column in rules.columns(tuple(row.privacies)):

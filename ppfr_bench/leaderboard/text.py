@@ -105,7 +105,12 @@ def duration(seconds: float) -> str:
 
 
 def ranks(rank: int | None, found: tuple[int, int] | None) -> str:
-    """``2``, ``2 (1 to 3)``, or a dash."""
+    """``2``, ``2 (tied 1 to 3)``, or a dash."""
     if rank is None:
         return MISSING
-    return f"{rank} ({found[0]} to {found[1]})" if found and found != (rank, rank) else str(rank)
+    return f"{rank} ({tied(rank, found)})" if tied(rank, found) else str(rank)
+
+
+def tied(rank: int | None, found: tuple[int, int] | None) -> str:
+    """``tied 1 to 3``; empty where no other rank is possible."""
+    return f"tied {found[0]} to {found[1]}" if found and found != (rank, rank) else ""

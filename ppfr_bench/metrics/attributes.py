@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 # Rows and columns are those of the 112x112 template of ArcFace (eyes at row 52, mouth at row 92).
 _CHEEKS = ((slice(66, 82), slice(26, 40)), (slice(66, 82), slice(72, 86)))
-_CROWN = ((slice(0, 10), slice(36, 76)),)
+_BROWS = ((slice(38, 44), slice(30, 46)), (slice(38, 44), slice(66, 82)))
 _LIP_AND_CHIN = ((slice(80, 86), slice(48, 64)), (slice(100, 110), slice(46, 66)))
 _MOUTH = ((slice(89, 96), slice(46, 66)),)
-ATTRIBUTES = ("skin_tone", "crown_tone", "facial_hair", "lip_colour")
+ATTRIBUTES = ("skin_tone", "brow_tone", "facial_hair", "lip_colour")
 INFOS = (
     MetricInfo(
-        "attribute_error", 1, (0, None), "lower_is_better", "share", "ppfr-bench, docs/metrics.md",
+        "attribute_error", 2, (0, None), "lower_is_better", "share", "ppfr-bench, docs/metrics.md",
         "Mean squared error of an inferred attribute, as a share of its variance among the targets",
     ),
 )  # fmt: skip
@@ -37,7 +37,7 @@ def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
     """uint8 (n, 3, 112, 112), aligned -> float64 (n, 4), in the order of ``ATTRIBUTES``.
 
     ``skin_tone`` is the individual typology angle of the cheeks in degrees (Chardon et al. 1991; on faces, Merler et
-    al., Diversity in Faces, 2019); ``crown_tone`` the lightness above the forehead (hair, hat or none of both);
+    al., Diversity in Faces, 2019); ``brow_tone`` how much darker the eyebrows are than the cheeks;
     ``facial_hair`` how much darker upper lip and chin are than the cheeks; ``lip_colour`` how much redder the mouth is,
     all in units of CIELAB.
     """
@@ -47,9 +47,9 @@ def read_attributes(images: npt.NDArray[np.uint8]) -> FloatArray:
 
     assert images.shape[1:] == (3, SIZE, SIZE), f"expected aligned faces, got {images.shape}"
     lab = _lab(to_float(images))
-    cheeks, chin, mouth, crown = (_median(lab, part) for part in (_CHEEKS, _LIP_AND_CHIN, _MOUTH, _CROWN))
+    cheeks, chin, mouth, brows = (_median(lab, part) for part in (_CHEEKS, _LIP_AND_CHIN, _MOUTH, _BROWS))
     tone = torch.rad2deg(torch.atan2(cheeks[:, 0] - 50, cheeks[:, 2]))
-    found = [tone, crown[:, 0], cheeks[:, 0] - chin[:, 0], mouth[:, 1] - cheeks[:, 1]]
+    found = [tone, cheeks[:, 0] - brows[:, 0], cheeks[:, 0] - chin[:, 0], mouth[:, 1] - cheeks[:, 1]]
     return torch.stack(found, dim=1).cpu().double().numpy()
 
 

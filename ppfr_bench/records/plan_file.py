@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ppfr_bench.cards import Config
 from ppfr_bench.records.record import CellKind, Component, Slot
@@ -67,6 +67,14 @@ class PlannedAttack(Config):
     shown: str = ""
     shots: int = Field(1, ge=1)
     sources: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attributes_have_a_privacy_of_their_own(cls, found: Any) -> Any:
+        """Plans of version 0.1 count what is read off a face as its appearance."""
+        if isinstance(found, dict) and (found.get("scorer"), found.get("sets")) == ("attributes", "appearance"):
+            return found | {"sets": "attribute"}
+        return found
 
 
 class PlannedRecognizer(Config):

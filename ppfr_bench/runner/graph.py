@@ -17,7 +17,7 @@ from ppfr_bench.records.record import Component
 from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.attack import declared
 from ppfr_bench.stages.context import Setting, Split
-from ppfr_bench.stages.floor import SIGMAS
+from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
 
 FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
@@ -124,19 +124,27 @@ class Graph:
 
     def mean_faces(self) -> Stage:
         """``answer``: faces that ignore the target, ``mean_face_count`` of them."""
-        return self._stage("mean_faces", {"dataset": self.setting.dataset_revision, "sigmas": list(SIGMAS)})
+        return self._stage(
+            "mean_faces", {"dataset": self.setting.dataset_revision, "sigmas": list(SIGMAS), "faces": FACES}
+        )
 
-    mean_face_count = len(SIGMAS)
+    mean_face_count = len(SIGMAS) + FACES
 
-    def compared(self, answered: Stage, name: str, scorer: Scorer, row: int | None = None, label: str = "") -> Stage:
+    def compared(
+        self, answered: Stage, name: str, scorer: Scorer, row: int | None = None, label: str = "",
+        another: bool = False,
+    ) -> Stage:  # fmt: skip
         """What a scorer keeps of an answer beside the originals; of one ``row`` of it, which then stands for all.
 
         Args:
             label: of the attack that has answered, for messages.
+            another: each target is given the answer to another person's release.
         """
         spec = {"scorer": name, **scorer.spec, "dataset": self.setting.dataset_revision}
         if row is not None:
             spec["row"] = row
+        if another:
+            spec["another"] = True
         return self._stage("compared", spec, {"answer": answered}, how={"extra": list(scorer.extra), "label": label})
 
     # What they share -----------------------------------------------------------------------------------------------

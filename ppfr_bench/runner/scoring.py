@@ -107,6 +107,8 @@ def compared(job: Job, inputs: Mapping[str, Output], context: Context, writer: W
         answer = np.asarray(answer[job.spec["row"]])[None]
     else:
         check_answer(scorer, answer, truth, job.how["label"])
+    if job.spec.get("another"):
+        answer = np.asarray(answer)[truth.of_another]
     for name, array in scorer.compare(answer, truth).items():
         writer.save(name, np.asarray(array))
 

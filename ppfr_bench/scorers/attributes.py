@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 class Attributes(Scorer):
-    """Squared error of each attribute, between the same attack on a black image and without a defense."""
+    """Squared error of each attribute, between the best answer that ignores the target and the same attack undefended.
 
-    version = 1
+    Answers that ignore the target are those to a black image and to releases of other people.
+    """
+
+    version = 2
     title = "attributes read off a protected face"
-    sets = "appearance"
+    sets = "attribute"
     metrics = ("attribute_error", "leakage")
 
     def wrong_answer(self, answer: npt.NDArray[Any], targets: int, gallery: int) -> str:
@@ -40,12 +43,16 @@ class Attributes(Scorer):
         """As shares of the attribute's variance among the targets."""
         weights = bootstrap.items(truth.targets)
         real = read_attributes(truth.dataset.evaluation.load(truth.dataset.targets))
-        answers = [np.asarray(inputs[name]["answer"]) for name in ("answer", "floor", "ceiling")]
+        answer, black, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "floor", "ceiling"))
         out = {}
         for i, name in enumerate(ATTRIBUTES):
             spread = max(float(real[:, i].var()), 1e-12)
-            errors = [(values[:, i] - real[:, i]) ** 2 / spread for values in answers]
-            out[name] = compared("attribute_error", errors[0], errors[1], errors[2], weights)
+            here, blind, another, most = (
+                (values[:, i] - real[:, i]) ** 2 / spread
+                for values in (answer, black, answer[truth.of_another], ceiling)
+            )
+            floor = min(blind, another, key=lambda errors: float(errors.mean()))
+            out[name] = compared("attribute_error", here, floor, most, weights, bootstrap.people)
         return out
 
 

@@ -46,6 +46,22 @@ class Truth:
         """Who is on each photo of the gallery, (m,)."""
         return self.dataset.evaluation.identities[self.dataset.gallery]
 
+    @cached_property
+    def of_another(self) -> IntArray:
+        """For each target a target of another person, (n,), a quarter, a half or three quarters of the way round.
+
+        What an attack answers to its release ignores the target, and knows all that the attack has learnt of faces.
+        Where all targets are of one person, each stands for itself.
+        """
+        who, n = self.targets, len(self.targets)
+        found = np.arange(n)
+        for i in range(n):
+            start = i + max(1, (i % 3 + 1) * n // 4)
+            around = (start + np.arange(n)) % n
+            others = around[who[around] != who[i]]
+            found[i] = others[0] if len(others) else i
+        return found
+
     def originals(self) -> Iterator[tuple[slice, ByteArray]]:
         """The clear targets, uint8 (k, 3, 112, 112) with their rows, a batch at a time."""
         targets = self.dataset.targets

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ppfr_bench.api import Pairs
 from ppfr_bench.metrics import metric_info
-from ppfr_bench.metrics.intervals import identity_pair_weights, identity_weights, percentile_interval, weighted_mean
+from ppfr_bench.metrics.intervals import identity_pair_weights, identity_weights, share_interval, weighted_mean
 from ppfr_bench.metrics.leakage import leakage, leakage_reason
 from ppfr_bench.records.estimate import Estimate, Measurement
 
@@ -26,6 +26,11 @@ class Bootstrap:
     seed: int
     universe: Array
 
+    @property
+    def people(self) -> int:
+        """How many there are to draw from."""
+        return len(self.universe)
+
     def items(self, identities: Array) -> Array:
         """(replicates, n): how often each item counts in each draw."""
         return identity_weights(identities, self.replicates, self.seed, universe=self.universe)
@@ -37,19 +42,20 @@ class Bootstrap:
 
 
 def estimate(
-    value: float | None, n: int, draws: Array | None = None, *, keep: bool = False, reason: str = ""
+    value: float | None, n: int, draws: Array | None = None, *, keep: bool = False, reason: str = "", people: int = 0
 ) -> Estimate:
     """Six significant digits, the interval from the draws, a reason where there is no value.
 
     Args:
         keep: whether the draws are kept beside it, to five digits.
+        people: of a share in [0, 1], whose interval is no narrower near its ends than so many people allow.
     """
     if value is not None and not math.isfinite(value):
         value, reason = None, reason or "not finite"
     interval: tuple[float, float] | None = None
     kept: tuple[float, ...] = ()
     if value is not None and draws is not None and np.isfinite(draws).any():
-        found = percentile_interval(draws)
+        found = share_interval(draws, value, people)
         interval = found and (_digits(found[0]), _digits(found[1]))
         if keep and np.isfinite(draws).all():
             kept = tuple(_digits(x, 5) for x in draws)
@@ -68,33 +74,38 @@ def measurement(
     )  # fmt: skip
 
 
-def mean(values: Array, weights: Array) -> Estimate:
-    """The mean of (n,) under weights (replicates, n)."""
-    return estimate(float(values.mean()), len(values), weighted_mean(values, weights))
+def mean(values: Array, weights: Array, people: int = 0) -> Estimate:
+    """The mean of (n,) under weights (replicates, n); ``people`` as for ``estimate``."""
+    return estimate(float(values.mean()), len(values), weighted_mean(values, weights), people=people)
 
 
 def compared(
-    metric: str, answer: Array, floor: Array, ceiling: Array, weights: Array, *, leaks: bool = True
-) -> Measurement:
+    metric: str, answer: Array, floor: Array, ceiling: Array, weights: Array, people: int, *, leaks: bool = True,
+    hits: bool = False,
+) -> Measurement:  # fmt: skip
     """A measure of an answer, (n,), between the same of an answer that ignores the target and of no defense.
 
     Args:
+        people: who are measured.
         leaks: whether the share that is regained is asked for.
+        hits: whether the measure itself is a share, of people who are named.
     """
     lower = metric_info(metric).direction == "lower_is_better"
-    leak = share_regained(answer, floor, ceiling, weights, lower_is_more_alike=lower) if leaks else None
-    return measurement(metric, mean(answer, weights), mean(floor, weights), mean(ceiling, weights), leak)
+    leak = share_regained(answer, floor, ceiling, weights, people, lower_is_more_alike=lower) if leaks else None
+    here, least, most = (mean(values, weights, people if hits else 0) for values in (answer, floor, ceiling))
+    return measurement(metric, here, least, most, leak)
 
 
 def share_regained(
-    answer: Array, floor: Array, ceiling: Array, weights: Array, *, lower_is_more_alike: bool
+    answer: Array, floor: Array, ceiling: Array, weights: Array, people: int, *, lower_is_more_alike: bool
 ) -> Estimate:
     """Where the answer's mean lies between floor and ceiling, with its draws."""
     a, b, c = (float(values.mean()) for values in (answer, floor, ceiling))
     value = leakage(a, b, c, lower_is_more_alike)
     a_, b_, c_ = (weighted_mean(values, weights) for values in (answer, floor, ceiling))
     draws = leakage(a_, b_, c_, lower_is_more_alike)
-    return estimate(value, len(answer), draws, keep=True, reason=leakage_reason(a, b, c, lower_is_more_alike))
+    reason = leakage_reason(a, b, c, lower_is_more_alike)
+    return estimate(value, len(answer), draws, keep=True, reason=reason, people=people)
 
 
 def _digits(value: float, digits: int = 6) -> float:

@@ -19,7 +19,7 @@ FAR = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 class Linkage(Scorer):
     """Ranks between chance and the same attack without a defense; TAR at FAR; galleries of several sizes; open set."""
 
-    version = 1
+    version = 2
     title = "naming from a clear gallery"
     sets = "identity"
     metrics = (*(info.name for info in identification.INFOS), *FAR, "leakage")
@@ -28,31 +28,37 @@ class Linkage(Scorer):
         """From similarities (targets, gallery) of the answer and of the ceiling."""
         answer, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling"))
         targets, gallery = truth.targets, truth.gallery
-        weights, n = bootstrap.items(targets), len(targets)
+        weights, n, people = bootstrap.items(targets), len(targets), bootstrap.people
         blind = np.zeros_like(answer)  # All are alike: whoever is named is named by chance.
         out: dict[str, Measurement] = {}
         for k in (1, 10):
             if k > len(gallery) // 2:
                 continue
             hits = [rank_k_hits(scores, targets, gallery, k) for scores in (answer, blind, ceiling)]
-            out[f"rank_{k}"] = compared(f"rank_{k}", hits[0], hits[1], hits[2], weights)
+            out[f"rank_{k}"] = compared(f"rank_{k}", hits[0], hits[1], hits[2], weights, people, hits=True)
         same = targets[:, None] == gallery[None, :]
         genuine = np.repeat(weights, same.sum(axis=1), axis=1)
         for name, far in FAR.items():
-            rates = [true_accept_rate(scores.ravel(), same.ravel(), far, genuine) for scores in (answer, ceiling)]
+            rates = [
+                true_accept_rate(scores.ravel(), same.ravel(), far, genuine, people) for scores in (answer, ceiling)
+            ]
             out[name] = measurement(name, rates[0], ceiling=rates[1])
         largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # The match and every photo of the others.
         sizes = [size for size in SIZES if size <= largest]
         curves = [rank_1_at(scores, targets, gallery, sizes) for scores in (answer, ceiling)]
         for size, here, there in zip(sizes, *curves, strict=True):
             out[f"rank_1_of_{size}"] = measurement(
-                f"rank_1_of_{size}", mean(here, weights), ceiling=mean(there, weights)
+                f"rank_1_of_{size}", mean(here, weights, people), ceiling=mean(there, weights, people)
             )
         for name, fpir in FPIRS.items():
             found = [open_set(scores, targets, gallery, fpir) for scores in (answer, ceiling)]
             missed = [
                 estimate(
-                    one.value, n, None if one.missed is None else weighted_mean(one.missed, weights), reason=one.reason
+                    one.value,
+                    n,
+                    None if one.missed is None else weighted_mean(one.missed, weights),
+                    reason=one.reason,
+                    people=people,
                 )
                 for one in found
             ]
@@ -60,17 +66,18 @@ class Linkage(Scorer):
         return out
 
 
-def true_accept_rate(scores: Array, same: Array, far: float, weights: Array) -> Estimate:
+def true_accept_rate(scores: Array, same: Array, far: float, weights: Array, people: int) -> Estimate:
     """TAR at a FAR; the threshold stays where all impostors put it.
 
     Args:
         weights: of the genuine pairs, in order, (replicates, genuine pairs).
+        people: who are measured.
     """
     found = verification.tar_at_far(scores, same, far)
     if found.threshold is None:
         return estimate(None, found.n, reason=found.reason)
     accepted = (scores[same] >= found.threshold).astype(float)
-    return estimate(found.value, found.n, weighted_mean(accepted, weights))
+    return estimate(found.value, found.n, weighted_mean(accepted, weights), people=people)
 
 
 SCORER = Linkage

@@ -25,12 +25,12 @@ LEAKING = ("lpips", "ssim", "ms_ssim")  # PSNR is unbounded, so a share of it me
 class Reconstruction(Scorer):
     """Likeness to the originals, between the best answer that ignores the target and the attack without a defense.
 
-    Answers that ignore the target are mean faces, sharp and softened, and what the attack itself answers where a black
-    image is released: trained to rebuild sharp faces, it has learnt what faces look like, which LPIPS rewards and which
-    is no leak.
+    Answers that ignore the target are mean faces, sharp and softened, typical faces of the attacker's own, and what the
+    attack itself answers where a black image is released, and to releases of other people: trained to rebuild sharp
+    faces, it has learnt what faces look like, which LPIPS rewards and which is no leak.
     """
 
-    version = 1
+    version = 2
     title = "likeness of rebuilt faces"
     sets = "appearance"
     shows_faces = True
@@ -50,6 +50,8 @@ class Reconstruction(Scorer):
         answers = super().inputs(graph, cell) | {"floor": graph.attack(graph.floor, cell.attack)}
         label = cell.attack.label
         found = {name: graph.compared(stage, cell.scorer, self, label=label) for name, stage in answers.items()}
+        if not self.ignores_target:
+            found["another"] = graph.compared(answers["answer"], cell.scorer, self, label=label, another=True)
         return found | {
             f"mean_face_{row}": graph.compared(graph.mean_faces(), cell.scorer, self, row=row)
             for row in range(graph.mean_face_count)
@@ -69,13 +71,15 @@ class Reconstruction(Scorer):
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Each image metric; what is regained of those that are bounded, and of those that a suite adds."""
         weights = bootstrap.items(truth.targets)
-        ignorant = [arrays for name, arrays in inputs.items() if name.startswith("mean_face_")] + [inputs["floor"]]
+        ignorant = [
+            arrays for name, arrays in inputs.items() if name.startswith("mean_face_") or name in ("floor", "another")
+        ]
         out = {}
         for name in self.image_metrics:
             sign = -1 if metric_info(name).direction == "lower_is_better" else 1
             floor = max((np.asarray(arrays[name]) for arrays in ignorant), key=lambda values: sign * values.mean())
             answer, ceiling = (np.asarray(inputs[part][name]) for part in ("answer", "ceiling"))
-            out[name] = compared(name, answer, floor, ceiling, weights, leaks=self.leaks(name))
+            out[name] = compared(name, answer, floor, ceiling, weights, bootstrap.people, leaks=self.leaks(name))
         return out
 
     def leaks(self, name: str) -> bool:

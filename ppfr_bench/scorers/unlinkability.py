@@ -14,9 +14,9 @@ from ppfr_bench.scorers.bootstrap import Array, Bootstrap, estimate, mean, measu
 
 
 class Unlinkability(Scorer):
-    """D_sys of Gomez-Barrero et al. 2018 with its bias, and rank 1, beside the same without a defense."""
+    """D_sys of Gomez-Barrero et al. 2018 beside what chance gives, and rank 1; the same without a defense."""
 
-    version = 1
+    version = 2
     title = "linking two releases of one person"
     shown = "d_sys"
     metrics = ("d_sys", "d_sys_bias", "rank_1")
@@ -29,10 +29,18 @@ class Unlinkability(Scorer):
         for scores in (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling")):
             linked = d_sys(scores[same], scores[~same])
             draws = None if linked.value is None else linked.value + _spread(scores, same, weights)
-            found["d_sys"].append(estimate(linked.value, linked.n, draws, reason=linked.reason))
+            found["d_sys"].append(
+                estimate(linked.value, linked.n, draws, reason=linked.reason, people=bootstrap.people)
+            )
             found["d_sys_bias"].append(estimate(linked.bias, linked.n, reason=linked.reason))
-            found["rank_1"].append(mean(rank_k_hits(scores, truth.targets, truth.gallery, 1), weights))
-        return {name: measurement(name, here, ceiling=there) for name, (here, there) in found.items()}
+            found["rank_1"].append(
+                mean(rank_k_hits(scores, truth.targets, truth.gallery, 1), weights, bootstrap.people)
+            )
+        chance = {"d_sys": found["d_sys_bias"][0]}
+        return {
+            name: measurement(name, here, floor=chance.get(name), ceiling=there)
+            for name, (here, there) in found.items()
+        }
 
 
 def _spread(scores: Array, same: Array, weights: Array) -> Array:

@@ -31,7 +31,7 @@ class Verification(Scorer):
     It scores no attack but recognizers: ``clear`` for the canary, ``protected`` for what a defense keeps.
     """
 
-    version = 1
+    version = 2
     title = "verification by a black-box recognizer"
     metrics = ("accuracy", "auc", "eer", *FAR, "retention")
 
@@ -73,9 +73,11 @@ class Verification(Scorer):
         kept, before = (verify.k_fold_accuracy(scores, pairs.same, pairs.fold) for scores in (protected, clear))
         now, then = (_accuracy_draws(result.correct, pairs, weights) for result in (kept, before))
         at_frozen = (protected >= frozen) == pairs.same
-        frozen_accuracy = estimate(float(at_frozen.mean()), n, _accuracy_draws(at_frozen, pairs, weights))
+        people = bootstrap.people
+        drawn = _accuracy_draws(at_frozen, pairs, weights)
+        frozen_accuracy = estimate(float(at_frozen.mean()), n, drawn, people=people)
         out["accuracy_frozen"] = measurement("accuracy", frozen_accuracy)
-        out["clear_accuracy"] = measurement("accuracy", estimate(before.accuracy, n, then))
+        out["clear_accuracy"] = measurement("accuracy", estimate(before.accuracy, n, then, people=people))
         value = retention(kept.accuracy, before.accuracy, CHANCE)
         out["retention"] = measurement("retention", estimate(value, n, retention(now, then, CHANCE), keep=True))
         return out, frozen
@@ -83,14 +85,14 @@ class Verification(Scorer):
     def _verify(self, scores: Array, pairs: Pairs, identities: Array, bootstrap: Bootstrap) -> dict[str, Measurement]:
         weights = bootstrap.pairs(identities, pairs)
         result = verify.k_fold_accuracy(scores, pairs.same, pairs.fold)
-        n, same = len(pairs), pairs.same
+        n, same, people = len(pairs), pairs.same, bootstrap.people
         found: dict[str, Estimate] = {
-            "accuracy": estimate(result.accuracy, n, _accuracy_draws(result.correct, pairs, weights)),
-            "auc": estimate(verify.auc(scores, same), n, weighted_auc(scores, same, weights)),
-            "eer": estimate(verify.eer(scores, same), n, weighted_eer(scores, same, weights)),
+            "accuracy": estimate(result.accuracy, n, _accuracy_draws(result.correct, pairs, weights), people=people),
+            "auc": estimate(verify.auc(scores, same), n, weighted_auc(scores, same, weights), people=people),
+            "eer": estimate(verify.eer(scores, same), n, weighted_eer(scores, same, weights), people=people),
         }
         for name, far in FAR.items():
-            found[name] = true_accept_rate(scores, same, far, weights[:, same])
+            found[name] = true_accept_rate(scores, same, far, weights[:, same], people)
         return {name: measurement(name, one) for name, one in found.items()}
 
 

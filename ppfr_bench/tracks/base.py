@@ -12,7 +12,7 @@ from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.records.record import Component
 from ppfr_bench.text import printable
-from ppfr_bench.tracks.ranking import Standing, harmonic_score, mean_estimate, significant_ranks
+from ppfr_bench.tracks.ranking import Standing, harmonic_score, mean_estimate, standings
 
 if TYPE_CHECKING:
     from ppfr_bench.api import Defense
@@ -74,6 +74,7 @@ class Privacy:
     """1 - the largest leakage, in [0, 1], and what set it: the attack, its measure and, if any, its recognizer.
 
     Where an attack gave no number the estimate has no value, and ``bound`` is the most that the privacy can be.
+    ``contenders`` are 1 - each of the largest leakages: any of them may set the privacy in another sample.
     """
 
     estimate: Estimate
@@ -81,6 +82,7 @@ class Privacy:
     measure: str = ""
     recognizer: str = ""
     bound: float | None = None
+    contenders: tuple[Estimate, ...] = field(default=(), repr=False)
 
     @property
     def set_by(self) -> str:
@@ -105,6 +107,8 @@ class Ranked(Protocol):
     @property
     def score(self) -> Estimate: ...
     @property
+    def scores(self) -> Sequence[Estimate]: ...
+    @property
     def privacies(self) -> Mapping[str, Privacy]: ...
 
 
@@ -115,11 +119,13 @@ class Shown:
     Attributes:
         note: small print below it, such as what set it.
         bound: the most that it can be, where it has no value.
+        at_least: what is claimed is the lower limit of its interval.
     """
 
     estimate: Estimate
     note: str = ""
     bound: float | None = None
+    at_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def privacy_column(privacy: str, description: str = "") -> Column:
 
     def of(row: Ranked) -> Shown:
         found = row.privacies[privacy]
-        return Shown(found.estimate, found.set_by, found.bound)
+        return Shown(found.estimate, found.set_by, found.bound, at_least=found.estimate.interval is not None)
 
     words = privacy.replace("_", " ")
     said = description or f"1 − the largest leakage over the attacks that set {words} privacy."
@@ -238,7 +244,11 @@ class Track(ABC):
         return Retention(mean_over_unseen(utilities))
 
     def score(self, retention: Estimate, privacies: Mapping[str, Estimate]) -> Estimate:
-        """What rows are ranked by, with its draws: the harmonic mean of retention and the first of ``privacies``."""
+        """What rows are ranked by, with its draws: the harmonic mean of retention and the first of ``privacies``.
+
+        It is asked once for each of the leakages that may set the first privacy, and a row scores the least of the
+        answers; so it never falls as a privacy rises.
+        """
         return harmonic_score(retention, privacies[self.privacies[0]])
 
     def point(self, row: Ranked) -> tuple[Estimate, Estimate]:
@@ -251,7 +261,7 @@ class Track(ABC):
 
     def ranks(self, rows: Sequence[Ranked]) -> list[Standing]:
         """Rank of each of the rows that compete: all complete, each with as many draws of its score as the others."""
-        return significant_ranks([row.score.draws for row in rows], [self.point(row) for row in rows])
+        return standings([row.scores for row in rows], [self.point(row) for row in rows])
 
     def columns(self, privacies: Sequence[str]) -> tuple[Column, ...]:
         """The numbers of a row, in order.

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from ppfr_bench.api import Defense
 
 PRIVACY = {
-    "appearance": "1 − the largest leakage over all attacks that look at or rebuild the face or read attributes off "
-    "it, and over LPIPS, SSIM, MS-SSIM and the attributes. The attack and the measure that set it stand below the "
-    "number.",
+    "appearance": "1 − the largest leakage over all attacks that look at or rebuild the face, and over LPIPS, SSIM and "
+    "MS-SSIM. The attack and the measure that set it stand below the number.",
+    "attribute": "1 − the largest leakage over the attributes that are read off a protected face, such as the tone of "
+    "the skin. It is not part of the score.",
     "identity": "1 − the largest leakage over the attacks that name the person from a clear gallery. It is not part of "
     "the score: what an unadapted recognizer matches, it also links.",
 }

@@ -1,4 +1,9 @@
-"""Estimates made of others draw by draw, and ranks that the draws can stand by."""
+"""Estimates made of others, limits that hold for several of them together, and ranks that those can stand by.
+
+A privacy is the smallest of many noisy numbers, one an attack and a measure, and so is a score. In most draws the
+smallest is smaller than in the sample, so that draws of it would count the noise twice: instead all the numbers have
+limits together (max-t), and the smallest of these limits are its own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,12 @@ from ppfr_bench.metrics.leakage import harmonic_mean
 from ppfr_bench.metrics.pareto import pareto_front
 from ppfr_bench.records.estimate import Estimate, Interval
 
-SIGNIFICANT = 0.975  # A defense ranks above another if it scores higher in this share of the draws.
+LEVEL = 0.95
+CONTENDERS = 4  # At most so many numbers of a row are compared with those of others: those that reach lowest.
+FREEDOM = 45  # Degrees of freedom of standard errors from 200 draws of 60 people, the fewest that a board has.
+_NORMAL = 1.96  # Half of an interval of 95% in standard errors.
+_WIDE = 4.0  # A number that lies further above the smallest, in standard errors, cannot be the smallest.
+_MULTIPLIED = 2000  # Draws of the largest deviation.
 
 Array = npt.NDArray[np.float64]
 
@@ -23,9 +33,10 @@ class Standing:
     """Where a row stands in its table.
 
     Attributes:
-        rank: 1 + the number of rows that are significantly better.
-        interval: the middle 95% of its ranks over the draws.
-        front: no row beats it in both numbers that defenses trade between.
+        rank: 1 + the number of rows that score higher.
+        interval: from 1 + the number of rows that are significantly better to the number of rows less those that are
+            significantly worse.
+        front: no row beats it in both numbers that defenses trade between, and both are above 0.
     """
 
     rank: int
@@ -34,11 +45,7 @@ class Standing:
 
 
 def drawn(value: float, draws: Array | None, n: int, reason: str = "", key: str = "") -> Estimate:
-    """An estimate with the percentile interval of its draws, if it has any, widened to hold the value.
-
-    A maximum over noisy leakages is larger in most draws than in the sample: where it is near nothing, the interval
-    would else lie wholly beside it. Its private end is then the value itself.
-    """
+    """An estimate with the percentile interval of its draws, if it has any, widened to hold the value."""
     if draws is None:
         return Estimate(value, None, n, reason, key=key)
     found = percentile_interval(draws)
@@ -68,23 +75,121 @@ def harmonic_score(kept: Estimate, hidden: Estimate) -> Estimate:
     return drawn(value, harmonic_mean(np.clip(kept.draws, 0, 1), np.asarray(hidden.draws)), n)
 
 
-def significant_ranks(draws: Sequence[Sequence[float]], points: Sequence[tuple[Estimate, Estimate]]) -> list[Standing]:
-    """Ranks by the score, such that rows that cannot be told apart share one.
+def contenders(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Those of several shares that may be the smallest in another sample: the smallest, then as low as they reach."""
+    sample = _Sample(estimates)
+    low, high = (sample.values + sign * _WIDE * sample.errors for sign in (-1, 1))
+    order = sorted(np.flatnonzero(low <= high.min()), key=lambda i: (low[i], i))
+    chosen = dict.fromkeys([int(np.argmin(sample.values)), *(int(i) for i in order)])
+    return [estimates[i] for i in chosen]
+
+
+def smallest(estimates: Sequence[Estimate]) -> Estimate:
+    """The smallest of several shares in [0, 1], with limits that all of them have together.
+
+    The limits are [min(x - c s), min(x + c s)], where s is the standard error of each, and c is what the largest
+    deviation of those that may be the smallest stays below in 95% of samples (max-t). They hold whichever attack is the
+    strongest in truth. The draws are those of the smallest. Without draws of any there is no interval.
+    """
+    possible = contenders(estimates)
+    least, sample = possible[0], _Sample(possible)
+    if not sample.errors.any():
+        return Estimate(least.value, None, least.n, draws=least.draws, key=least.key)
+    reach = sample.critical() * sample.errors
+    low, high = (float(np.clip((sample.values + sign * reach).min(), 0, 1)) for sign in (-1, 1))
+    return Estimate(least.value, (low, high), least.n, draws=least.draws, key=least.key)
+
+
+def standings(scores: Sequence[Sequence[Estimate]], points: Sequence[tuple[Estimate, Estimate]]) -> list[Standing]:
+    """Ranks by the score, with the ranks that rows may have as well as can be told.
+
+    A row is significantly better than another where each of its numbers is larger than one and the same of the other's,
+    by more than c standard errors of their difference. One c serves all pairs of rows: in 95% of samples no row is
+    wrongly told from any other.
 
     Args:
-        draws: of each row's score, all of one length, the same draw of people at the same place.
+        scores: of each row, the numbers of which its score is the smallest, with draws: the same draw of people at the
+            same place.
         points: of each row, two numbers with a value, of which more is better.
     """
-    if not draws:
+    if not scores:
         return []
-    scores = np.asarray(draws, dtype=np.float64)
-    above = scores[None, :, :] > scores[:, None, :]  # Axes: this, other, draw.
-    ranks = 1 + (above.mean(axis=2) >= SIGNIFICANT).sum(axis=1)
-    of_draws = 1 + above.sum(axis=1)
-    low = np.quantile(of_draws, 0.025, axis=1, method="lower")
-    high = np.quantile(of_draws, 0.975, axis=1, method="higher")
-    values = [[np.nan if one.value is None else one.value for one in point] for point in points]
-    front = pareto_front(np.asarray(values, dtype=np.float64))
+    values = np.asarray([min(map(_value, of)) for of in scores])
+    better = _better(scores)
+    ranks = 1 + (values[None, :] > values[:, None]).sum(axis=1)
+    above, below = better.sum(axis=0), better.sum(axis=1)
+    trade = np.asarray([[np.nan if one.value is None else one.value for one in point] for point in points])
+    front = pareto_front(trade) & (trade > 0).all(axis=1)
     return [
-        Standing(int(ranks[i]), (int(low[i]), int(high[i])), bool(front[i])) for i in range(len(scores))
-    ]  # fmt: skip
+        Standing(int(ranks[i]), (int(1 + above[i]), int(len(scores) - below[i])), bool(front[i]))
+        for i in range(len(scores))
+    ]
+
+
+def _better(scores: Sequence[Sequence[Estimate]]) -> npt.NDArray[np.bool_]:
+    """Whether row i is significantly better than row k, (rows, rows)."""
+    rows = np.repeat(np.arange(len(scores)), [len(of) for of in scores])
+    sample = _Sample([one for of in scores for one in of])
+    covariance = np.atleast_2d(np.cov(sample.draws)) if sample.draws.shape[1] > 1 else np.zeros((len(rows),) * 2)
+    own = sample.errors**2
+    errors = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 1e-18))
+    other = rows[:, None] != rows[None, :]
+    deviations, largest = sample.multiplied().astype(np.float32), np.zeros(_MULTIPLIED, np.float32)
+    for at in range(len(rows)):
+        off = (deviations[:, at, None] - deviations[:, other[at]]) / errors[at, other[at]].astype(np.float32)
+        if off.size:
+            np.maximum(largest, off.max(axis=1), out=largest)
+    apart = sample.values[:, None] - sample.values[None, :] > _critical(largest) * errors
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    every_mine = np.logical_and.reduceat(apart & other, starts, axis=0)
+    found: npt.NDArray[np.bool_] = np.logical_or.reduceat(every_mine, starts, axis=1)
+    return found
+
+
+class _Sample:
+    """Shares with their draws and standard errors.
+
+    A share whose draws all agree is known no better than from people who all gave the same: its error is half of 3/n,
+    the limit beyond which n people would show another with 95% (rule of three), or that of its interval if larger.
+
+    Attributes:
+        values, errors: (m,).
+        draws: (m, draws), around each value's own mean; 0 where there are none.
+    """
+
+    def __init__(self, estimates: Sequence[Estimate]) -> None:
+        self.values = np.asarray([_value(one) for one in estimates], dtype=np.float64)
+        length = max((len(one.draws) for one in estimates), default=0)
+        self.draws = np.zeros((len(estimates), length))
+        self.errors = np.zeros(len(estimates))
+        for i, one in enumerate(estimates):
+            if len(one.draws) == length and length > 1:
+                self.draws[i] = np.asarray(one.draws) - np.mean(one.draws)
+                self.errors[i] = np.std(one.draws, ddof=1)
+            if self.errors[i] < 1e-9 and (one.draws or one.interval):
+                low, high = one.interval or (0.0, 0.0)
+                self.errors[i] = max((high - low) / 2 / _NORMAL, 1.5 / one.n if one.n else 0.0)
+
+    def multiplied(self) -> Array:
+        """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws."""
+        length = self.draws.shape[1]
+        normal = np.random.RandomState(0).standard_normal((_MULTIPLIED, length))
+        return np.asarray(normal @ self.draws.T / max(length - 1, 1) ** 0.5)
+
+    def critical(self) -> float:
+        """How many standard errors the largest deviation of them stays below in 95% of samples."""
+        known = self.errors > 0
+        return _critical(np.abs(self.multiplied()[:, known] / self.errors[known]).max(axis=1))
+
+
+def _critical(largest: npt.NDArray[np.floating]) -> float:
+    """As Student's t has it, for the standard errors are estimates too; rounded, so that the last bits do not show."""
+    from scipy.special import ndtr, stdtrit  # A quarter of a second to load, of which --help has no need.
+
+    normal = float(np.quantile(largest, LEVEL))
+    return round(float(stdtrit(FREEDOM, ndtr(max(normal, _NORMAL)))), 2)
+
+
+def _value(estimate: Estimate) -> float:
+    assert estimate.value is not None, "only of what has a value"
+    return estimate.value

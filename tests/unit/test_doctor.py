@@ -17,7 +17,7 @@ from ppfr_bench import doctor
 @pytest.fixture(autouse=True)
 def _quick_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said of torch comes at once; the tests that run the command ask torch itself."""
-    monkeypatch.setattr(doctor, "_ASK_TORCH", "print('[\"2.0\", 2, true, \"\"]')")
+    monkeypatch.setattr(doctor, "_ASK_TORCH", 'print(\'["2.0", 2, true, ""]\')')
 
 
 def by_name(found: list[doctor.Checked]) -> dict[str, doctor.Checked]:

@@ -20,7 +20,7 @@ from ppfr_bench.metrics import psnr
 from ppfr_bench.runner.choice import narrowed
 from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
-from ppfr_bench.stages.floor import SIGMAS
+from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.suites import Entry, Suite, load_suite
 
@@ -430,10 +430,12 @@ def test_answers_that_ignore_the_target_are_compared_once_for_all_attacks(quick:
         stage.key for stage in quick.stages if stage.kind == "compared"
         and stage.upstream["answer"].key == faces[0].key and stage.spec["scorer"] == "reconstruction"
     }  # fmt: skip
-    assert len(faces) == 1 and len(compared) == len(SIGMAS)
+    assert len(faces) == 1 and len(compared) == len(SIGMAS) + FACES
     for cell in quick.cells:
         if cell.scorer == "reconstruction":
-            assert {cell.inputs[f"mean_face_{row}"].key for row in range(len(SIGMAS))} == compared
+            assert {cell.inputs[f"mean_face_{row}"].key for row in range(len(SIGMAS) + FACES)} == compared
+            mine, other = cell.inputs["answer"], cell.inputs["another"]
+            assert mine.upstream == other.upstream and other.spec == mine.spec | {"another": True}
 
 
 @pytest.mark.parametrize("suite", ["smoke", "quick", "standard"])

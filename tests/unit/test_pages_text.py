@@ -162,6 +162,6 @@ def test_a_row_and_a_record_are_explained_in_words() -> None:
 def test_numbers_are_printed_one_way() -> None:
     assert [text.number(x) for x in (0.934, -0.001, None, 1)] == ["0.93", "0.00", "–", "1.00"]
     assert text.percent(0.9915) == "99.1" or text.percent(0.9915) == "99.2"
-    assert text.ranks(2, (1, 3)) == "2 (1 to 3)" and text.ranks(2, (2, 2)) == "2" and text.ranks(None, None) == "–"
+    assert text.ranks(2, (1, 3)) == "2 (tied 1 to 3)" and text.ranks(2, (2, 2)) == "2" and text.ranks(None, None) == "–"
     assert [text.duration(s) for s in (0.2, 41, 200, 7500)] == ["under 1 s", "41 s", "3 min 20 s", "2 h 05 min"]
     assert len(text.plain("x" * 5000)) == text.LONGEST

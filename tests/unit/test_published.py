@@ -14,7 +14,6 @@ from ppfr_bench import registry
 from ppfr_bench.leaderboard.comparable import foreign_records
 from ppfr_bench.leaderboard.pages import publish
 from ppfr_bench.leaderboard.table import build
-from ppfr_bench.maintenance.migration import former_key
 from ppfr_bench.records import rows
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -25,6 +24,7 @@ from ppfr_bench.suites import load_suite
 ROOT = Path(__file__).parents[2]
 SUITES = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
 pytestmark = pytest.mark.skipif(not SUITES, reason="a checkout without records")
+AWAITING = {"standard", "lfw_quick"}  # Measured by earlier versions of scorers; to be measured anew with all attacks.
 LARGEST = 12_000_000  # bytes of all published results
 
 
@@ -47,8 +47,9 @@ def test_a_suite_lists_what_has_records_and_every_row_is_complete(records: list[
     assert {record.defense.label for record in records} == {entry.label for entry in suite.defense}
     for record in records:
         assert record.defense.name in registry.names("defense")
-        assert record.defense.version == registry.load("defense", record.defense.name).version
-        assert record.attack is None or record.attack.version == registry.load("attack", record.attack.name).version
+        if record.suite not in AWAITING:
+            assert record.defense.version == registry.load("defense", record.defense.name).version
+            assert record.attack is None or record.attack.version == registry.load("attack", record.attack.name).version
     plan = ResultStore(ROOT / "results").plan(suite.name)
     assert plan is not None
     assert [row.defense for row in build(records, plan) if not row.complete] == []
@@ -75,10 +76,13 @@ def plans(records: list[Record]) -> tuple[PlanFile, Plan]:
 
 
 def test_a_run_of_the_suite_would_find_nothing_to_do(records: list[Record], plans: tuple[PlanFile, Plan]) -> None:
-    """A change of what determines numbers changes keys: the suite is run again, or its records are taken over."""
+    """A change of what determines numbers changes keys: the suite is run again, or waits for it and says so."""
     published, plan = plans
     ((label, table),) = published.tables.items()
     today = plan.published().tables[label]
+    if published.suite in AWAITING:
+        assert {cell.key for cell in table.cells}.isdisjoint(cell.key for cell in today.cells), "it waits no longer"
+        return
     assert {cell.place: cell.key for cell in table.cells if cell.seed == table.seed} == {
         cell.place: cell.key for cell in today.cells
     }
@@ -88,15 +92,6 @@ def test_a_run_of_the_suite_would_find_nothing_to_do(records: list[Record], plan
     assert (published.title, published.suite) == (plan.title, plan.suite)
     there = {record.key for record in records}
     assert {cell.key for cell in table.cells if cell.seed == table.seed} <= there <= {cell.key for cell in table.cells}
-
-
-def test_records_of_version_0_1_are_known_by_the_key_that_it_gave_them(
-    records: list[Record], plans: tuple[PlanFile, Plan]
-) -> None:
-    _, plan = plans
-    cells = {cell.key: cell for cell in plan.cells}
-    taken_over = [record for record in records if record.former_key and record.key in cells]
-    assert all(former_key(plan, cells[record.key]) == record.former_key for record in taken_over)
 
 
 def test_a_file_of_a_row_is_what_its_records_give_and_has_all_its_faces(records: list[Record]) -> None:

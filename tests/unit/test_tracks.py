@@ -13,6 +13,8 @@ from typing import Any
 import made_records as made
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from ppfr_bench import registry
@@ -23,7 +25,7 @@ from ppfr_bench.leaderboard.pages import publishers
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.tracks.base import Privacy, Track, Utility, load_track
-from ppfr_bench.tracks.ranking import drawn, harmonic_score, mean_estimate, significant_ranks
+from ppfr_bench.tracks.ranking import drawn, harmonic_score, mean_estimate, smallest, standings
 
 TRACKS = registry.names("track")
 IMAGES = SimpleNamespace(releases_image=lambda: True)
@@ -166,11 +168,56 @@ def test_an_interval_holds_its_value() -> None:
 
 def test_equal_rows_share_a_rank_and_no_row_is_none() -> None:
     point = (Estimate(0.5), Estimate(0.5))
-    standings = significant_ranks([(0.5, 0.6), (0.5, 0.6), (0.1, 0.2)], [point, point, (Estimate(0.4), Estimate(0.4))])
-    assert [(one.rank, one.interval, one.front) for one in standings] == [
-        (1, (1, 1), True), (1, (1, 1), True), (3, (3, 3), False)
+    high, low = (Estimate(x, draws=(x - 0.01, x + 0.01, x)) for x in (0.55, 0.15))
+    found = standings([[high], [high], [low]], [point, point, (Estimate(0.4), Estimate(0.4))])
+    assert [(one.rank, one.interval, one.front) for one in found] == [
+        (1, (1, 2), True), (1, (1, 2), True), (3, (3, 3), False)
     ]  # fmt: skip
-    assert significant_ranks([], []) == []
+    assert standings([], []) == []
+
+
+shares = st.floats(0, 1, allow_nan=False)
+rows_of_shares = st.lists(
+    st.lists(st.tuples(shares, st.floats(0, 0.2)), min_size=1, max_size=4), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=rows_of_shares, seed=st.integers(0, 2**31))
+def test_a_rank_lies_in_its_interval_and_a_share_in_its_limits(
+    rows: list[list[tuple[float, float]]], seed: int
+) -> None:
+    """Whatever the numbers: and no row that scores less is called significantly better."""
+    random = np.random.default_rng(seed)
+    scores = [
+        [Estimate(x, n=60, draws=tuple((x + error * random.standard_normal(50)).tolist())) for x, error in row]
+        for row in rows
+    ]
+    values = [min(one.value for one in row if one.value is not None) for row in scores]
+    found = standings(scores, [(Estimate(0.5), Estimate(value)) for value in values])
+    for value, standing in zip(values, found, strict=True):
+        low, high = standing.interval
+        assert 1 <= low <= standing.rank <= high <= len(rows)
+        assert standing.rank == 1 + sum(other > value for other in values)
+    for row, value in zip(scores, values, strict=True):
+        least = smallest(row)
+        assert least.value == value and least.interval is not None
+        assert 0 <= least.interval[0] <= value <= least.interval[1] <= 1
+
+
+def test_limits_of_one_share_are_those_of_students_t() -> None:
+    random = np.random.default_rng(0)
+    draws = 0.5 + 0.02 * random.standard_normal(200)
+    error = float(np.std(draws, ddof=1))
+    assert smallest([Estimate(0.5, n=60, draws=tuple(draws.tolist()))]).interval == pytest.approx(
+        (0.5 - 2.01 * error, 0.5 + 2.01 * error), abs=0.003
+    )
+
+
+def test_a_share_that_all_draws_agree_on_is_not_known_for_certain() -> None:
+    """Of 60 people who all gave the same, three in sixty may be otherwise (rule of three)."""
+    low, high = smallest([Estimate(0.0, n=60, draws=(0.0,) * 200)]).interval or (0, 0)
+    assert (low, high) == (0.0, pytest.approx(3 / 60, rel=0.05))
 
 
 # A new one ---------------------------------------------------------------------------------------------------------

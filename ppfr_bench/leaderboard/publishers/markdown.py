@@ -12,6 +12,11 @@ from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, 
 from ppfr_bench.tracks.base import Shown
 
 Table = list[list[str]]
+ONE_SEED = (
+    "**Measured with one seed**: another training of the same attacks may give other numbers, and the intervals do not "
+    "show by how much."
+)
+TARGETS = "What is kept at a privacy"
 
 
 class MarkdownPage(Publisher):
@@ -49,7 +54,10 @@ def _section(section: Section) -> list[str]:
             f"images, {percent(canary.expected)} % is expected."
         )
     if section.rows:
+        if not section.spread.defenses:
+            parts.append(ONE_SEED)
         parts.append(_table(_main(section)))
+        parts += [f"### {TARGETS}", _table(_targets(section))]
         if section.attacks:
             parts += ["### Leakage by attack", _table(_leakage(section))]
         if found := comparisons(section.rows):
@@ -115,6 +123,8 @@ def _name(row: Row) -> str:
 
 
 def _number(shown: Shown) -> str:
+    if shown.at_least and shown.estimate.interval is not None:
+        return f"at least {text.number(shown.estimate.interval[0])}: {bracketed(shown.estimate)}"
     return bracketed(shown.estimate) if shown.bound is None else f"at most {text.number(shown.bound)}"
 
 
@@ -123,6 +133,14 @@ def _scale(scale: Scale | None) -> str:
         return text.MISSING
     floor, ceiling = text.number(scale.floor.value, 3), text.number(scale.ceiling.value, 3)
     return f"{text.number(scale.estimate.value, 3)} ({floor}, {ceiling})"
+
+
+def _targets(section: Section) -> Table:
+    rows = [["privacy, at least", "defenses by what they keep"]]
+    for target, reaching in section.targets:
+        kept = [f"{markdown(row.defense)} {bracketed(row.retention)}" for row in reaching]
+        rows.append([text.number(target), ", ".join(kept) or "none"])
+    return rows
 
 
 def _leakage(section: Section) -> Table:
