@@ -42,7 +42,7 @@ class _Candidate:
 def leakages(record: Record, ceilings: Ceilings) -> tuple[tuple[str, Estimate], ...]:
     """What leaks by each measure of an attack, by name."""
     return tuple(
-        (name, _leakage(record, name, ceilings.get((record.sets, name))))
+        (name, regained(record.metrics[name], ceilings.get((record.sets, name)), record.key))
         for name in sorted(record.metrics)
         if record.metrics[name].leakage is not None and name not in UNCOUNTED
     )
@@ -62,16 +62,17 @@ def shared_ceilings(records: Iterable[Record]) -> Ceilings:
     return found
 
 
-def _leakage(record: Record, name: str, shared: Estimate | None) -> Estimate:
+def regained(measured: Measurement, shared: Estimate | None, key: str) -> Estimate:
     """The share of a measure that is regained, of the shared ceiling if there is one; none if the attack is broken."""
-    measured, own = record.metrics[name], record.estimate(name, "leakage")
+    assert measured.leakage is not None, "only of a measure by which something leaks"
+    own = replace(measured.leakage, key=key)
     floor, ceiling, value = measured.floor, shared or measured.ceiling, measured.value
     if own.value is None and (own.reason != BROKEN or shared is None):
         return own
     if floor is None or ceiling is None or floor.value is None or ceiling.value is None or value.value is None:
         return own
     if not _works(measured, floor.value, ceiling):
-        return Estimate(None, reason=BROKEN, key=record.key)
+        return Estimate(None, reason=BROKEN, key=key)
     whole = _above(measured, ceiling.value, floor.value)
     share = _above(measured, value.value, floor.value) / whole
     reason = f"{share:.2f} before it is clipped: more than without a defense" if share > BEYOND else ""
@@ -83,7 +84,7 @@ def _leakage(record: Record, name: str, shared: Estimate | None) -> Estimate:
     if own.draws and max(own.draws) < 1 and measured.ceiling is not None and measured.ceiling.value is not None:
         factor = _above(measured, measured.ceiling.value, floor.value) / whole
         draws = tuple(_clipped(factor * one) for one in own.draws)
-    return Estimate(_clipped(share), interval, own.n or value.n, reason, draws, record.key)
+    return Estimate(_clipped(share), interval, own.n or value.n, reason, draws, key)
 
 
 def _works(measured: Measurement, floor: float, ceiling: Estimate) -> bool:

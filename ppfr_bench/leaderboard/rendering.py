@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard import inline_plots, text
 from ppfr_bench.leaderboard.dials import settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing
 from ppfr_bench.leaderboard.reported_figures import comparisons
-from ppfr_bench.leaderboard.rows import Cell, CellState, Estimate, Row, Utility
+from ppfr_bench.leaderboard.rows import Cell, CellState, Estimate, Grouped, Row, Utility
 from ppfr_bench.metrics import metric_info
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -79,12 +79,16 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters.update(
+        widest_gap=_widest_gap,
+        histograms=inline_plots.histograms,
+        det=inline_plots.det,
         tied=lambda row: text.tied(row.rank, row.rank_interval),
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
-        duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip, scale=_scale,
+        duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip,
+        scale=inline_plots.scale,
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
-        metric_title=_metric_title, metric_note=_metric_note, trend=_trend, shown_as=_shown_as,
+        metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
         comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
@@ -107,6 +111,12 @@ def leak_entry(row: Row, attack: str) -> LeakEntry:
     return LeakEntry(worst, "ok", f"{'; '.join(parts)}. {text.show(cell.key)}", partial)
 
 
+def _widest_gap(row: Row, what: str) -> Grouped | None:
+    """Of the numbers of groups whose title begins so, the one whose groups differ most."""
+    found = [one for one in row.by_group if one.title.startswith(what) and one.gap in one.estimates]
+    return max(found, key=lambda one: one.estimates[one.gap].value or 0.0, default=None)
+
+
 def _source(content: str) -> Markup:
     return Markup("'sha256-{}'").format(base64.b64encode(hashlib.sha256(content.encode()).digest()).decode())
 
@@ -121,35 +131,6 @@ def _tip(estimate: Estimate) -> str:
     if estimate.key:
         parts.append(text.show(estimate.key))
     return ", ".join(parts)
-
-
-def _scale(estimate: Estimate) -> Markup:
-    """A small picture of a share and its interval between 0 and 1."""
-    if estimate.value is None:
-        return Markup("")
-
-    def x(value: float) -> str:
-        return f"{4 + 84 * min(max(value, 0.0), 1.0):.1f}"
-
-    low, high = estimate.interval or (estimate.value, estimate.value)
-    return Markup(
-        '<svg class="scale" viewBox="0 0 92 10" aria-hidden="true"><line class="track" x1="4" y1="5" x2="88" y2="5"/>'
-        '<line class="interval" x1="{}" y1="5" x2="{}" y2="5"/><circle class="point" cx="{}" cy="5" r="3.5"/></svg>'
-    ).format(x(low), x(high), x(estimate.value))
-
-
-def _trend(values: Sequence[float | None]) -> Markup:
-    """A line of shares from 0 to 1, a point each; broken where one is missing."""
-    step = 200 / max(1, len(values) - 1)
-    drawn, parts = False, []
-    for i, value in enumerate(values):
-        if value is not None:
-            parts.append(f"{'L' if drawn else 'M'}{4 + i * step:.1f} {36 - 32 * min(max(value, 0.0), 1.0):.1f}")
-            parts.append("h0")  # A line of no length with round caps shows a night without neighbours as a point.
-        drawn = value is not None
-    return Markup('<svg class="trend" viewBox="0 0 208 40" aria-hidden="true"><path d="{}"/></svg>').format(
-        " ".join(parts)
-    )
 
 
 def _breakable(value: object) -> Markup:

@@ -27,13 +27,14 @@ class ReportedFigures(Config):
     Attributes:
         accuracy: in per cent.
         ssim: of a reconstruction.
-        attack: the best that is known; ``privacy``: what it takes.
+        attack: the best that is known; ``privacy``: what it takes; ``leaves``: the most that it leaves of it.
     """
 
     accuracy: ReportedFigure | None = None
     ssim: ReportedFigure | None = None
     attack: ReportedFigure | None = None
     privacy: str = "identity"
+    leaves: float | None = None
 
 
 @cache
@@ -65,6 +66,21 @@ class Comparison:
         """The cell that takes most of the privacy that the published attack takes."""
         cells = [c for c in self.row.cells if c.sets == self.reported.privacy and c.worst.value is not None]
         return max(cells, key=lambda cell: cell.worst.value or 0.0, default=None)
+
+
+def refuted(row: Row) -> str:
+    """Which published attack takes a privacy that is claimed here; empty if none is known to, or one here takes it too.
+
+    It holds for every setting of a method, as the published one was attacked as its authors set it.
+    """
+    known = reported_figures().get(row.name)
+    if known is None or known.attack is None or known.leaves is None or known.privacy not in row.privacies:
+        return ""
+    claimed = row.privacies[known.privacy].estimate
+    if claimed.value is None or (claimed.interval or (claimed.value,))[0] <= known.leaves:
+        return ""
+    found = known.attack
+    return f"refuted elsewhere: {found.figure} {found.of} ({found.source}), and no attack here reaches that yet"
 
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:

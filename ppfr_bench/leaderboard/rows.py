@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ppfr_bench.cards import Guarantee
 from ppfr_bench.records.estimate import Estimate, Interval
+from ppfr_bench.records.groups import GAP, Groups
 from ppfr_bench.tracks.base import Privacy, Utility
 from ppfr_bench.variants import again, described, origin
 
@@ -47,6 +48,27 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """A number of each group of people, and under the name ``gap`` the largest less the smallest."""
+
+    title: str
+    estimates: Mapping[str, Estimate]
+    gap: str
+    low_is_worse: bool
+
+    @property
+    def groups(self) -> list[str]:
+        """Names, without the gap."""
+        return [name for name in self.estimates if name != self.gap]
+
+    @property
+    def worst(self) -> str:
+        """The group of which least is kept, or of which most leaks."""
+        sign = 1 if self.low_is_worse else -1
+        return min(self.groups, key=lambda name: sign * (self.estimates[name].value or 0.0), default="")
+
+
+@dataclass(frozen=True)
 class Training:
     """How an attack learned: ``steps`` taken of those ``allowed``, and its error on held-out people along the way.
 
@@ -81,6 +103,7 @@ class Cell:
         leakage: in [0, 1], by measure.
         others: what is shown of an attack by which nothing leaks, by measurement.
         shots: releases of each target that the attack made use of.
+        groups: what leaks of groups of people.
     """
 
     kind: str
@@ -98,6 +121,7 @@ class Cell:
     seconds: float = 0.0
     shots: int = 1
     training: Training | None = None
+    groups: Groups | None = field(default=None, repr=False)
 
     @property
     def title(self) -> str:
@@ -126,6 +150,7 @@ class Row:
         rank: 1 + the number of defenses that score higher; None for controls and incomplete rows.
         rank_interval: from 1 + those that are significantly better to all less those that are significantly worse.
         unranked: why there is no rank.
+        refuted: which published attack takes a privacy that is measured here; empty if none is known to.
         control: an end of the scale; ``unprotected``: the one where nothing is protected.
         score: what rows are ranked by, the least of ``scores``: one for each leakage that may set the first privacy,
             with its draws. The same draw of people stands at the same place in every row.
@@ -166,6 +191,7 @@ class Row:
     rank: int | None = None
     rank_interval: tuple[int, int] | None = None
     unranked: str = ""
+    refuted: str = ""
     front: bool = False
     point: tuple[Estimate, Estimate] = field(default=(Estimate(None, reason="unknown"),) * 2, repr=False)
 
@@ -189,6 +215,22 @@ class Row:
         delta = f", delta {found.delta:g}" if found.delta else ""
         what = f"{found.pixels} pixels" if found.per == "pixels" else found.per
         return f"epsilon {found.epsilon:g}{delta} per {what}"
+
+    @property
+    def by_group(self) -> list[Grouped]:
+        """What each recognizer keeps of each group of people, and what leaks of it where that sets a privacy."""
+        found = [
+            Grouped(f"retention, {use.recognizer}", use.groups.estimates("retention", use.key), GAP, low_is_worse=True)
+            for use in self.utilities
+            if use.groups is not None
+        ]
+        for name, privacy in self.privacies.items():
+            for cell in self.cells:
+                if cell.groups is not None and (cell.attack, cell.recognizer) == (privacy.attack, privacy.recognizer):
+                    estimates = cell.groups.estimates(privacy.measure, cell.key)
+                    title = f"{name.replace('_', ' ')} leakage: {privacy.set_by}"
+                    found.append(Grouped(title, estimates, GAP, low_is_worse=False))
+        return [one for one in found if one.estimates]
 
     @property
     def live(self) -> bool:

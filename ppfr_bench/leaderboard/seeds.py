@@ -25,12 +25,15 @@ class Spread:
         seeds: all seeds, the published one first.
         defenses: labels of those that were run with each.
         deviations: what was not repeated has none, and keeps its interval.
-        agreement: numbers of the other seeds that lie inside the published, widened interval, and how many there are.
+        own: of the defenses that were run again, by label: where it is larger, it holds for them.
+        agreement: numbers of the other seeds that lie inside the published interval, widened by the pooled deviation
+            alone, and how many there are.
     """
 
     seeds: tuple[int, ...] = ()
     defenses: tuple[str, ...] = ()
     deviations: dict[Number, float] = field(default_factory=dict)
+    own: dict[tuple[str, Number], float] = field(default_factory=dict)
     agreement: tuple[int, int] = (0, 0)
 
     def applied(self, record: Record) -> Record:
@@ -39,7 +42,9 @@ class Spread:
         for name, measured in record.metrics.items():
             wider: dict[str, Any] = {}
             for part, estimate in measured.parts():
-                deviation = self.deviations.get((record.slot, name, part), 0.0)
+                number = record.slot, name, part
+                mine = self.own.get((record.defense.label, number), 0.0)
+                deviation = max(self.deviations.get(number, 0.0), mine)
                 if deviation > 0 and estimate.draws:
                     draw = digest([record.former_key or record.key, column(name, part)])
                     wider[part] = _widened(estimate, deviation, draw, clipped=part == "leakage")
@@ -85,6 +90,7 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
         if record.status == "ok":
             again[_cell(record)].append(record)
     variances: dict[Number, list[float]] = defaultdict(list)
+    own: dict[tuple[str, Number], float] = {}
     pairs: list[tuple[Record, str, Part, float]] = []
     for record in main:
         for name, measured in record.metrics.items():
@@ -93,10 +99,12 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
                 values = [value for value in found if value is not None]
                 if estimate.value is None or not estimate.draws or not values:
                     continue
-                variances[record.slot, name, part].append(float(np.var([estimate.value, *values], ddof=1)))
+                variance = float(np.var([estimate.value, *values], ddof=1))
+                variances[record.slot, name, part].append(variance)
+                own[record.defense.label, (record.slot, name, part)] = variance**0.5
                 pairs += [(record, name, part, value) for value in values]
     deviations = {of: float(np.sqrt(np.mean(found))) for of, found in variances.items()}
-    spread = Spread(deviations=deviations)
+    spread = Spread(deviations=deviations)  # Its own deviation would hold a defense's own seeds by itself.
     widened = {_cell(record): spread.applied(record) for record, _, _, _ in pairs}
     inside = 0
     for record, name, part, value in pairs:
@@ -104,7 +112,7 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
         inside += interval is not None and interval[0] - 1e-9 <= value <= interval[1] + 1e-9
     seeds = (published, *sorted({record.seed for record in repeated} - {published}))
     defenses = tuple(sorted({label for label, _ in again}))
-    return Spread(seeds, defenses, deviations, (inside, len(pairs)))
+    return Spread(seeds, defenses, deviations, own, (inside, len(pairs)))
 
 
 def _widened(estimate: Estimate, deviation: float, draw: str, *, clipped: bool) -> Estimate:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ppfr_bench.leaderboard.comparable import Table, incomparable, planned_records, tables
 from ppfr_bench.leaderboard.privacy import Ceilings, fallen_behind, leakages, privacy_of, shared_ceilings, shots_of
+from ppfr_bench.leaderboard.reported_figures import refuted
 from ppfr_bench.leaderboard.rows import (
     Baseline,
     Cell,
@@ -27,6 +28,8 @@ from ppfr_bench.leaderboard.rows import (
 )
 from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.curves import Curves
+from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record, Slot
 from ppfr_bench.tracks.base import Track
@@ -120,6 +123,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record], ceilings: Ceiling
     return Cell(
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
+        groups=Groups.of_log(record.log),
     )  # fmt: skip
 
 
@@ -156,7 +160,11 @@ def _utility(table: Table, cell: Cell, records: Sequence[Record]) -> Utility:
     surrogate, adapted = table.recognizer_role(cell.recognizer)
     if cell.state not in ("ok", "unmeasured"):
         return Utility(cell.recognizer, surrogate, adapted, cell.state, cell.reason, cell.key)
-    return Utility(cell.recognizer, surrogate, adapted, cell.state, "", cell.key, records[0].metrics)
+    record = records[0]
+    return Utility(
+        cell.recognizer, surrogate, adapted, cell.state, "", cell.key, record.metrics, Curves.of_log(record.log),
+        Groups.of_log(record.log),
+    )  # fmt: skip
 
 
 def _flags(
@@ -216,7 +224,7 @@ def _training(record: Record) -> Training | None:
 
 def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     """The rows of one table with rank, rank interval and front, in reading order."""
-    pointed = [replace(row, point=table.rules.point(row)) for row in rows]
+    pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in rows]
     draws = max((len(row.score.draws) for row in pointed if row.complete and not row.control), default=0)
     marked = [replace(row, unranked=_why_unranked(row, draws)) for row in pointed]
     competing = [row for row in marked if not row.unranked]
@@ -233,6 +241,8 @@ def _why_unranked(row: Row, draws: int) -> str:
         return "control: shown as an end of the scale, never ranked"
     if row.score.value is None:
         return row.score.reason
+    if row.refuted:
+        return row.refuted
     if len(row.score.draws) != draws or not draws:
         return "its records hold no draws to compare it by"
     return ""

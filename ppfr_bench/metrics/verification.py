@@ -18,8 +18,8 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.metrics.base import FloatArray, MetricInfo
 
 __all__ = [
-    "INFOS", "TarAtFar", "VerificationResult", "accuracy_at", "auc", "best_threshold", "eer",
-    "failed_as_errors", "impostors_needed", "k_fold_accuracy", "tar_at_far", "threshold_at_far",
+    "INFOS", "TarAtFar", "VerificationResult", "accuracy_at", "auc", "best_threshold", "detection_error_tradeoff",
+    "eer", "failed_as_errors", "impostors_needed", "k_fold_accuracy", "tar_at_far", "threshold_at_far",
 ]  # fmt: skip
 
 BoolArray = npt.NDArray[np.bool_]
@@ -30,7 +30,7 @@ _ISO = "ISO/IEC 19795-1"
 
 def _info(name: str, source: str, description: str) -> MetricInfo:
     direction: Literal["higher_is_better", "lower_is_better"]
-    direction = "lower_is_better" if name == "eer" else "higher_is_better"
+    direction = "lower_is_better" if name == "eer" or name.startswith("fnmr") else "higher_is_better"
     return MetricInfo(name, 1, (0.0, 1.0), direction, "share", source, description)
 
 
@@ -41,6 +41,8 @@ INFOS: tuple[MetricInfo, ...] = (
     _info("eer", _ISO, "Error rate where false acceptances and false rejections are equally frequent"),
     _info("tar_at_far_1e-2", _ISO, "Share of genuine pairs accepted where at most 1 impostor in 100 is"),
     _info("tar_at_far_1e-3", _ISO, "Share of genuine pairs accepted where at most 1 impostor in 1,000 is"),
+    _info("fnmr_at_fmr_1e-2", _ISO, "Share of genuine pairs rejected where at most 1 impostor in 100 is accepted"),
+    _info("fnmr_at_fmr_1e-3", _ISO, "Share of genuine pairs rejected where at most 1 impostor in 1,000 is accepted"),
 )
 
 
@@ -263,3 +265,19 @@ def tar_at_far(scores: npt.ArrayLike, same: npt.ArrayLike, far: float) -> TarAtF
         n=len(genuine),
         impostors=len(impostors),
     )
+
+
+def detection_error_tradeoff(genuine: npt.ArrayLike, impostors: npt.ArrayLike) -> list[tuple[float, float]]:
+    """Points (FMR, FNMR) of the curve that ISO/IEC 19795-1 plots, from the most impostors accepted to the fewest.
+
+    FMR is the share of impostors accepted, at most 0.5, 0.2, 0.1, 0.05 and so on; FNMR that of genuine pairs rejected
+    at the same threshold. Rates that fewer than ten impostors decide are left out.
+
+    Args:
+        genuine: (n,) scores, larger is more alike; ``impostors``: (m,).
+    """
+    mine, others = np.asarray(genuine, dtype=np.float64), np.asarray(impostors, dtype=np.float64)
+    rates = [share * 10.0**-power for power in range(1, 6) for share in (5, 2, 1)]
+    possible = [rate for rate in rates if len(mine) and len(others) >= impostors_needed(rate)]
+    thresholds = [threshold_at_far(others, rate) for rate in possible]
+    return [(float((others >= t).mean()), float((mine < t).mean())) for t in thresholds]

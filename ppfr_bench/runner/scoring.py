@@ -162,9 +162,11 @@ def _attack(
     flags = scorer.flags(metrics, learned=attack.card.learned, same_key=attack.key_access == "same")
     if training.converged is False:
         flags.append("attack_not_converged")
+    groups = scorer.by_group(inputs, truth, bootstrap)
     return metrics, {
         "flags": tuple(flags), "training": training, "faces": scorer.shows_faces, "answer": answered["answer"],
         "queries": answered.meta["queries"], "trained": training.training_images,
+        "log": {"groups": groups} if groups else {},
     }  # fmt: skip
 
 
@@ -183,8 +185,8 @@ def _recognizer(
         accuracy = metrics["accuracy"].value.value
         moved = expected is not None and (accuracy is None or abs(accuracy - expected) > CANARY_TOLERANCE)
         return metrics, {"flags": ("canary_moved",) if moved else (), "log": log}
-    metrics, frozen = scorer.utility(inputs, recognizer, truth, bootstrap)
-    log, trained = {"threshold_frozen": float(f"{frozen:.6g}")}, 0
+    metrics, log = scorer.utility(inputs, recognizer, truth, bootstrap)
+    trained = 0
     if cell.adapted:
         log |= inputs["protected"].meta["log"]
         trained = int(log["training_images"])

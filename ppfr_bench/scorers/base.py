@@ -130,6 +130,10 @@ class Scorer(ABC):
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Measurements by name, from the arrays of ``inputs``."""
 
+    def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
+        """For the log: numbers of groups of people, as ``groups.compared_by_group`` gives them. Default: none."""
+        return {}
+
     def flags(self, metrics: Mapping[str, Measurement], *, learned: bool, same_key: bool) -> list[str]:
         """What is odd about the measurements of an attack that ``learned``, under the ``same_key`` as the targets."""
         return []

@@ -56,10 +56,10 @@ def estimate(
     kept: tuple[float, ...] = ()
     if value is not None and draws is not None and np.isfinite(draws).any():
         found = share_interval(draws, value, people)
-        interval = found and (_digits(found[0]), _digits(found[1]))
+        interval = found and (digits(found[0]), digits(found[1]))
         if keep and np.isfinite(draws).all():
-            kept = tuple(_digits(x, 5) for x in draws)
-    return Estimate(None if value is None else _digits(value), interval, n, "" if value is not None else reason, kept)
+            kept = tuple(digits(x, 5) for x in draws)
+    return Estimate(None if value is None else digits(value), interval, n, "" if value is not None else reason, kept)
 
 
 def measurement(
@@ -101,14 +101,21 @@ def share_regained(
 ) -> Estimate:
     """Where the answer's mean lies between floor and ceiling, with its draws."""
     a, b, c = (float(values.mean()) for values in (answer, floor, ceiling))
-    value = leakage(a, b, c, lower_is_more_alike)
-    a_, b_, c_ = (weighted_mean(values, weights) for values in (answer, floor, ceiling))
-    draws = leakage(a_, b_, c_, lower_is_more_alike)
+    value, draws = share_and_draws(answer, floor, ceiling, weights, lower_is_more_alike)
     reason = leakage_reason(a, b, c, lower_is_more_alike)
     return estimate(value, len(answer), draws, keep=True, reason=reason, people=people)
 
 
-def _digits(value: float, digits: int = 6) -> float:
+def share_and_draws(
+    answer: Array, floor: Array, ceiling: Array, weights: Array, lower_is_more_alike: bool
+) -> tuple[float, Array]:
+    """The share that is regained and its draws; NaN where the ceiling is not above the floor."""
+    a, b, c = (float(values.mean()) for values in (answer, floor, ceiling))
+    a_, b_, c_ = (weighted_mean(values, weights) for values in (answer, floor, ceiling))
+    return leakage(a, b, c, lower_is_more_alike), np.asarray(leakage(a_, b_, c_, lower_is_more_alike))
+
+
+def digits(value: float, digits: int = 6) -> float:
     """Rounded to significant digits: sums may differ in the last bits between runs, records should not.
 
     By way of twelve digits: 5/128 and its neighbours in the last bit would else fall on either side of a half.

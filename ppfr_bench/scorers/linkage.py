@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at,
 from ppfr_bench.metrics.intervals import weighted_mean
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth
-from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, mean, measurement
+from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, mean, measurement, share_and_draws
+from ppfr_bench.scorers.groups import compared_by_group, skin_tones
 
 FAR = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 
@@ -23,6 +26,20 @@ class Linkage(Scorer):
     title = "naming from a clear gallery"
     sets = "identity"
     metrics = (*(info.name for info in identification.INFOS), *FAR, "leakage")
+
+    def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
+        """How many people of each skin tone are named, beyond chance and of those named undefended."""
+        answer, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling"))
+        weights, numbers = bootstrap.items(truth.targets), {}
+        for k in (1, 10):
+            if k > len(truth.gallery) // 2:
+                continue
+            hits = [
+                rank_k_hits(scores, truth.targets, truth.gallery, k)
+                for scores in (answer, np.zeros_like(answer), ceiling)
+            ]
+            numbers[f"rank_{k}"] = partial(_regained, hits, weights)
+        return compared_by_group(skin_tones(truth), truth.targets, numbers)
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """From similarities (targets, gallery) of the answer and of the ceiling."""
@@ -64,6 +81,11 @@ class Linkage(Scorer):
             ]
             out[name] = measurement(name, missed[0], ceiling=missed[1])
         return out
+
+
+def _regained(hits: Sequence[Array], weights: Array, rows: Array) -> tuple[float, Array]:
+    here, blind, most = (values[rows] for values in hits)
+    return share_and_draws(here, blind, most, weights[:, rows], False)
 
 
 def true_accept_rate(scores: Array, same: Array, far: float, weights: Array, people: int) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from ppfr_bench.api import to_float
 from ppfr_bench.metrics import IMAGE_METRICS, load_image_metric, metric_info
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth, wrong_images
-from ppfr_bench.scorers.bootstrap import Bootstrap, compared
+from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_and_draws
+from ppfr_bench.scorers.groups import compared_by_group, skin_tones
 
 if TYPE_CHECKING:
     from ppfr_bench.runner.graph import Graph
@@ -70,17 +72,22 @@ class Reconstruction(Scorer):
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Each image metric; what is regained of those that are bounded, and of those that a suite adds."""
-        weights = bootstrap.items(truth.targets)
-        ignorant = [
-            arrays for name, arrays in inputs.items() if name.startswith("mean_face_") or name in ("floor", "another")
-        ]
-        out = {}
+        weights, out = bootstrap.items(truth.targets), {}
         for name in self.image_metrics:
-            sign = -1 if metric_info(name).direction == "lower_is_better" else 1
-            floor = max((np.asarray(arrays[name]) for arrays in ignorant), key=lambda values: sign * values.mean())
-            answer, ceiling = (np.asarray(inputs[part][name]) for part in ("answer", "ceiling"))
+            answer, floor, ceiling = _parts(name, inputs)
             out[name] = compared(name, answer, floor, ceiling, weights, bootstrap.people, leaks=self.leaks(name))
         return out
+
+    def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
+        """What is regained of people of each skin tone."""
+        weights = bootstrap.items(truth.targets)
+
+        def regained(name: str, rows: npt.NDArray[np.bool_]) -> tuple[float, npt.NDArray[Any]]:
+            answer, floor, ceiling = (values[rows] for values in _parts(name, inputs))
+            return share_and_draws(answer, floor, ceiling, weights[:, rows], _lower(name))
+
+        numbers = {name: partial(regained, name) for name in self.image_metrics if self.leaks(name)}
+        return compared_by_group(skin_tones(truth), truth.targets, numbers)
 
     def leaks(self, name: str) -> bool:
         """Whether the share that is regained is asked for of a metric."""
@@ -94,6 +101,21 @@ class Reconstruction(Scorer):
         measured = [metrics[name] for name in LEAKING if name in metrics]
         worse = bool(measured) and all(map(_below_floor, measured))
         return ["attack_below_blind"] if learned and same_key and worse else []
+
+
+def _parts(name: str, inputs: Mapping[str, Arrays]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """A metric of the answer, of the best answer that ignores the target, and of the ceiling, (n,) each."""
+    ignorant = [
+        np.asarray(arrays[name]) for part, arrays in inputs.items()
+        if part.startswith("mean_face_") or part in ("floor", "another")
+    ]  # fmt: skip
+    sign = -1 if _lower(name) else 1
+    floor = max(ignorant, key=lambda values: sign * values.mean())
+    return np.asarray(inputs["answer"][name]), floor, np.asarray(inputs["ceiling"][name])
+
+
+def _lower(name: str) -> bool:
+    return metric_info(name).direction == "lower_is_better"
 
 
 def _below_floor(found: Measurement) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import verification as verify
 from ppfr_bench.metrics.intervals import weighted_auc, weighted_eer, weighted_mean
 from ppfr_bench.metrics.leakage import retention
+from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth
 from ppfr_bench.scorers.bootstrap import Array, Bootstrap, estimate, measurement
+from ppfr_bench.scorers.groups import compared_by_group, skin_tones
 from ppfr_bench.scorers.linkage import FAR, true_accept_rate
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ppfr_bench.stages.spec import Stage
 
 CHANCE = 0.5  # A coin verifies with this accuracy.
+FMR = {"fnmr_at_fmr_1e-2": 1e-2, "fnmr_at_fmr_1e-3": 1e-3}
+IMAGES = 2000  # At most so many are compared all with all, where the protocol has too few impostor pairs.
 
 
 class Verification(Scorer):
@@ -33,7 +37,7 @@ class Verification(Scorer):
 
     version = 2
     title = "verification by a black-box recognizer"
-    metrics = ("accuracy", "auc", "eer", *FAR, "retention")
+    metrics = ("accuracy", "auc", "eer", *FAR, *FMR, "retention")
 
     def inputs(self, graph: Graph, cell: Cell) -> dict[str, Stage]:
         """Embeddings: of the canary's images; or of what is released, of the same unprotected, and for a threshold."""
@@ -61,8 +65,10 @@ class Verification(Scorer):
 
     def utility(
         self, inputs: Mapping[str, Arrays], recognizer: Recognizer, truth: Truth, bootstrap: Bootstrap
-    ) -> tuple[dict[str, Measurement], float]:
-        """What a recognizer still does on protected pairs, beside the clear ones; and the frozen threshold."""
+    ) -> tuple[dict[str, Measurement], dict[str, Any]]:
+        """What a recognizer still does on protected pairs, beside the clear ones; and for the log, the frozen threshold
+        and the scores.
+        """
         pairs, identities = truth.dataset.pairs, truth.dataset.evaluation.identities
         protected, clear = (
             similarities(recognizer, np.asarray(inputs[name]["embeddings"]), pairs) for name in ("protected", "clear")
@@ -80,7 +86,17 @@ class Verification(Scorer):
         out["clear_accuracy"] = measurement("accuracy", estimate(before.accuracy, n, then, people=people))
         value = retention(kept.accuracy, before.accuracy, CHANCE)
         out["retention"] = measurement("retention", estimate(value, n, retention(now, then, CHANCE), keep=True))
-        return out, frozen
+        genuine, drawn = protected[pairs.same], weights[:, pairs.same]
+        impostors = protected[~pairs.same]
+        if len(impostors) < verify.impostors_needed(min(FMR.values())):
+            impostors = all_impostors(recognizer, np.asarray(inputs["protected"]["embeddings"]), identities)
+        for name, fmr in FMR.items():
+            out[name] = measurement(name, false_non_match_rate(genuine, impostors, fmr, drawn, people))
+        curves = Curves.of_scores(genuine, impostors, verify.detection_error_tradeoff(genuine, impostors))
+        log: dict[str, Any] = {"threshold_frozen": float(f"{frozen:.6g}"), "scores": curves.model_dump(mode="json")}
+        if groups := _by_group(truth, pairs, kept.correct, before.correct, weights):
+            log["groups"] = groups
+        return out, log
 
     def _verify(self, scores: Array, pairs: Pairs, identities: Array, bootstrap: Bootstrap) -> dict[str, Measurement]:
         weights = bootstrap.pairs(identities, pairs)
@@ -102,6 +118,28 @@ def similarities(recognizer: Recognizer, embeddings: Array, pairs: Pairs) -> Arr
     return recognizer.similarity(embeddings[pairs.left], embeddings[pairs.right])
 
 
+def all_impostors(recognizer: Recognizer, embeddings: Array, identities: Array) -> Array:
+    """Similarities of all pairs of different people among at most 2,000 images, evenly spaced, float64 (m,)."""
+    rows = np.arange(len(embeddings))[:: -(-len(embeddings) // IMAGES)]
+    chosen, who = embeddings[rows].astype(np.float64), identities[rows]
+    different = np.triu(who[:, None] != who[None, :], 1)
+    return np.asarray(recognizer.similarity_matrix(chosen, chosen)[different])
+
+
+def false_non_match_rate(genuine: Array, impostors: Array, fmr: float, weights: Array, people: int) -> Estimate:
+    """FNMR at an FMR; the threshold stays where all impostors put it.
+
+    Args:
+        weights: of the genuine pairs, (replicates, genuine pairs).
+    """
+    scores, same = np.concatenate([genuine, impostors]), np.arange(len(genuine) + len(impostors)) < len(genuine)
+    found = verify.tar_at_far(scores, same, fmr)
+    if found.threshold is None or found.value is None:
+        return estimate(None, found.n, reason=found.reason.replace("FAR", "FMR"))
+    rejected = (genuine < found.threshold).astype(float)
+    return estimate(1 - found.value, found.n, weighted_mean(rejected, weights), people=people)
+
+
 def frozen_threshold(recognizer: Recognizer, embeddings: Array) -> float:
     """The best threshold on clear images of the attacker's people: what an untouched deployment would keep.
 
@@ -115,6 +153,30 @@ def frozen_threshold(recognizer: Recognizer, embeddings: Array) -> float:
     impostor = np.sort(impostor)[:: max(1, len(impostor) // len(genuine))]
     scores = np.concatenate([genuine, impostor])
     return float(verify.best_threshold(scores, np.arange(len(scores)) < len(genuine)))
+
+
+def _by_group(truth: Truth, pairs: Pairs, kept: Array, before: Array, weights: Array) -> dict[str, Any]:
+    """Retention on pairs of people of one skin tone each, at the thresholds that all pairs have chosen."""
+    identities = truth.dataset.evaluation.identities
+    left, right = identities[pairs.left], identities[pairs.right]
+    tones = skin_tones(truth)
+    alike = np.asarray([tones.get(int(a)) == tones.get(int(b)) for a, b in zip(left, right, strict=True)])
+
+    def kept_of(rows: Array) -> tuple[float, Array] | None:
+        mine = rows & alike
+        if not pairs.same[mine].any() or pairs.same[mine].all():
+            return None
+        both = [_class_rates(correct[mine], pairs.same[mine], weights[:, mine]) for correct in (kept, before)]
+        return retention(both[0][0], both[1][0], CHANCE), np.asarray(retention(both[0][1], both[1][1], CHANCE))
+
+    return compared_by_group(tones, left, {"retention": kept_of})
+
+
+def _class_rates(correct: Array, same: Array, weights: Array) -> tuple[float, Array]:
+    """The mean of the two classes' shares of right answers, each counting half, and its draws."""
+    classes = [(correct[of].astype(float), weights[:, of]) for of in (same, ~same)]
+    value = float(np.mean([values.mean() for values, _ in classes]))
+    return value, np.asarray(np.mean([weighted_mean(values, drawn) for values, drawn in classes], axis=0))
 
 
 def _accuracy_draws(correct: Array, pairs: Pairs, weights: Array) -> Array:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.estimate import Estimate, Measurement
+from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.record import Component
 from ppfr_bench.text import printable
 from ppfr_bench.tracks.ranking import Standing, harmonic_score, mean_estimate, standings
@@ -33,6 +35,7 @@ class Utility:
         reason: why there are no measurements.
         key: of the record.
         metrics: measurements by name.
+        curves, groups: its scores, and numbers of groups of people, where the record notes them.
     """
 
     recognizer: str
@@ -42,6 +45,8 @@ class Utility:
     reason: str = ""
     key: str = ""
     metrics: Mapping[str, Measurement] = field(default_factory=dict)
+    curves: Curves | None = field(default=None, repr=False)
+    groups: Groups | None = field(default=None, repr=False)
 
     @property
     def mark(self) -> str:
@@ -224,6 +229,8 @@ class Track(ABC):
         UtilityColumn("clear_accuracy", "Clear accuracy, %"),
         UtilityColumn("auc", "AUC, %"),
         UtilityColumn("eer", "EER, %"),
+        UtilityColumn("fnmr_at_fmr_1e-2", "FNMR at FMR 1%, %"),
+        UtilityColumn("fnmr_at_fmr_1e-3", "FNMR at FMR 0.1%, %"),
     )
 
     @abstractmethod

@@ -517,3 +517,24 @@ def test_an_attack_may_set_a_privacy_that_no_track_names() -> None:
     assert row.privacies["whereabouts"].estimate.value == pytest.approx(0.3)
     assert [column.title for column in section.columns][-1] == "Whereabouts privacy"
     assert [attack.label for attack in section.attacks] == ["unet", "places"]
+
+
+# What papers say ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("leaked", "refuted"), [(0.3, True), (0.99, False)])
+def test_a_row_whose_privacy_a_published_attack_takes_holds_no_rank_until_one_here_does(
+    leaked: float, refuted: bool
+) -> None:
+    """FaceLinkGen verifies 99.2% of pairs of PartialFace: it leaves 0.02 of identity privacy."""
+    records = [
+        *made.simple("partialface", 0.5, 0.5),
+        made.identity("partialface", "linkage", "dlib_resnet", leaked, draws=made.around(leaked, 0.005)),
+        *made.simple("pixelate", 0.6, 0.5),
+        made.identity("pixelate", "linkage", "dlib_resnet", 0.3, draws=made.around(0.3, 0.01)),
+    ]
+    rows = by_label(build(records))
+    assert (rows["partialface"].rank is None) == refuted and rows["pixelate"].rank == 1
+    assert ("FaceLinkGen" in rows["partialface"].refuted) == refuted
+    assert rows["partialface"].refuted in ("", rows["partialface"].unranked)
+    assert rows["partialface"].complete and not rows["pixelate"].refuted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from ppfr_bench.errors import UserError
@@ -12,6 +13,7 @@ from ppfr_bench.metrics.intervals import (
     identity_pair_weights,
     identity_weights,
     percentile_interval,
+    share_interval,
     weighted_auc,
     weighted_eer,
     weighted_mean,
@@ -175,3 +177,27 @@ def test_paired_replicates_make_differences_sharp() -> None:
     assert apart[0] is not None and apart[1] is not None and difference is not None
     assert apart[0][1] > apart[1][0]
     assert difference[0] > 0
+
+
+# Near the ends of a share -------------------------------------------------------------------------------------------
+
+
+def test_a_share_that_all_draws_agree_on_reaches_as_far_as_so_many_people_allow() -> None:
+    """Rule of three: 60 of 60 people may be 57 of 60."""
+    low, high = share_interval(np.ones(200), 1.0, 60) or (0.0, 0.0)
+    assert high == 1 and low == pytest.approx(0.05 ** (1 / 60)) and 1 - low == pytest.approx(3 / 60, rel=0.05)
+    assert share_interval(np.zeros(200), 0.0, 60) == pytest.approx((0.0, 1 - 0.05 ** (1 / 60)))
+
+
+@pytest.mark.parametrize("misses", [1, 2])
+def test_a_share_near_its_end_has_exact_limits(misses: int) -> None:
+    found = binomtest(60 - misses, 60).proportion_ci(0.95, "exact")
+    assert share_interval(np.full(200, 1 - misses / 60), 1 - misses / 60, 60) == pytest.approx((found.low, found.high))
+
+
+def test_a_share_away_from_its_ends_and_what_is_no_share_stay_as_they_are() -> None:
+    draws = np.linspace(0.85, 0.95, 200)
+    assert share_interval(draws, 0.9, 60) == percentile_interval(draws)
+    assert share_interval(draws, 1.0, 0) == percentile_interval(draws)
+    assert share_interval(draws + 1, 1.9, 60) == percentile_interval(draws + 1)
+    assert share_interval(np.full(200, np.nan), 1.0, 60) is None

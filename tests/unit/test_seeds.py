@@ -88,3 +88,13 @@ def test_a_seed_that_is_alone_with_its_cell_is_no_repetition() -> None:
     assert len(main) == len(records) and spread.deviations == {}
     states = {cell.state for row in build(records) if row.defense == "c" for cell in row.cells}
     assert states == {"incomparable"}
+
+
+def test_a_row_s_own_seeds_widen_it_where_they_differ_more() -> None:
+    records = [record for name in "abcdefgh" for record in measured(name, 0.3)]
+    records += [record for name in "abcdefg" for record in measured(name, 0.31, seed=1)] + measured("h", 0.5, seed=1)
+    main, spread = split(records)
+    widths = {name: np.subtract(*unet(main, name).interval[::-1]) for name in "ah"}
+    own = {name: found for (name, (_, _, part)), found in spread.own.items() if part == "leakage"}
+    assert own["h"] == pytest.approx(np.std([0.3, 0.5], ddof=1)) and own["a"] < 0.01
+    assert widths["h"] > 1.5 * widths["a"], "the other rows have the pooled deviation, which is larger than theirs"

@@ -114,7 +114,8 @@ def _row(section: Section, row: Row) -> list[str]:
 
 
 def _name(row: Row) -> str:
-    marks = [mark for mark, holds in (("control", row.control), ("front", row.front)) if holds]
+    known = (("control", row.control), ("front", row.front), ("refuted elsewhere", row.refuted))
+    marks = [mark for mark, holds in known if holds]
     marks += [] if row.complete else [row.completeness]
     marks += [markdown(row.setting)] if row.setting else []
     marks += [row.promise] if row.promise else []

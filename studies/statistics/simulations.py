@@ -1,0 +1,186 @@
+"""Simulations with a known truth of what the boards print: floors, ceilings, headlines, ranks and intervals.
+
+    python studies/statistics/simulations.py
+
+It writes ``measured.json`` beside this file, in about ten minutes on one core. The numbers are drawn as a board has
+them: people, some targets each, 200 bootstrap draws of the people, and the functions of the package on top.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppfr_bench.leaderboard.privacy import regained
+from ppfr_bench.metrics.intervals import identity_weights, percentile_interval, share_interval
+from ppfr_bench.records.estimate import Estimate
+from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_regained
+from ppfr_bench.tracks.ranking import CONTENDERS, contenders, smallest, standings
+
+HERE = Path(__file__).parent
+PEOPLE, EACH, DRAWS = 60, 2, 200
+Array = npt.NDArray[np.float64]
+Measured = dict[str, Any]
+
+
+def weights(people: int = PEOPLE) -> Array:
+    """(draws, people): how often each person is drawn, as a share."""
+    return identity_weights(np.arange(people), DRAWS, 0) / people
+
+
+def shares(values: Array, people: int = PEOPLE) -> list[Estimate]:
+    """Estimates of columns, from a number a person, (people, m), clipped to [0, 1] as leakages are."""
+    means, drawn = np.clip(values.mean(0), 0, 1), np.clip(weights(people) @ values, 0, 1)
+    return [Estimate(float(means[j]), n=EACH * people, draws=tuple(drawn[:, j])) for j in range(values.shape[1])]
+
+
+def correlated(random: np.random.Generator, truth: Array, error: Array | float, rho: float) -> Array:
+    """(people, m) around the truth, with standard errors of their means and a correlation between columns."""
+    common, own = random.standard_normal((PEOPLE, 1)), random.standard_normal((PEOPLE, len(truth)))
+    return truth + np.asarray(error) * PEOPLE**0.5 * (rho**0.5 * common + (1 - rho) ** 0.5 * own)
+
+
+def headline(repetitions: int, seed: int = 0) -> Iterator[Measured]:
+    """The privacy of a row: 1 - the largest of many leakages; how often its interval holds the truth."""
+    random = np.random.default_rng(seed)
+    rows = [("20 equal attacks", np.full(20, 0.4)), ("20 useless attacks", np.zeros(20)),
+            ("one strong of 20", np.r_[0.6, np.full(19, 0.2)]), ("a single attack", np.full(1, 0.4))]  # fmt: skip
+    for name, truth in rows:
+        for error in (0.01, 0.04, 0.1):
+            for rho in (0.0, 0.5, 0.9):
+                held = above = 0
+                printed = []
+                for _ in range(repetitions):
+                    found = smallest(shares(1 - correlated(random, truth, error, rho)))
+                    low, high = found.interval or (0.0, 0.0)
+                    held += low <= 1 - truth.max() <= high
+                    above += low > 1 - truth.max()
+                    printed.append(found.value)
+                yield {"row": name, "standard_error": error, "correlation": rho, "truth": float(1 - truth.max()),
+                       "mean_value": float(np.mean(printed)), "coverage": held / repetitions,
+                       "claims_too_much": above / repetitions}  # fmt: skip
+
+
+def ranks(repetitions: int, seed: int = 1) -> Iterator[Measured]:
+    """How often rows of equal truth are told apart, and how often better ones are."""
+    random = np.random.default_rng(seed)
+
+    def told(rows: list[tuple[Array, float]]) -> list[tuple[int, int]]:
+        truth = np.concatenate([leaked for leaked, _ in rows])
+        errors = np.concatenate([np.full(len(leaked), error) for leaked, error in rows])
+        found, start, scores = shares(1 - correlated(random, truth, errors, 0.5)), 0, []
+        for leaked, _ in rows:
+            scores.append(contenders(found[start : start + len(leaked)])[:CONTENDERS])
+            start += len(leaked)
+        points = [(Estimate(0.5), smallest(of)) for of in scores]
+        return [one.interval for one in standings(scores, points)]
+
+    equal = {
+        "9 equal rows of one attack": [(np.full(1, 0.4), 0.04)] * 9,
+        "33 equal rows of one attack": [(np.full(1, 0.4), 0.04)] * 33,
+        "33 equal rows of eight attacks": [(np.full(8, 0.4), 0.04)] * 33,
+        "a tight row and one of eight noisy attacks": [(np.full(1, 0.4), 0.005), (np.full(8, 0.4), 0.05)],
+    }
+    for name, rows in equal.items():
+        wrong = sum(any(one != (1, len(rows)) for one in told(rows)) for _ in range(repetitions))
+        yield {"rows": name, "false_distinctions": wrong / repetitions}
+    for gap in (0.04, 0.1, 0.2):
+        # The second is worthless by as much, and noisy: a wide interval must not let it pass.
+        better = noisy_above = 0
+        for _ in range(repetitions):
+            first, second = told([(np.full(1, 0.4), 0.01), (np.full(8, 0.4 + gap), 0.05)])
+            better += first == (1, 1)
+            noisy_above += second == (1, 1)
+        yield {"rows": f"a row better by {gap:g} than a noisy one", "told_apart": better / repetitions,
+               "noisy_above": noisy_above / repetitions}  # fmt: skip
+
+
+def floors(repetitions: int, seed: int = 2) -> Iterator[Measured]:
+    """An attack without skill: it answers faces that have nothing to do with the target. What leaks is printed."""
+    random, people = np.random.default_rng(seed), np.arange(PEOPLE * EACH) % PEOPLE
+    drawn = Bootstrap(DRAWS, 0, np.arange(PEOPLE))
+    for name, another in (("the floor is a mean face", False), ("and the answers to other releases", True)):
+        held, leaked = 0, []
+        for _ in range(repetitions):
+            # LPIPS, as measured: 0.51 of a mean face, 0.41 of any sharp face, 0.10 of the attack undefended.
+            mean_face, mine, others, ceiling = (
+                centre + 0.05 * (random.standard_normal(PEOPLE)[people] + random.standard_normal(len(people))) / 2**0.5
+                for centre in (0.51, 0.41, 0.41, 0.10)
+            )
+            floor = min(mean_face, others, key=np.mean) if another else mean_face
+            found = share_regained(mine, floor, ceiling, drawn.items(people), PEOPLE, lower_is_more_alike=True)
+            assert found.value is not None and found.interval is not None
+            held += found.interval[0] <= 0
+            leaked.append(found.value)
+        yield {"floor": name, "truth": 0.0, "mean_leakage": float(np.mean(leaked)), "holds_0": held / repetitions}
+
+
+def ceilings(repetitions: int, seed: int = 3) -> Iterator[Measured]:
+    """An attack that names nobody beyond chance, and hardly anybody undefended, beside one that names all."""
+    random, people = np.random.default_rng(seed), np.arange(PEOPLE * EACH) % PEOPLE
+    drawn, blind = Bootstrap(DRAWS, 0, np.arange(PEOPLE)).items(people), np.full(len(people), 1 / PEOPLE)
+    before, now = [], []
+    for _ in range(repetitions):
+        student, linkage = (
+            compared("rank_1", named(random, 1 / PEOPLE), blind, named(random, undefended), drawn, PEOPLE, hits=True)
+            for undefended in (0.083, 1.0)
+        )
+        own = student.leakage.value if student.leakage is not None else None
+        before.append(1.0 if own is None else own)
+        found = regained(student, linkage.ceiling, "").value
+        now.append(0.0 if found is None else found)
+    for name, leaked in (("its own", before), ("that of the best attack", now)):
+        yield {"ceiling": name, "truth": 0.0, "mean_leakage": float(np.mean(leaked)),
+               "half_or_more": float(np.mean(np.asarray(leaked) >= 0.5))}  # fmt: skip
+
+
+def named(random: np.random.Generator, chance: float) -> Array:
+    """Whether each target is named, with a chance."""
+    return (random.random(PEOPLE * EACH) < chance) * 1.0
+
+
+def ends(repetitions: int, seed: int = 4) -> Iterator[Measured]:
+    """Shares near their ends, such as an accuracy of 0.99: how often intervals hold them."""
+    random = np.random.default_rng(seed)
+    for people, each in ((PEOPLE, EACH), (200, 1), (PEOPLE, 10)):
+        drawn = weights(people)
+        for truth in (0.5, 0.9, 0.97, 0.99, 0.02):
+            for alike in (0.0, 0.5):  # Correlation of one person's targets.
+                of_draws = widened = 0
+                for _ in range(repetitions):
+                    strength = 1 / alike - 1 if alike else 0.0
+                    rate = random.beta(truth * strength, (1 - truth) * strength, people) if alike else truth
+                    values = random.binomial(each, rate, people) / each
+                    replicates, mean = drawn @ values, float(values.mean())
+                    of_draws += _holds(percentile_interval(replicates), truth)
+                    widened += _holds(share_interval(replicates, mean, people), truth)
+                yield {"people": people, "targets_each": each, "truth": truth, "alike": alike,
+                       "coverage_of_the_draws": of_draws / repetitions, "coverage": widened / repetitions}  # fmt: skip
+
+
+def _holds(interval: tuple[float, float] | None, truth: float) -> bool:
+    return interval is not None and interval[0] - 1e-9 <= truth <= interval[1] + 1e-9
+
+
+SIMULATIONS: dict[str, tuple[Callable[[int], Iterator[Measured]], int]] = {
+    "headline": (headline, 400), "ranks": (ranks, 400), "floors": (floors, 400), "ceilings": (ceilings, 400),
+    "ends": (ends, 1000),
+}  # fmt: skip
+
+
+def main() -> None:
+    """All of them, with so many repetitions."""
+    found = {
+        name: {"repetitions": repetitions, "measured": list(simulate(repetitions))}
+        for name, (simulate, repetitions) in SIMULATIONS.items()
+    }
+    (HERE / "measured.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
