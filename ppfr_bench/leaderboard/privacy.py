@@ -122,14 +122,15 @@ def hidden(leakage: Estimate) -> Estimate:
 def privacy_of(name: str, cells: Sequence[Cell]) -> Privacy:
     """1 - the largest leakage over the cells that set a privacy; without a value where one of them has none."""
     words = name.replace("_", " ")
-    expected = [cell for cell in cells if cell.sets == name]
+    expected = [cell for cell in cells if cell.sets == name and cell.state != "broken"]
     measured = [cell for cell in expected if cell.state == "ok"]
     candidates = sorted(
         (one for cell in measured for one in _candidates(cell)),
         key=lambda c: (-c.value, c.attack, c.measure, c.recognizer),
     )
     if not candidates:
-        return Privacy(Estimate(None, reason=f"no {words} attack was measured"))
+        working = "that works undefended " if any(cell.sets == name for cell in cells) and not expected else ""
+        return Privacy(Estimate(None, reason=f"no {words} attack {working}was measured"))
     worst = candidates[0]
     set_by = (worst.attack, worst.measure, worst.recognizer)
     if len(measured) < len(expected):

@@ -17,7 +17,7 @@ __all__ = [
     "Training", "Utility",
 ]  # fmt: skip
 
-CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable"]
+CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable", "broken"]
 Faces = Literal["", "rebuilt", "released", "unrelated"]
 
 
@@ -158,7 +158,8 @@ class Row:
         privacies: by name, those of the track first.
         baselines: what answers that ignore the target score.
         front: no complete defense beats it in both numbers that the track trades between.
-        measured, expected: utility and attack cells that gave a number, and all that the table has.
+        measured, expected: utility and attack cells that gave a number, and all that the table has; without those of an
+            attack that is broken undefended, which says nothing of any defense.
         flags: name and the cells that raised it.
     """
 

@@ -93,7 +93,8 @@ def _row(table: Table, label: str, records: Sequence[Record], ceilings: Ceilings
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
         reconstruction=_reconstruction(good, table.rules.likeness), baselines=_baselines(good, table.rules.likeness),
         images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.own for record in records),
-        flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good), expected=len(cells),
+        flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good),
+        expected=sum(cell.state != "broken" for cell in cells),
     )  # fmt: skip
 
 
@@ -151,8 +152,10 @@ def _leak_state(leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str
     for name, reason in missing:
         if reason != BROKEN:
             return "unmeasured", f"{name}: {reason}"
+    if not leakage:
+        return "unmeasured", "the record has no leakage"
     if len(missing) == len(leakage):
-        return "unmeasured", missing[0][1] if missing else "the record has no leakage"
+        return "broken", BROKEN
     return "ok", ""
 
 

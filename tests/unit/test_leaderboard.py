@@ -293,10 +293,20 @@ def test_a_measure_on_which_the_attack_is_broken_undefended_is_left_out_for_all_
     part = made.appearance("a", "unet", {"lpips": 0.3, "ssim": None}, reason=BROKEN)
     (row,) = build([made.utility("a", "one", 0.8), part])
     assert row.complete and row.privacies["appearance"].measure == "lpips"
-    for metrics, reason in (({"lpips": None}, BROKEN), ({"lpips": 0.3, "ssim": None}, "no value for attack")):
-        (row,) = build([made.utility("a", "one", 0.8), made.appearance("a", "unet", metrics, reason=reason)])
-        assert row.completeness == "incomplete, 1 of 2"
-        assert row.gaps[0].state == "unmeasured" and reason in row.gaps[0].reason
+    metrics, reason = {"lpips": 0.3, "ssim": None}, "no value for attack"
+    (row,) = build([made.utility("a", "one", 0.8), made.appearance("a", "unet", metrics, reason=reason)])
+    assert row.completeness == "incomplete, 1 of 2"
+    assert row.gaps[0].state == "unmeasured" and reason in row.gaps[0].reason
+
+
+def test_an_attack_that_is_broken_on_all_measures_counts_for_no_row() -> None:
+    """It says nothing of any defense, so it leaves none incomplete; where it is the only one, nothing is known."""
+    broken = made.appearance("a", "unet", {"lpips": None}, reason=BROKEN)
+    (row,) = build([made.utility("a", "one", 0.8), made.appearance("a", "ridge", {"lpips": 0.3}), broken])
+    assert row.complete and row.privacies["appearance"].estimate.value == pytest.approx(0.7)
+    assert [(gap.attack, gap.state) for gap in row.gaps] == [("unet", "broken")]
+    (row,) = build([made.utility("a", "one", 0.8), broken])
+    assert row.complete and row.rank is None and "no appearance attack that works" in row.unranked
 
 
 def test_controls_have_no_rank_and_do_not_take_one() -> None:

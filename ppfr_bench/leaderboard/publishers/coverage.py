@@ -10,7 +10,7 @@ from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.rows import CellState, Row
 
-STATES: tuple[CellState, ...] = ("ok", "failed", "skipped", "unmeasured", "incomparable", "missing")
+STATES: tuple[CellState, ...] = ("ok", "failed", "skipped", "unmeasured", "broken", "incomparable", "missing")
 
 
 @dataclass(frozen=True)
