@@ -27,7 +27,7 @@ class DpSnow(Defense):
     An attacker fills the gaps in from the pixels that are left; two releases of a photo show delta (2 - delta) of them.
     """
 
-    version = 1
+    version = 2
     card = DefenseCard(
         title="DP-Snow",
         family="differential privacy",
