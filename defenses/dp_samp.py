@@ -14,7 +14,8 @@ _STEPS, _STRIDE = 10, 9  # k-means sees every ninth pixel, which meets all colum
 
 
 class DpSampConfig(Config):
-    """``clusters``: k; ``neighbours``: m, the pixels in which two images may differ; ``threshold``: L1, levels."""
+    """``epsilon``: the paper's budget, which is no guarantee; ``clusters``: k; ``neighbours``: m, the pixels in which
+    two images may differ; ``threshold``: L1, levels."""
 
     epsilon: float = Field(0.5, gt=0)
     clusters: int = Field(5, ge=1, le=64)
@@ -26,8 +27,11 @@ class DpSamp(Defense):
     """Shows the attacker where a few dozen pixels of each typical colour lie, and that colour, not theirs.
 
     A cluster with f pixels within the threshold of its colour gets the share f / sum(f) of epsilon, epsilon_i, and
-    releases the most x of them for which C(f, x) / C(f - m, x) <= exp(epsilon_i): the factor by which the chance of a
-    sample can change if m of the pixels do. By composition epsilon is for any m pixels of one image and one release.
+    releases the most x of them for which C(f, x) / C(f - m, x) <= exp(epsilon_i). This bounds how much the probability
+    of a sample changes if it holds none of the m pixels in which two images differ. A sample that holds one of them can
+    be impossible for the other image, so that no epsilon holds without a delta. Were the clusters' colours and all x
+    fixed, (epsilon, 1 - exp(-epsilon))-privacy would hold for m pixels: a delta of 0.39 at epsilon 0.5. They are not
+    fixed: they depend on the image and get no noise. So no guarantee is claimed of a release.
     """
 
     version = 1
@@ -38,8 +42,10 @@ class DpSamp(Defense):
         licence="MIT",
         randomness="per_call",
         deviations=(
-            "Epsilon is for any m pixels of one image; the colours of the clusters and their sizes depend on the image "
-            "and get no noise, here as in the paper, so that the guarantee holds for the places of the samples only.",
+            "Epsilon is the paper's budget and no guarantee, not even for the places of the samples: a pixel that only "
+            "one of two neighbours can show tells them apart, which a delta of up to 1 - exp(-epsilon) would have to "
+            "allow for.",
+            "The colours of the clusters and their sizes depend on the image and get no noise, here as in the paper.",
             "k-means starts at the brightness quantiles and takes 10 steps on every ninth pixel, and draws nothing.",
             "The defaults of k and of the threshold are ours.",
             "Under 200 images a second on one core: each image is clustered, and its samples are triangulated.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import torch
 from pydantic import Field
 
@@ -13,18 +16,18 @@ GREY = 127 / 255
 
 
 class DpSnowConfig(Config):
-    """``delta``: share of the pixels that stay as they are."""
+    """``delta``: largest share of the pixels that stay as they are."""
 
     delta: float = Field(0.5, ge=0, lt=1)
 
 
 class DpSnow(Defense):
-    """Each pixel is shown with probability delta, and what is shown is exact: (0, delta)-privacy of a single pixel.
+    """Each pixel is shown, as it is, with a probability of at most delta: (0, delta)-privacy of a single pixel.
 
     An attacker fills the gaps in from the pixels that are left; two releases of a photo show delta (2 - delta) of them.
     """
 
-    version = 1
+    version = 2
     card = DefenseCard(
         title="DP-Snow",
         family="differential privacy",
@@ -45,9 +48,10 @@ class DpSnow(Defense):
         return Guarantee(epsilon=0, delta=self.config.delta, per="pixel")
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The images with exactly a share 1 - delta of their pixels grey."""
+        """The images with a share 1 - delta of their pixels grey, rounded up to a whole pixel."""
         n, _, height, width = images.shape
-        snowed = round((1 - self.config.delta) * height * width)
+        shown = Fraction(str(self.config.delta))  # As it is written: of 100 pixels, 0.29 are 29.
+        snowed = math.ceil((1 - shown) * height * width)
         snow = _draws.per_image(generator, images, lambda one: torch.randperm(height * width, generator=one) < snowed)
         return torch.where(snow.reshape(n, 1, height, width), GREY, images)
 

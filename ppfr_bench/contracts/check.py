@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ppfr_bench import registry
 from ppfr_bench.api import Attack, Defense, Differentiable, Recognizer, TrainingLog, Unavailable, to_float
 from ppfr_bench.contracts.defense import check_defense
+from ppfr_bench.contracts.dp_audit import check_guarantee
 from ppfr_bench.contracts.findings import Finding
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.metrics.verification import auc
@@ -47,7 +48,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
         release(defense, images, torch.Generator().manual_seed(seed), names)
     except RejectedError as error:
         findings.append(Finding("clear_image", error.message, tuple(error.leaked)))
-    return findings
+    return findings or check_guarantee(defense, seed)
 
 
 def _check_attack(attack: Attack, seed: int) -> list[Finding]:
