@@ -11,7 +11,7 @@ from ppfr_bench.leaderboard.text import number
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.estimate import Estimate
 
-_LEAST_RATE = 1e-4  # Error rates below it are drawn on the edge.
+_LEAST, _MOST = 2e-4, 0.6  # Error rates beyond them are drawn on the edge.
 _RATES = (0.001, 0.01, 0.1, 0.5)
 
 
@@ -88,6 +88,6 @@ def _up(rate: float) -> float:
 
 
 def _deviate(rate: float) -> float:
-    """0 at the least rate that is drawn, 1 at 1 less as much."""
-    low = NormalDist().inv_cdf(_LEAST_RATE)
-    return (NormalDist().inv_cdf(min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)) - low) / (-2 * low)
+    """0 at the least rate that is drawn, 1 at the most."""
+    low, here, high = map(NormalDist().inv_cdf, (_LEAST, min(max(rate, _LEAST), _MOST), _MOST))
+    return (here - low) / (high - low)

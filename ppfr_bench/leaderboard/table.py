@@ -120,12 +120,20 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record], ceilings: Ceiling
     others: tuple[tuple[str, Estimate], ...] = ()
     if attack is not None and attack.faces != "unrelated":
         names = [attack.shown] if attack.shown else sorted(record.metrics)
-        others = tuple((name, record.estimate(name)) for name in names)
+        others = tuple((name, _beside_chance(record, name)) for name in names)
     return Cell(
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
         groups=Groups.of_log(record.log),
     )  # fmt: skip
+
+
+def _beside_chance(record: Record, name: str) -> Estimate:
+    """A number of a record; what chance gives stands beside it, where the record says."""
+    found, measured = record.estimate(name), record.metrics.get(name)
+    if measured is None or measured.floor is None or measured.floor.value is None or found.value is None:
+        return found
+    return replace(found, reason=f"{measured.floor.value:.2f} by chance")
 
 
 def _state(records: Sequence[Record], table: Table, leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str]:

@@ -21,7 +21,7 @@ __all__ = [
     "weighted_eer", "weighted_mean",
 ]  # fmt: skip
 
-_FEW = 3  # People by whom a share may be off one of its ends, for its interval to be widened.
+_FEW = 10  # Items by which a share may be off one of its ends, for its interval to be widened.
 _BLOCK = 2_000_000  # weights held at a time: memory stays flat in the number of pairs
 
 
@@ -155,27 +155,32 @@ def percentile_interval(replicates: npt.ArrayLike, level: float = 0.95) -> tuple
     return float(low), float(high)
 
 
-def share_interval(replicates: npt.ArrayLike, value: float, people: int) -> tuple[float, float] | None:
+def share_interval(replicates: npt.ArrayLike, value: float, people: int, items: int) -> tuple[float, float] | None:
     """The interval of a share in [0, 1], which near its ends is no narrower than so many people allow.
 
-    Draws of people who are all alike are all alike, and tell of nobody else. Where less than three people's worth is
-    missing from 0 or from 1, the interval reaches to the exact binomial limits of that share of ``people`` (Clopper and
-    Pearson 1934); where nothing is, to the one at which they would all be alike in 5% of samples, 3 / people.
+    Draws of people who are all alike are all alike, and tell of nobody else. Where fewer than ten items' worth is
+    missing from 0 or from 1, the interval reaches to the exact binomial limits (Clopper and Pearson 1934) of as many
+    independent items as would scatter like the draws, between ``people`` and ``items`` (Korn and Graubard 1998). Where
+    nothing is missing, so many people would all be alike in 5% of samples at the limit: 3 / people.
 
     Args:
-        people: at least 1; 0 leaves the percentile interval as it is.
+        people: who are measured; 0 leaves the percentile interval as it is.
+        items: of which it is the share, no fewer than people.
     """
     found = percentile_interval(replicates)
     if found is None or people < 1 or not 0 <= value <= 1:
         return found
     from scipy.special import betaincinv  # A quarter of a second to load.
 
-    near = min(value, 1 - value) * people
+    variance = float(np.nanvar(np.asarray(replicates, dtype=np.float64), ddof=1))
+    independent = value * (1 - value) / variance if variance > 1e-12 else 0.0
+    n = min(max(independent, people), max(items, people))
+    near = min(value, 1 - value) * n
     if near >= _FEW:
         return found
-    hits, tail = value * people, 0.05 if near < 1e-9 else 0.025
-    low = float(betaincinv(hits, people - hits + 1, tail)) if hits > 1e-9 else 0.0
-    high = float(betaincinv(hits + 1, people - hits, 1 - tail)) if people - hits > 1e-9 else 1.0
+    hits, tail = value * n, 0.05 if near < 1e-9 else 0.025
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits > 1e-9 else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if n - hits > 1e-9 else 1.0
     return min(found[0], low), max(found[1], high)
 
 

@@ -55,7 +55,7 @@ def estimate(
     interval: tuple[float, float] | None = None
     kept: tuple[float, ...] = ()
     if value is not None and draws is not None and np.isfinite(draws).any():
-        found = share_interval(draws, value, people)
+        found = share_interval(draws, value, people, n)
         interval = found and (digits(found[0]), digits(found[1]))
         if keep and np.isfinite(draws).all():
             kept = tuple(digits(x, 5) for x in draws)

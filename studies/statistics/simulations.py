@@ -158,7 +158,7 @@ def ends(repetitions: int, seed: int = 4) -> Iterator[Measured]:
                     values = random.binomial(each, rate, people) / each
                     replicates, mean = drawn @ values, float(values.mean())
                     of_draws += _holds(percentile_interval(replicates), truth)
-                    widened += _holds(share_interval(replicates, mean, people), truth)
+                    widened += _holds(share_interval(replicates, mean, people, each * people), truth)
                 yield {"people": people, "targets_each": each, "truth": truth, "alike": alike,
                        "coverage_of_the_draws": of_draws / repetitions, "coverage": widened / repetitions}  # fmt: skip
 

@@ -184,20 +184,31 @@ def test_paired_replicates_make_differences_sharp() -> None:
 
 def test_a_share_that_all_draws_agree_on_reaches_as_far_as_so_many_people_allow() -> None:
     """Rule of three: 60 of 60 people may be 57 of 60."""
-    low, high = share_interval(np.ones(200), 1.0, 60) or (0.0, 0.0)
+    low, high = share_interval(np.ones(200), 1.0, 60, 120) or (0.0, 0.0)
     assert high == 1 and low == pytest.approx(0.05 ** (1 / 60)) and 1 - low == pytest.approx(3 / 60, rel=0.05)
-    assert share_interval(np.zeros(200), 0.0, 60) == pytest.approx((0.0, 1 - 0.05 ** (1 / 60)))
+    assert share_interval(np.zeros(200), 0.0, 60, 120) == pytest.approx((0.0, 1 - 0.05 ** (1 / 60)))
 
 
 @pytest.mark.parametrize("misses", [1, 2])
 def test_a_share_near_its_end_has_exact_limits(misses: int) -> None:
     found = binomtest(60 - misses, 60).proportion_ci(0.95, "exact")
-    assert share_interval(np.full(200, 1 - misses / 60), 1 - misses / 60, 60) == pytest.approx((found.low, found.high))
+    draws = 1 - np.random.default_rng(0).binomial(60, misses / 60, 20_000) / 60
+    assert share_interval(draws, 1 - misses / 60, 60, 60) == pytest.approx((found.low, found.high), abs=0.012)
+
+
+def test_many_items_of_a_person_count_as_many_as_they_scatter_like() -> None:
+    """Accuracy 0.99 of 60 people with 20 pairs each, which scatters like 1,200 pairs or like 60 people."""
+    widths = []
+    for independent in (1200, 60):
+        draws = 0.99 + (0.99 * 0.01 / independent) ** 0.5 * np.random.default_rng(0).standard_normal(2000)
+        low, high = share_interval(draws, 0.99, 60, 1200) or (0.0, 0.0)
+        widths.append(high - low)
+    assert widths[0] == pytest.approx(4 * (0.99 * 0.01 / 1200) ** 0.5, rel=0.2) and widths[1] > 3 * widths[0]
 
 
 def test_a_share_away_from_its_ends_and_what_is_no_share_stay_as_they_are() -> None:
-    draws = np.linspace(0.85, 0.95, 200)
-    assert share_interval(draws, 0.9, 60) == percentile_interval(draws)
-    assert share_interval(draws, 1.0, 0) == percentile_interval(draws)
-    assert share_interval(draws + 1, 1.9, 60) == percentile_interval(draws + 1)
-    assert share_interval(np.full(200, np.nan), 1.0, 60) is None
+    draws = np.linspace(0.45, 0.55, 200)
+    assert share_interval(draws, 0.5, 60, 120) == percentile_interval(draws)
+    assert share_interval(draws, 1.0, 0, 0) == percentile_interval(draws)
+    assert share_interval(draws + 1, 1.5, 60, 120) == percentile_interval(draws + 1)
+    assert share_interval(np.full(200, np.nan), 1.0, 60, 120) is None
