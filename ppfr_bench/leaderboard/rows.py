@@ -63,7 +63,9 @@ class Grouped:
 
     @property
     def worst(self) -> str:
-        """The group of which least is kept, or of which most leaks."""
+        """The group of which least is kept, or of which most leaks; empty where they are alike."""
+        if self.gap not in self.estimates or not self.estimates[self.gap].value:
+            return ""
         sign = 1 if self.low_is_worse else -1
         return min(self.groups, key=lambda name: sign * (self.estimates[name].value or 0.0), default="")
 
