@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ppfr_bench import registry
+from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.comparable import foreign_records
 from ppfr_bench.leaderboard.pages import publish
 from ppfr_bench.leaderboard.table import build
@@ -54,6 +55,24 @@ def test_a_suite_lists_what_has_records_and_every_row_is_complete(records: list[
     assert plan is not None
     assert [row.defense for row in build(records, plan) if not row.complete] == []
     assert foreign_records(records, plan) == []
+
+
+def test_one_number_has_one_interval_wherever_it_is_printed(records: list[Record]) -> None:
+    """Against attackers who hold as many releases as any, a privacy is the row's; and limits hold what they limit."""
+    store = ResultStore(ROOT / "results")
+    plan = store.plan(records[0].suite)
+    assert plan is not None
+    for section in Board(records[0].suite, tuple(records), plan).sections:
+        for row in section.rows:
+            for name, privacy in row.privacies.items():
+                if section.shots and privacy.estimate.value is not None:
+                    assert section.against(row, name)[-1] == privacy.estimate, (row.defense, name)
+            for estimate in (row.score, row.retention, *(one.estimate for one in row.privacies.values())):
+                if estimate.interval is not None and estimate.value is not None:
+                    assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
+            if row.rank is not None:
+                low, high = row.rank_interval or (0, 0)
+                assert low <= row.rank <= high and not (row.front and row.privacies["appearance"].estimate.value == 0)
 
 
 def test_what_is_published_is_few_small_files() -> None:
