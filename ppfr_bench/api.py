@@ -127,6 +127,7 @@ class FaceDataset(ABC):
     gallery: IntArray
     targets: IntArray
     canary: tuple[Faces, Pairs]
+    poses: tuple[str, ...] | None = None  # Of each image of ``evaluation``, such as ``profile``, where it is known.
 
 
 class Defense(ABC):

@@ -64,6 +64,7 @@ class Cfp(OnSyntheticDefender):
         tested = {name.split("/")[1] for row in measured for name in row[:2]}
         training = {name for row in rows for name in row[:2] if name.split("/")[1] not in tested}
         self.evaluation = photos.faces({name for row in measured for name in row[:2]})
+        self.poses = tuple(name.split("/")[2].split("_")[0] for name in self.evaluation.names)
         if not training:
             raise UserError(f"{root}/Split: every person of folds 1-5 is in folds 6-10 too", "Use the official split.")
         self.attacker = photos.faces(training)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +12,7 @@ from ppfr_bench.leaderboard.dials import Dial, dials_of
 from ppfr_bench.leaderboard.privacy import privacy_of
 from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
-from ppfr_bench.leaderboard.table import build
+from ppfr_bench.leaderboard.table import build, rows_by_seed
 from ppfr_bench.leaderboard.text import measure
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
@@ -49,6 +49,13 @@ class AttackColumn(NamedTuple):
     sets: str
 
 
+class SeedLine(NamedTuple):
+    """The numbers of a row under one seed, by title: each, and whether it is the worst of all seeds."""
+
+    seed: int
+    numbers: Mapping[str, tuple[Estimate, bool]]
+
+
 @dataclass(frozen=True)
 class Section:
     """One table: a data set and a track, or a data set of which only canaries are planned.
@@ -57,6 +64,7 @@ class Section:
         rules: the track; None where there is none.
         privacies: names of those of its rows.
         spread: between seeds, folded into the intervals.
+        other_seeds: the rows that were measured with further seeds, by label and seed.
     """
 
     suite: str
@@ -70,6 +78,26 @@ class Section:
     revision: str
     seeds: tuple[int, ...]
     spread: Spread = field(default_factory=Spread)
+    other_seeds: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
+
+    @property
+    def by_seed(self) -> list[tuple[Row, list[SeedLine]]]:
+        """The rows that were measured with further seeds, and a line of numbers for each seed, the published first."""
+        found = []
+        for row in self.rows:
+            if others := self.other_seeds.get(row.defense):
+                rows = {self.spread.seeds[0]: row} | dict(others)
+                numbers = {seed: _numbers(one, self.privacies) for seed, one in rows.items()}
+                worst = {
+                    title: min((v for n in numbers.values() if (v := n[title].value) is not None), default=None)
+                    for title in numbers[self.spread.seeds[0]]
+                }
+                lines = [
+                    SeedLine(seed, {t: (one, one.value is not None and one.value == worst[t]) for t, one in n.items()})
+                    for seed, n in numbers.items()
+                ]
+                found.append((row, lines))
+        return found
 
     @property
     def track_title(self) -> str:
@@ -144,6 +172,12 @@ class Section:
             for cell in row.cells
             if not row.control and cell.attack == self.longest and cell.training is not None and cell.training.error
         ]
+
+    @property
+    def grouped(self) -> dict[str, list[Row]]:
+        """The rows that have numbers of groups of people, by what the groups differ in."""
+        kinds = sorted({of for row in self.rows for of in row.by_group}, reverse=True)
+        return {of: [row for row in self.rows if of in row.by_group] for of in kinds}
 
     @property
     def baselines(self) -> list[str]:
@@ -246,6 +280,7 @@ class Board:
                     ],
                     table.planned.seed,
                 ),
+                rows_by_seed(self.records, table),
             )
             for table in tables(self.plan)
         ]  # fmt: skip
@@ -254,8 +289,9 @@ class Board:
         return found + [self._section(label, "", None, (), Spread()) for label in alone]
 
     def _section(
-        self, dataset: str, track: str, rules: Track | None, privacies: tuple[str, ...], spread: Spread
-    ) -> Section:
+        self, dataset: str, track: str, rules: Track | None, privacies: tuple[str, ...], spread: Spread,
+        other_seeds: Mapping[str, Mapping[int, Row]] | None = None,
+    ) -> Section:  # fmt: skip
         planned, records = self.plan.tables[dataset], self.planned[dataset]
         return Section(
             self.suite, dataset, track, rules,
@@ -263,6 +299,7 @@ class Board:
             tuple(_canaries(records, planned.seed)),
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
+            other_seeds or {},
         )  # fmt: skip
 
     @property
@@ -288,6 +325,16 @@ class Board:
             counts[key] = counts.get(key, 0) + 1
             fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}
         return [(fields[key], counts[key]) for key in sorted(counts)]
+
+
+def _numbers(row: Row, privacies: Sequence[str]) -> dict[str, Estimate]:
+    """Retention and every privacy of a row, with what has set it."""
+    found = {"retention": row.retention}
+    for name in privacies:
+        privacy, bounded = row.privacies[name], _bounded(row.privacies[name])
+        reason = "; ".join(filter(None, (bounded.reason, privacy.attack and f"set by {privacy.set_by}")))
+        found[f"{name.replace('_', ' ')} privacy"] = replace(bounded, reason=reason)
+    return found
 
 
 def _bounded(found: Privacy) -> Estimate:

@@ -22,6 +22,7 @@ from ppfr_bench.leaderboard.losses import gaining, losing
 from ppfr_bench.leaderboard.reported_figures import comparisons
 from ppfr_bench.leaderboard.rows import Cell, CellState, Estimate, Grouped, Row, Utility
 from ppfr_bench.metrics import metric_info
+from ppfr_bench.records.groups import in_order
 
 TEMPLATES = Path(__file__).with_name("templates")
 CARD_LINES = (
@@ -79,7 +80,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters.update(
-        widest_gap=_widest_gap,
+        widest_gap=_widest_gap, grouping_note=_grouping_note, group_names=_group_names,
         histograms=inline_plots.histograms,
         det=inline_plots.det,
         tied=lambda row: text.tied(row.rank, row.rank_interval),
@@ -111,10 +112,21 @@ def leak_entry(row: Row, attack: str) -> LeakEntry:
     return LeakEntry(worst, "ok", f"{'; '.join(parts)}. {text.show(cell.key)}", partial)
 
 
-def _widest_gap(row: Row, what: str) -> Grouped | None:
+def _widest_gap(row: Row, of: str, what: str) -> Grouped | None:
     """Of the numbers of groups whose title begins so, the one whose groups differ most."""
-    found = [one for one in row.by_group if one.title.startswith(what) and one.gap in one.estimates]
+    found = [one for one in row.by_group.get(of, []) if one.title.startswith(what) and one.gap in one.estimates]
     return max(found, key=lambda one: one.estimates[one.gap].value or 0.0, default=None)
+
+
+def _group_names(grouped: Sequence[Grouped]) -> list[str]:
+    """Of all groups that some number is of."""
+    return in_order({name for one in grouped for name in one.groups})
+
+
+def _grouping_note(of: str) -> str:
+    """How people or photos come into groups, where it follows from the pixels."""
+    by_cheeks = "People by the median angle of their cheeks (ITA): light above 41 degrees, dark up to 10. "
+    return by_cheeks if of == "skin tone" else ""
 
 
 def _source(content: str) -> Markup:

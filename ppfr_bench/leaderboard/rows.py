@@ -105,7 +105,7 @@ class Cell:
         leakage: in [0, 1], by measure.
         others: what is shown of an attack by which nothing leaks, by measurement.
         shots: releases of each target that the attack made use of.
-        groups: what leaks of groups of people.
+        groups: what leaks of groups of people, by what they differ in.
     """
 
     kind: str
@@ -123,7 +123,7 @@ class Cell:
     seconds: float = 0.0
     shots: int = 1
     training: Training | None = None
-    groups: Groups | None = field(default=None, repr=False)
+    groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
 
     @property
     def title(self) -> str:
@@ -220,20 +220,26 @@ class Row:
         return f"epsilon {found.epsilon:g}{delta} per {what}"
 
     @property
-    def by_group(self) -> list[Grouped]:
-        """What each recognizer keeps of each group of people, and what leaks of it where that sets a privacy."""
-        found = [
-            Grouped(f"retention, {use.recognizer}", use.groups.estimates("retention", use.key), GAP, low_is_worse=True)
-            for use in self.utilities
-            if use.groups is not None
-        ]
+    def by_group(self) -> dict[str, list[Grouped]]:
+        """What each recognizer keeps of each group of people, and what leaks of it where that sets a privacy.
+
+        By what the groups differ in.
+        """
+        found: dict[str, list[Grouped]] = {}
+
+        def add(title: str, measure: str, groups: Mapping[str, Groups], key: str, *, low_is_worse: bool) -> None:
+            for of, numbers in groups.items():
+                if estimates := numbers.estimates(measure, key):
+                    found.setdefault(of, []).append(Grouped(title, estimates, GAP, low_is_worse))
+
+        for use in self.utilities:
+            add(f"retention, {use.recognizer}", "retention", use.groups, use.key, low_is_worse=True)
         for name, privacy in self.privacies.items():
             for cell in self.cells:
-                if cell.groups is not None and (cell.attack, cell.recognizer) == (privacy.attack, privacy.recognizer):
-                    estimates = cell.groups.estimates(privacy.measure, cell.key)
+                if (cell.attack, cell.recognizer) == (privacy.attack, privacy.recognizer):
                     title = f"{name.replace('_', ' ')} leakage: {privacy.set_by}"
-                    found.append(Grouped(title, estimates, GAP, low_is_worse=False))
-        return [one for one in found if one.estimates]
+                    add(title, privacy.measure, cell.groups, cell.key, low_is_worse=False)
+        return found
 
     @property
     def live(self) -> bool:

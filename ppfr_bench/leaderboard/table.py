@@ -66,6 +66,25 @@ def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:
     return rows
 
 
+def rows_by_seed(records: Iterable[Record], table: Table) -> dict[str, dict[int, Row]]:
+    """Rows of the defenses that were measured with further seeds, each seed by itself, by label and seed.
+
+    Those of the published seed, whose intervals the others widen, are not among them.
+    """
+    by_seed: dict[int, list[Record]] = defaultdict(list)
+    for record in planned_records(records, table.planned):
+        if record.seed != table.planned.seed and record.cell != "canary":
+            by_seed[record.seed].append(record)
+    found: dict[str, dict[int, Row]] = defaultdict(dict)
+    for seed, mine in sorted(by_seed.items()):
+        alone = replace(table, planned=table.planned.model_copy(update={"seed": seed}))
+        ceilings = shared_ceilings(mine)
+        for label in table.defenses:
+            if own := [record for record in mine if record.defense.label == label]:
+                found[label][seed] = _row(alone, label, own, ceilings)
+    return dict(found)
+
+
 # One row -----------------------------------------------------------------------------------------------------------
 
 

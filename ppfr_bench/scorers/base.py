@@ -131,7 +131,7 @@ class Scorer(ABC):
         """Measurements by name, from the arrays of ``inputs``."""
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
-        """For the log: numbers of groups of people, as ``groups.compared_by_group`` gives them. Default: none."""
+        """For the log: numbers of groups of people, as ``groups.compared_in_groups`` gives them. Default: none."""
         return {}
 
     def flags(self, metrics: Mapping[str, Measurement], *, learned: bool, same_key: bool) -> list[str]:

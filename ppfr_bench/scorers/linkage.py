@@ -14,7 +14,7 @@ from ppfr_bench.metrics.intervals import weighted_mean
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth
 from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, mean, measurement, share_and_draws
-from ppfr_bench.scorers.groups import compared_by_group, skin_tones
+from ppfr_bench.scorers.groups import compared_in_groups
 
 FAR = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 
@@ -28,7 +28,7 @@ class Linkage(Scorer):
     metrics = (*(info.name for info in identification.INFOS), *FAR, "leakage")
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
-        """How many people of each skin tone are named, beyond chance and of those named undefended."""
+        """How many people of each group are named, beyond chance and of those named undefended."""
         answer, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling"))
         weights, numbers = bootstrap.items(truth.targets), {}
         for k in (1, 10):
@@ -39,7 +39,7 @@ class Linkage(Scorer):
                 for scores in (answer, np.zeros_like(answer), ceiling)
             ]
             numbers[f"rank_{k}"] = partial(_regained, hits, weights)
-        return compared_by_group(skin_tones(truth), truth.targets, numbers)
+        return compared_in_groups(truth, truth.dataset.targets, numbers)
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """From similarities (targets, gallery) of the answer and of the ceiling."""

@@ -14,7 +14,7 @@ from ppfr_bench.metrics import IMAGE_METRICS, load_image_metric, metric_info
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth, wrong_images
 from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_and_draws
-from ppfr_bench.scorers.groups import compared_by_group, skin_tones
+from ppfr_bench.scorers.groups import compared_in_groups
 
 if TYPE_CHECKING:
     from ppfr_bench.runner.graph import Graph
@@ -79,7 +79,7 @@ class Reconstruction(Scorer):
         return out
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
-        """What is regained of people of each skin tone."""
+        """What is regained of the people of each group."""
         weights = bootstrap.items(truth.targets)
 
         def regained(name: str, rows: npt.NDArray[np.bool_]) -> tuple[float, npt.NDArray[Any]]:
@@ -87,7 +87,7 @@ class Reconstruction(Scorer):
             return share_and_draws(answer, floor, ceiling, weights[:, rows], _lower(name))
 
         numbers = {name: partial(regained, name) for name in self.image_metrics if self.leaks(name)}
-        return compared_by_group(skin_tones(truth), truth.targets, numbers)
+        return compared_in_groups(truth, truth.dataset.targets, numbers)
 
     def leaks(self, name: str) -> bool:
         """Whether the share that is regained is asked for of a metric."""

@@ -16,7 +16,7 @@ from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth
 from ppfr_bench.scorers.bootstrap import Array, Bootstrap, estimate, measurement
-from ppfr_bench.scorers.groups import compared_by_group, skin_tones
+from ppfr_bench.scorers.groups import compared_in_groups
 from ppfr_bench.scorers.linkage import FAR, true_accept_rate
 
 if TYPE_CHECKING:
@@ -156,20 +156,15 @@ def frozen_threshold(recognizer: Recognizer, embeddings: Array) -> float:
 
 
 def _by_group(truth: Truth, pairs: Pairs, kept: Array, before: Array, weights: Array) -> dict[str, Any]:
-    """Retention on pairs of people of one skin tone each, at the thresholds that all pairs have chosen."""
-    identities = truth.dataset.evaluation.identities
-    left, right = identities[pairs.left], identities[pairs.right]
-    tones = skin_tones(truth)
-    alike = np.asarray([tones.get(int(a)) == tones.get(int(b)) for a, b in zip(left, right, strict=True)])
+    """Retention on pairs whose images are of one group, at the thresholds that all pairs have chosen."""
 
-    def kept_of(rows: Array) -> tuple[float, Array] | None:
-        mine = rows & alike
+    def kept_of(mine: Array) -> tuple[float, Array] | None:
         if not pairs.same[mine].any() or pairs.same[mine].all():
             return None
         both = [_class_rates(correct[mine], pairs.same[mine], weights[:, mine]) for correct in (kept, before)]
         return retention(both[0][0], both[1][0], CHANCE), np.asarray(retention(both[0][1], both[1][1], CHANCE))
 
-    return compared_by_group(tones, left, {"retention": kept_of})
+    return compared_in_groups(truth, np.stack([pairs.left, pairs.right], axis=1), {"retention": kept_of})
 
 
 def _class_rates(correct: Array, same: Array, weights: Array) -> tuple[float, Array]:

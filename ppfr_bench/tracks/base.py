@@ -35,7 +35,7 @@ class Utility:
         reason: why there are no measurements.
         key: of the record.
         metrics: measurements by name.
-        curves, groups: its scores, and numbers of groups of people, where the record notes them.
+        curves, groups: its scores, and numbers of groups of people by what they differ in, where the record notes them.
     """
 
     recognizer: str
@@ -46,7 +46,7 @@ class Utility:
     key: str = ""
     metrics: Mapping[str, Measurement] = field(default_factory=dict)
     curves: Curves | None = field(default=None, repr=False)
-    groups: Groups | None = field(default=None, repr=False)
+    groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
 
     @property
     def mark(self) -> str:

@@ -19,7 +19,7 @@ from ppfr_bench.metrics.verification import detection_error_tradeoff
 from ppfr_bench.records.curves import BINS, Curves
 from ppfr_bench.records.groups import Groups
 from ppfr_bench.scorers.base import Truth
-from ppfr_bench.scorers.groups import compared_by_group, skin_tones
+from ppfr_bench.scorers.groups import compared_by_group, compared_in_groups, skin_tones
 from ppfr_bench.scorers.verification import all_impostors, false_non_match_rate
 
 
@@ -111,6 +111,12 @@ def test_the_false_non_match_rate_and_its_interval() -> None:
     assert few.value is None and "FMR 0.001 needs 10,000 impostor pairs" in few.reason
 
 
+class Data:
+    """A data set of which the measured faces alone are asked for."""
+
+    poses = None
+
+
 # Groups --------------------------------------------------------------------------------------------------------------
 
 
@@ -127,16 +133,14 @@ def test_people_are_grouped_by_the_tone_of_their_cheeks() -> None:
     images = np.stack([tinted(b) for b in (0.95, 0.95, 0.6, 0.6, 0.2, 0.2)])
     faces = ArrayFaces(images, np.array([7, 7, 8, 8, 9, 9]), tuple("abcdef"))
 
-    class Data:
-        evaluation = faces
-
     data: Any = Data()
+    data.evaluation = faces
     assert skin_tones(Truth(data, 4)) == {7: "light", 8: "intermediate", 9: "dark"}
 
 
 def test_the_gap_between_groups_has_an_interval_of_its_own() -> None:
-    groups = {person: ("light" if person < 15 else "dark") for person in range(30)}
     who, random = np.arange(30), np.random.default_rng(0)
+    groups = np.where(who < 15, "light", "dark")
 
     def number(rows: np.ndarray) -> tuple[float, np.ndarray]:
         centre = 0.9 if rows[0] else 0.6
@@ -146,23 +150,50 @@ def test_the_gap_between_groups_has_an_interval_of_its_own() -> None:
     assert found.people == {"light": 15, "dark": 15}
     value, low, high = found.numbers["retention"]["gap"]
     assert value == pytest.approx(0.3) and 0.25 < low < 0.3 < high < 0.35
-    assert compared_by_group({person: "light" for person in range(30)}, who, {"retention": number}) == {}
-    few = groups | {person: "intermediate" for person in range(15, 22)}
+    assert compared_by_group(np.full(30, "light"), who, {"retention": number}) == {}
+    few = np.where((who >= 15) & (who < 22), "", groups)
     assert compared_by_group(few, who, {"retention": number}) == {}, "fewer than ten people are no group"
+    assert compared_by_group(groups, who % 15 % 9, {"retention": number}) == {}, "nor are ten photos of nine people"
+
+
+def test_photos_are_grouped_by_pose_where_the_data_set_tells_it() -> None:
+    """Pairs count where both of their photos are of one group; targets by their own pose."""
+    people = np.repeat(np.arange(12), 2)
+    data: Any = Data()
+    data.evaluation = ArrayFaces(np.stack([tinted(0.6)] * 24), people, tuple(f"{i:02d}" for i in range(24)))
+    data.poses = ("frontal", "profile") * 12
+    seen: dict[str, list[int]] = {}
+
+    def number(rows: np.ndarray) -> tuple[float, np.ndarray]:
+        seen[f"{len(seen)}"] = np.flatnonzero(rows).tolist()
+        return float(rows[0]), np.full(200, float(rows[0]))
+
+    truth = Truth(data, 4)
+    found = compared_in_groups(truth, np.arange(24), {"lpips": number})
+    assert [*found] == ["pose"] and found["pose"]["people"] == {"frontal": 12, "profile": 12}
+    assert seen == {"0": list(range(0, 24, 2)), "1": list(range(1, 24, 2))}
+    assert found["pose"]["numbers"]["lpips"]["gap"] == [1, 1, 1]
+    pairs = np.array([[i, (i + 2) % 24] for i in range(24)] + [[0, 1], [1, 0]])
+    seen.clear()
+    compared_in_groups(truth, pairs, {"retention": number})
+    assert seen == {"0": list(range(0, 24, 2)), "1": list(range(1, 24, 2))}, "frontal to profile is of neither group"
 
 
 def test_groups_reach_the_page_of_the_defense() -> None:
     retention = {"light": [0.9, 0.8, 1.0], "dark": [0.6, 0.5, 0.7], "gap": [0.3, 0.1, 0.5]}
-    log: dict[str, Any] = {"groups": {"people": {"light": 20, "dark": 20}, "numbers": {"retention": retention}}}
+    tones = {"people": {"light": 20, "dark": 20}, "numbers": {"retention": retention}}
+    poses = {"people": {"frontal": 20, "profile": 20}, "numbers": {"retention": {"frontal": [0.9, 0.8, 1.0]}}}
+    log: dict[str, Any] = {"groups": {"skin tone": tones, "pose": poses}}
     genuine, impostors = scores()
     log["scores"] = Curves.of_scores(genuine, impostors, []).model_dump(mode="json")
     records = [made.utility("a", "dlib_resnet", 0.8, log=log), made.appearance("a", "unet", {"lpips": 0.5})]
     plan = made.plan_of(records)
     (row,) = table.build(records, plan)
-    (grouped,) = row.by_group
+    assert [*row.by_group] == ["skin tone", "pose"]
+    (grouped,) = row.by_group["skin tone"]
     assert grouped.worst == "dark" and grouped.estimates["gap"].value == 0.3
     page = DefensePages().publish(Board("quick", tuple(records), plan))["defenses/a.html"].decode()
-    assert "By skin tone" in page and "0.10 to 0.50" in page and 'class="curve"' in page
+    assert "By skin tone" in page and "By pose" in page and "0.10 to 0.50" in page and 'class="curve"' in page
     spoiled = [made.utility("a", "dlib_resnet", 0.8, log={"groups": {"people": 1}, "scores": [1]}), records[1]]
     (row,) = table.build(spoiled, made.plan_of(spoiled))
-    assert row.by_group == [] and row.utilities[0].curves is None
+    assert row.by_group == {} and row.utilities[0].curves is None

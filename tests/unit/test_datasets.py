@@ -69,6 +69,13 @@ def test_protocols(name: str, config: dict[str, Any], pairs: int, canary: int) -
     check_invariants(dataset)
     assert len(dataset.pairs) == pairs and len(dataset.canary[1]) == canary
     assert dataset.pairs.same.mean() == dataset.canary[1].same.mean() == 0.5
+    if name == "cfp":
+        poses = np.asarray(dataset.poses)
+        left, right = config.get("protocol", "FF")
+        known = {"F": "frontal", "P": "profile"}
+        assert set(poses[dataset.pairs.left]) == {known[left]} and set(poses[dataset.pairs.right]) == {known[right]}
+    else:
+        assert dataset.poses is None
 
 
 def test_lfw_with_the_people_of_cfp() -> None:

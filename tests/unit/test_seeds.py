@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from ppfr_bench.leaderboard import seeds, table
+from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.publishers.html import HtmlPage
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.seeds import Spread
 from ppfr_bench.records.record import Record
@@ -98,3 +100,25 @@ def test_a_row_s_own_seeds_widen_it_where_they_differ_more() -> None:
     own = {name: found for (name, (_, _, part)), found in spread.own.items() if part == "leakage"}
     assert own["h"] == pytest.approx(np.std([0.3, 0.5], ddof=1)) and own["a"] < 0.01
     assert widths["h"] > 1.5 * widths["a"], "the other rows have the pooled deviation, which is larger than theirs"
+
+
+def test_a_table_shows_every_seed_and_marks_the_worst() -> None:
+    records = measured("a", 0.3) + measured("b", 0.5) + measured("a", 0.2, seed=1) + measured("a", 0.4, seed=2)
+    board = Board("quick", tuple(records), made.plan_of(records))
+    ((row, lines),) = board.sections[0].by_seed
+    found = {line.seed: line.numbers["appearance privacy"] for line in lines}
+    assert row.defense == "a" and list(found) == [0, 1, 2]
+    assert {seed: round(one.value or 0.0, 2) for seed, (one, _) in found.items()} == {0: 0.7, 1: 0.8, 2: 0.6}
+    assert [worst for _, worst in found.values()] == [False, False, True]
+    assert found[2][0].reason == "set by unet, lpips"
+    page = HtmlPage().publish(board)["leaderboard.html"].decode()
+    assert "Seed by seed" in page
+    alone = measured("a", 0.3) + measured("b", 0.5)
+    assert Board("quick", tuple(alone), made.plan_of(alone)).sections[0].by_seed == []
+
+
+def test_a_seed_of_which_a_cell_is_missing_says_at_most() -> None:
+    records = [*measured("a", 0.3), made.identity("a", "linkage", "dlib_resnet", 0.1), *measured("a", 0.4, seed=1)]
+    ((_, lines),) = Board("quick", tuple(records), made.plan_of(records)).sections[0].by_seed
+    assert "no identity attack was measured" in lines[1].numbers["identity privacy"][0].reason
+    assert lines[1].numbers["appearance privacy"][0].value == pytest.approx(0.6)
