@@ -20,7 +20,7 @@ from ppfr_bench.records.estimate import Estimate, Interval
 
 LEVEL = 0.95
 CONTENDERS = 4  # At most so many numbers of a row are compared with those of others: those that reach lowest.
-FREEDOM = 45  # Degrees of freedom of standard errors from 200 draws of 60 people, the fewest that a board has.
+FREEDOM = 30  # 200 draws of 60 people, the fewest that a board has, are worth 45: equal rows were told apart too often.
 _NORMAL = 1.96  # Half of an interval of 95% in standard errors.
 _WIDE = 4.0  # A number that lies further above the smallest, in standard errors, cannot be the smallest.
 _MULTIPLIED = 2000  # Draws of the largest deviation.
