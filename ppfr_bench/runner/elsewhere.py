@@ -6,8 +6,9 @@ gallery are shuffled: in the data set both are in the order of the people, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ppfr_bench.files import write_atomic
 from ppfr_bench.learning import made_elsewhere
 from ppfr_bench.learning.made_elsewhere import Answers, Evaluation, same_releases
 from ppfr_bench.places import folder_at, is_file, reason
-from ppfr_bench.records.hashing import canonical_json, digest
+from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Component
 from ppfr_bench.runner.execution import Where, compute
 from ppfr_bench.runner.graph import Graph
@@ -34,8 +35,17 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.request import Request
 
 _BATCH = 64
+_MOST, _LARGEST = 1 << 16, 1 << 34  # Of targets, and of bytes of all releases: what others hand in may claim anything.
 _WRITTEN = ("targets", "own_clear", "own_released", "own_people", "gallery")
 Shape = tuple[int, ...]
+
+
+class Spec(Config):
+    """A plug-in under its parameters, as ``Component.spec`` has it."""
+
+    name: str
+    version: int
+    config: dict[str, Any]
 
 
 class Manifest(Config):
@@ -52,7 +62,7 @@ class Manifest(Config):
     revision: str
     seed: int = Field(ge=0)
     defense: str
-    spec: dict[str, Any]
+    spec: Spec
     shapes: dict[str, Shape]
 
     @property
@@ -67,8 +77,8 @@ class Manifest(Config):
 
     @property
     def again(self) -> str:
-        """What to type to have it handed out anew."""
-        return f"ppfr-bench data releases {self.suite} {self.defense} NEW_FOLDER"
+        """What to do where something else was handed out."""
+        return f"Answer what is handed out now:  ppfr-bench data releases {self.suite} {self.defense} NEW_FOLDER"
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def hand_out(request: Request, folder: Path, where: Where | None = None) -> Mani
     }  # fmt: skip
     manifest = Manifest(
         suite=plan.suite, dataset=plan.dataset.label, revision=plan.setting.dataset_revision, seed=plan.seed,
-        defense=defense.label, spec=defense.spec, shapes=shapes,
+        defense=defense.label, spec=Spec.model_validate(defense.spec), shapes=shapes,
     )  # fmt: skip
     targets, gallery = manifest.places
     rows = [(first, dataset.targets[targets]), *((images, targets) for images in more)]
@@ -152,7 +162,9 @@ def _check_folder(folder: Path, dataset: FaceDataset, plan: Plan, defense: Compo
     if root is not None and folder.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{printable(folder)} lies in the data set, {root}", "Choose a folder outside it.")
     folder_at(folder, "the folder", "Choose a new folder.")
-    if (folder / "manifest.json").is_file() and (wrong := _unlike(_manifest(folder), plan, defense)):
+    if not is_file(folder / "manifest.json"):
+        return
+    if wrong := _unlike(_manifest(folder, "Choose a new folder."), plan, defense):
         raise UserError(f"{printable(folder)} holds other releases: {wrong}", "Choose a new folder.")
 
 
@@ -181,7 +193,7 @@ def take_answers(folder: Path) -> Answered:
     shots, n = manifest.shapes["targets"][:2]
     released = _map(folder / "targets.npy", manifest.again)
     if released.shape != manifest.shapes["targets"] or released.dtype != np.uint8:
-        raise UserError(f"{printable(folder)}/targets.npy is not what was handed out", f"Anew:  {manifest.again}")
+        raise UserError(f"{printable(folder)}/targets.npy is not what was handed out", manifest.again)
     given = _map(folder / "answers.npy", "Write it there:  numpy.save('answers.npy', array)")
     name = _plugin_for(given, n, manifest.shapes["gallery"][0], folder)
     evaluation = _evaluation(folder, shots)
@@ -203,9 +215,13 @@ def take_answers(folder: Path) -> Answered:
     return Answered(folder, entry, manifest)
 
 
-def check_labels(answered: Sequence[Answered], entries: Sequence[Entry]) -> None:
-    """Raises:
-    UserError: a folder has the name of an attack, whose records would be mixed with those of the answers.
+def check_entries(answered: Sequence[Answered], entries: Sequence[Entry], running: Sequence[Entry]) -> None:
+    """Args:
+        entries: attacks of the suite; ``running``: those that were chosen.
+
+    Raises:
+        UserError: a folder has the name of an attack, whose records would be mixed with those of the answers, or an
+            attack that hands on answers is chosen and has none.
     """
     taken = {*registry.names("attack"), *(entry.label for entry in entries)}
     for one in answered:
@@ -213,6 +229,12 @@ def check_labels(answered: Sequence[Answered], entries: Sequence[Entry]) -> None
             raise UserError(
                 f"{printable(one.folder)}: its name becomes the label, and '{one.entry.label}' is an attack's already",
                 "Rename the folder.",
+            )
+    for entry in running:
+        if entry not in [one.entry for one in answered] and not registry.load("attack", entry.name).card.live:
+            raise UserError(
+                f"attack '{entry.label}' hands on answers that were made elsewhere, and there are none",
+                "Give their folder:  ppfr-bench run SUITE --defense DEFENSE --answers FOLDER",
             )
 
 
@@ -248,34 +270,39 @@ def check_releases(request: Request, where: Where | None = None) -> None:
             raise UserError(
                 f"{printable(one.folder)}/targets.npy is not what '{one.manifest.defense}' releases here: "
                 "expected a mean difference of at most one grey level",
-                f"Answer what is handed out here:  {one.manifest.again}",
+                one.manifest.again,
             )
 
 
 def _unlike(manifest: Manifest, plan: Plan, defense: Component) -> str:
     """In what a row differs from the one that was handed out; empty if in nothing."""
-    pairs: Mapping[str, tuple[Any, Any]] = {
-        "revision of the data": (manifest.revision, plan.setting.dataset_revision),
-        "seed": (manifest.seed, plan.seed),
-        "defense": (canonical_json(manifest.spec), canonical_json(defense.spec)),
-    }
-    for what, (then, now) in pairs.items():
-        if then != now:
-            return f"{what} {then}, expected {now}"
-    return ""
+    then, now = manifest.spec, Spec.model_validate(defense.spec)
+    pairs = [
+        ("revision of the data", manifest.revision, plan.setting.dataset_revision),
+        ("seed", manifest.seed, plan.seed),
+        ("defense", then.name, now.name),
+        ("version of the defense", then.version, now.version),
+        *((key, then.config.get(key), now.config.get(key)) for key in sorted({*then.config, *now.config})),
+    ]
+    return next((f"{what} {one}, expected {other}" for what, one, other in pairs if one != other), "")
 
 
-def _manifest(folder: Path) -> Manifest:
-    hint = f"First:  ppfr-bench data releases quick DEFENSE {printable(folder)}"
+def _manifest(folder: Path, hint: str = "First:  ppfr-bench data releases SUITE DEFENSE FOLDER") -> Manifest:
+    """Raises:
+    UserError: there is none, or one of something else, or of more than there can be.
+    """
     try:
         found = Manifest.model_validate_json(read_text(folder / "manifest.json", limit=SMALL))
-    except (UserError, ValidationError) as error:
+        targets, gallery = found.shapes["targets"], found.shapes["gallery"]
+    except (UserError, ValidationError, KeyError) as error:
         raise UserError(f"{printable(folder)} holds no releases that were handed out", hint) from error
-    lengths = {name: len(found.shapes.get(name, ())) for name in ("targets", "gallery")}
-    if lengths != {"targets": 5, "gallery": 4} or not all(
-        0 < size < 1 << 31 for shape in found.shapes.values() for size in shape
+    sizes = (*targets, *gallery)
+    if (
+        (len(targets), len(gallery)) != (5, 4)
+        or not all(0 < size <= _MOST for size in sizes)
+        or prod(targets) > _LARGEST
     ):
-        raise UserError(f"{printable(folder)}/manifest.json is not as it was written", hint)
+        raise UserError(f"{printable(folder)}/manifest.json has shapes that no releases have", hint)
     return found
 
 

@@ -18,7 +18,7 @@ from ppfr_bench.datasets import dataset_class, dataset_names, disjoint_splits
 from ppfr_bench.datasets.opening import open_dataset
 from ppfr_bench.recognizers import recognizer_component
 from ppfr_bench.runner.choice import check_settings_used, choose, narrowed, precomputed_entries
-from ppfr_bench.runner.elsewhere import Answered, check_labels, check_row, take_answers
+from ppfr_bench.runner.elsewhere import Answered, check_entries, check_row, take_answers
 from ppfr_bench.runner.plan import Plan, make_plan, training_splits
 from ppfr_bench.runner.worker import stage_store
 from ppfr_bench.suites import DatasetEntry, Entry, Suite, load_suite
@@ -124,8 +124,8 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
     chosen = [] if asked.only else list(asked.defenses) or brought
     elsewhere = precomputed_entries(asked.precomputed)
     answered = tuple(map(take_answers, asked.answers))
-    check_labels(answered, whole.attack)
     loaded = narrowed(whole, chosen, list(asked.attacks), asked.sweeps, elsewhere, tuple(one.entry for one in answered))
+    check_entries(answered, whole.attack, loaded.attack)
     if asked.only:
         check_settings_used("defense", whole.defense, asked.only)
         loaded = loaded.model_copy(update={"defense": asked.only})
