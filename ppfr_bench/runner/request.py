@@ -1,7 +1,8 @@
 """Request: a suite and what was asked of it become a plan, the one way for every command.
 
 ``run``, ``evaluate``, ``nightly``, ``submit``, ``score``, ``data export`` and ``data releases`` all come through
-``resolve``, so that none of them measures on data that somebody trains on, or under another reading of the same options.
+``resolve``, so that none of them measures on data that somebody trains on, or under another reading of the same
+options.
 """
 
 from __future__ import annotations
