@@ -393,6 +393,11 @@ class Attack(ABC):
         return 1
 
     @property
+    def knowledge(self) -> Knowledge:
+        """What whoever mounts it knows, for the record; its view is by the card."""
+        return self.card.knowledge
+
+    @property
     def key_access(self) -> Literal["same", "other"]:
         """Whether its own images are protected under the targets' key, or under another of a defense with a secret."""
         return "same"

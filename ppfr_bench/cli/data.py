@@ -74,3 +74,28 @@ def data_export(
         f"then:  ppfr-bench run {suite} --precomputed {folder}",
         as_json, images=count, clear=str(folder / "clear"), protected=str(folder / "protected"),
     )  # fmt: skip
+
+
+@data_app.command("releases")
+def data_releases(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
+    defense: Annotated[str, typer.Argument(help="Label of the row.")],
+    folder: Annotated[Path, typer.Argument(help="Arrays are written here; your attack adds answers.npy.")],
+    dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what an attacker sees of one row, for an attack that cannot be a plug-in."""
+    from ppfr_bench.runner.elsewhere import hand_out
+    from ppfr_bench.runner.execution import Where
+    from ppfr_bench.runner.request import Asked, resolve
+
+    request = resolve(suite, Asked(defenses=(defense,), dataset_root=dataset_root))
+    request.audit()
+    shapes = hand_out(request, folder, Where.of(request.plan)).shapes
+    shots, targets = shapes["targets"][:2]
+    tell(
+        f"{targets} targets in {folder}/targets.npy, {shots} releases of each. Write {folder}/answers.npy: rebuilt "
+        f"faces, uint8 ({targets}, 3, 112, 112), or similarities, float ({targets}, {shapes['gallery'][0]}); then:  "
+        f"ppfr-bench run {suite} --defense {defense} --answers {folder}",
+        as_json, folder=str(folder), shapes=shapes,
+    )  # fmt: skip

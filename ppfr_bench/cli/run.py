@@ -44,6 +44,9 @@ def run(
     precomputed: Annotated[
         list[Path] | None, typer.Option(help="A folder of images protected elsewhere; repeatable.")
     ] = None,
+    answers: Annotated[
+        list[Path] | None, typer.Option(help="A folder of answers to one defense's releases; repeatable.")
+    ] = None,
     settings: Settings = None,
     sweep: Sweeps = None,
     drop_duplicates: Annotated[
@@ -64,6 +67,7 @@ def run(
     """Run a suite: every defense against every attack. The same command again does only what is missing."""
     from ppfr_bench.device import select
     from ppfr_bench.records.store import ResultStore
+    from ppfr_bench.runner.elsewhere import check_releases
     from ppfr_bench.runner.execution import Where, describe, estimated, execute, missing
     from ppfr_bench.runner.request import Asked, resolve
 
@@ -72,8 +76,8 @@ def run(
     asked = Asked(
         defenses=tuple(defense or ()), attacks=tuple(attack or ()), recognizers=tuple(recognizer or ()),
         dataset=dataset, dataset_root=dataset_root, settings=tuple(settings or ()), sweeps=tuple(sweep or ()),
-        plugins=tuple(plugin or ()), precomputed=tuple(precomputed or ()), drop_duplicates=drop_duplicates, seed=seed,
-        device=device,
+        plugins=tuple(plugin or ()), precomputed=tuple(precomputed or ()), answers=tuple(answers or ()),
+        drop_duplicates=drop_duplicates, seed=seed, device=device,
     )  # fmt: skip
     request = resolve(suite, asked)
     plan, store, again = request.plan, ResultStore(results), _again(rerun)
@@ -88,6 +92,7 @@ def run(
     pending = missing(plan, store, again)
     if pending:
         request.audit()
+        check_releases(request, where)
     with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, where=where, rerun=again, report=progress, start=progress.go_by)
     if pending or outcome.moves:

@@ -56,8 +56,13 @@ class Table:
 
     @cached_property
     def slots(self) -> list[Slot]:
-        """What is measured on every row, in reading order: utility, then attacks by the privacy that they set."""
+        """What is measured, in reading order: utility, then attacks by the privacy that they set."""
         return sorted(self._slots, key=self._reading_order)
+
+    def slots_of(self, defense: str) -> list[Slot]:
+        """What is measured on a row: all, but for answers made elsewhere to the releases of other rows."""
+        mine = {cell.slot for cell in self.planned.cells if cell.defense == defense}
+        return [slot for slot in self.slots if not slot[1] or self.attack(slot).live or slot in mine]
 
     @cached_property
     def _slots(self) -> set[Slot]:
@@ -173,7 +178,10 @@ def _components(record: Record, planned: PlannedTable) -> Iterator[tuple[str, Co
     for kind, component, known in described:
         if component is not None:
             expected = known.get(component.label)
-            yield kind, component, expected.component if expected is not None else None
+            planned_as = expected.component if expected is not None else None
+            if isinstance(expected, PlannedAttack) and not expected.live:  # Each row has answers of its own.
+                planned_as = expected.component.model_copy(update={"config": component.config})
+            yield kind, component, planned_as
 
 
 def _place(record: Record) -> tuple[str, Slot, int]:

@@ -20,7 +20,7 @@ from ppfr_bench.leaderboard import inline_plots, text
 from ppfr_bench.leaderboard.dials import settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing
 from ppfr_bench.leaderboard.reported_figures import comparisons
-from ppfr_bench.leaderboard.rows import Cell, CellState, Estimate, Grouped, Row, Utility
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Row, Utility
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.groups import in_order
 
@@ -39,7 +39,7 @@ class LeakEntry:
     """An attack in a row of the matrix: its worst number over recognizers and measures, or why there is none."""
 
     estimate: Estimate
-    state: CellState
+    state: str
     tip: str = ""
     partial: str = ""  # It says how many of its cells gave a number, where not all did.
 
@@ -99,6 +99,8 @@ def _templates() -> tuple[Environment, Markup, Markup]:
 def leak_entry(row: Row, attack: str) -> LeakEntry:
     """What an attack regains of a row: the worst of its cells; a gap only where none gave a number."""
     cells = [cell for cell in row.cells if cell.attack == attack]
+    if not cells:
+        return LeakEntry(Estimate(None, reason="its answers are to another defense's releases"), text.MISSING)
     good = [(cell, cell.worst) for cell in cells if cell.state == "ok" and cell.worst.value is not None]
     if not good:
         gap = next((cell for cell in cells if cell.state == "failed"), cells[0])

@@ -92,8 +92,9 @@ def _row(table: Table, label: str, records: Sequence[Record], ceilings: Ceilings
     by_slot: dict[Slot, list[Record]] = defaultdict(list)
     for record in records:
         by_slot[record.slot].append(record)
-    cells = [_cell(table, slot, by_slot[slot], ceilings) for slot in table.slots]
-    good = [(cell, by_slot[slot][0]) for cell, slot in zip(cells, table.slots, strict=True) if cell.state == "ok"]
+    slots = table.slots_of(label)
+    cells = [_cell(table, slot, by_slot[slot], ceilings) for slot in slots]
+    good = [(cell, by_slot[slot][0]) for cell, slot in zip(cells, slots, strict=True) if cell.state == "ok"]
     utilities = tuple(_utility(table, cell, by_slot[cell.kind, "", cell.recognizer]) for cell in cells
                       if cell.kind == "utility")  # fmt: skip
     kept = table.rules.retention(utilities)

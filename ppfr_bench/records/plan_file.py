@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ppfr_bench.cards import Config
 from ppfr_bench.records.record import CellKind, Component, Slot
@@ -58,6 +58,8 @@ class PlannedAttack(Config):
         shown: the measurement that pages show where nothing leaks by it; empty for all of them.
         shots: releases of each target that it wants.
         sources: labels of the attacks whose reconstructions it starts from.
+        live: False: its answers were made elsewhere; only the rows that it is planned for have it, and its parameters
+            are another in each of them.
     """
 
     component: Component
@@ -67,6 +69,15 @@ class PlannedAttack(Config):
     shown: str = ""
     shots: int = Field(1, ge=1)
     sources: tuple[str, ...] = ()
+    live: bool = True
+
+    @model_serializer(mode="wrap")
+    def _live_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans without answers that were made elsewhere stay as they were, to the byte."""
+        written: dict[str, Any] = dump(self)
+        if self.live:
+            written.pop("live", None)
+        return written
 
     @model_validator(mode="before")
     @classmethod

@@ -39,18 +39,19 @@ def choose(kind: str, chosen: list[str], entries: tuple[Entry, ...]) -> tuple[En
 
 
 def narrowed(
-    suite: Suite, defenses: list[str], attacks: list[str], sweeps: Sequence[str], elsewhere: tuple[Entry, ...] = ()
-) -> Suite:
+    suite: Suite, defenses: list[str], attacks: list[str], sweeps: Sequence[str], elsewhere: tuple[Entry, ...] = (),
+    answered: tuple[Entry, ...] = (),
+) -> Suite:  # fmt: skip
     """The suite with the chosen defenses and attacks only, those that are swept among them; all, if none is chosen.
 
     Args:
         sweeps: as the suite was loaded with.
-        elsewhere: entries that come in beside the chosen defenses.
+        elsewhere: entries that come in beside the chosen defenses; ``answered``: beside the chosen attacks.
 
     Raises:
         UserError: an unknown name, or a setting of something that was not chosen.
     """
-    for kind, chosen, more in (("defense", defenses, elsewhere), ("attack", attacks, ())):
+    for kind, chosen, more in (("defense", defenses, elsewhere), ("attack", attacks, answered)):
         if chosen or more:
             swept = [sweep.label for text in sweeps if (sweep := read_sweep(text)).kind == kind]
             entries = choose(kind, [*chosen, *swept], getattr(suite, kind)) + more
@@ -59,7 +60,7 @@ def narrowed(
             if twice := next((label for label in labels if labels.count(label) > 1), None):
                 raise UserError(
                     f"two {kind}s would be labelled '{twice}', and their records mixed",
-                    "A folder of --precomputed is labelled by its name: rename one.",
+                    "A folder of --precomputed or --answers is labelled by its name: rename one.",
                 )
             suite = suite.model_copy(update={kind: entries})
     return suite

@@ -24,7 +24,7 @@ from ppfr_bench.runner.scoring import CellJob, job_of, unmeasured
 from ppfr_bench.runner.supersede import Moves, make_room
 from ppfr_bench.runner.worker import Work, record_of, stage_store
 from ppfr_bench.stages.spec import Stage
-from ppfr_bench.stages.store import StageStore
+from ppfr_bench.stages.store import Output, StageStore
 
 Rerun = Literal["failed", "all"] | None
 LOCAL, INLINE = "dask", "inline"  # Names of engines.
@@ -147,6 +147,45 @@ def execute(
     return outcome
 
 
+def compute(plan: Plan, wanted: Sequence[Stage], where: Where | None = None) -> list[Output]:
+    """The outputs of stages, which are computed where the store does not have them.
+
+    Raises:
+        UserError: one fails, the engine cannot be had, or a folder cannot be written.
+    """
+    where = where or Where()
+    make_cache_folder("stages")
+    stages = stage_store(where.stages)
+
+    def absent(some: Iterable[Stage]) -> list[Stage]:
+        return [stage for stage in some if stages.find(stage.kind, stage.key) is None]
+
+    missing_stages = absent(needed(absent(wanted)))
+    keys = {stage.key for stage in missing_stages}
+    tasks = [
+        Task(stage.job, tuple(one.key for one in (*stage.gates, *stage.upstream.values()) if one.key in keys))
+        for stage in missing_stages
+    ]
+    failed: list[str] = []
+
+    def done(task: Task, result: Result) -> None:
+        failed.extend([result.failure.reason] if result.failure is not None else [])
+
+    if tasks:
+        work, engine = Work(plan.setting, where.stages, str(cache_dir())), registry.load("engine", where.engine)()
+        engine.run(work.pack(), tasks, where.resources, _limits(plan), done)
+    found = [stages.find(stage.kind, stage.key) for stage in wanted]
+    if failed or None in found:
+        raise UserError(failed[0] if failed else "what was computed is gone from the store", "Run it again.")
+    return [output for output in found if output is not None]
+
+
+def _limits(plan: Plan) -> Limits:
+    """Of one task."""
+    protocol = plan.setting.protocol
+    return Limits(protocol.timeout, None if protocol.memory is None else protocol.memory * 1024)
+
+
 def _run(
     plan: Plan, pending: list[Cell], where: Where, keep: Callable[[Sequence[Cell], Record, bytes | None], None],
     start: Callable[[Pace], None],
@@ -175,9 +214,7 @@ def _run(
         keep(cells, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
 
     try:
-        protocol = plan.setting.protocol
-        memory = None if protocol.memory is None else protocol.memory * 1024
-        engine.run(work.pack(), tasks, where.resources, Limits(protocol.timeout, memory), done)
+        engine.run(work.pack(), tasks, where.resources, _limits(plan), done)
     finally:
         times.save()
 

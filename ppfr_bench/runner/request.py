@@ -1,7 +1,8 @@
 """Request: a suite and what was asked of it become a plan, the one way for every command.
 
-``run``, ``evaluate``, ``nightly``, ``submit``, ``score`` and ``data export`` all come through ``resolve``, so that none
-of them measures on data that somebody trains on, or under another reading of the same options.
+``run``, ``evaluate``, ``nightly``, ``submit``, ``score``, ``data export`` and ``data releases`` all come through
+``resolve``, so that none of them measures on data that somebody trains on, or under another reading of the same
+options.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ppfr_bench.datasets import dataset_class, dataset_names, disjoint_splits
 from ppfr_bench.datasets.opening import open_dataset
 from ppfr_bench.recognizers import recognizer_component
 from ppfr_bench.runner.choice import check_settings_used, choose, narrowed, precomputed_entries
+from ppfr_bench.runner.elsewhere import Answered, check_entries, check_row, take_answers
 from ppfr_bench.runner.plan import Plan, make_plan, training_splits
 from ppfr_bench.runner.worker import stage_store
 from ppfr_bench.suites import DatasetEntry, Entry, Suite, load_suite
@@ -33,6 +35,7 @@ class Asked:
         dataset: another data set, with its defaults; ``dataset_root``: where it lies.
         settings: ``path=value``; ``sweeps``: the same with several values of a parameter.
         plugins: files of plug-ins; ``precomputed``: folders of images that were protected elsewhere.
+        answers: folders of answers to the releases of the one row, by attacks that were made elsewhere.
         only: the defenses, as entries, in place of those of the suite.
         wrapped: defenses without a file that are among these.
         data: a data set that is open already.
@@ -48,6 +51,7 @@ class Asked:
     sweeps: tuple[str, ...] = ()
     plugins: tuple[Path, ...] = ()
     precomputed: tuple[Path, ...] = ()
+    answers: tuple[Path, ...] = ()
     drop_duplicates: bool = False
     seed: int | None = None
     only: tuple[Entry, ...] = ()
@@ -64,6 +68,7 @@ class Request:
         suite: as it runs: narrowed and with its settings.
         added: what the files of plug-ins brought, by kind and name.
         idle: plug-ins among them that do not run, as something else was chosen.
+        answered: what was answered elsewhere.
     """
 
     suite: Suite
@@ -71,6 +76,7 @@ class Request:
     dataset: FaceDataset
     added: tuple[tuple[registry.Kind, str], ...] = ()
     idle: tuple[str, ...] = field(default=())
+    answered: tuple[Answered, ...] = ()
 
     def audit(self) -> None:
         """Refuse data whose measured people or photographs are also trained on; looked at once a data set.
@@ -118,7 +124,9 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
     brought = [name for kind, name in added if kind == "defense"]
     chosen = [] if asked.only else list(asked.defenses) or brought
     elsewhere = precomputed_entries(asked.precomputed)
-    loaded = narrowed(whole, chosen, list(asked.attacks), asked.sweeps, elsewhere)
+    answered = tuple(map(take_answers, asked.answers))
+    loaded = narrowed(whole, chosen, list(asked.attacks), asked.sweeps, elsewhere, tuple(one.entry for one in answered))
+    check_entries(answered, whole.attack, loaded.attack)
     if asked.only:
         check_settings_used("defense", whole.defense, asked.only)
         loaded = loaded.model_copy(update={"defense": asked.only})
@@ -138,9 +146,10 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
         pickled=None if reopened or asked.data is None else PickledDataset.pack(asked.data),
         published_seed=published_seed,
     )  # fmt: skip
+    check_row(answered, plan, opened)
     running = {one.name for one in (*plan.defenses, *plan.attacks.values())}
     idle = sorted({name for kind, name in added if kind in ("defense", "attack")} - running)
-    return Request(loaded, plan, opened, added, tuple(idle))
+    return Request(loaded, plan, opened, added, tuple(idle), answered)
 
 
 def narrow_plan(request: Request, keys: Sequence[str]) -> Request:

@@ -17,7 +17,7 @@ import torch
 
 import ppfr_bench
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, AttackCard, Defense
+from ppfr_bench.api import Attack, Defense
 from ppfr_bench.cards import TrainingLog
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers import external_recognizer
@@ -79,7 +79,7 @@ def job_of(plan: Plan, cell: Cell) -> CellJob:
 
 def header(plan: Plan, cell: Cell) -> dict[str, Any]:
     """What is known of a record before the cell is measured."""
-    card: AttackCard | None = registry.load("attack", cell.attack.name).card if cell.attack else None
+    attack: Attack | None = registry.build("attack", cell.attack.name, cell.attack.config) if cell.attack else None
     defense: Defense = registry.build("defense", cell.defense.name, cell.defense.config)
     return {
         "key": cell.key, "suite": plan.suite, "dataset": plan.dataset,
@@ -87,9 +87,9 @@ def header(plan: Plan, cell: Cell) -> dict[str, Any]:
         "real_people": plan.real_people, "cell": cell.kind, "track": cell.track, "defense": cell.defense,
         "attack": cell.attack, "recognizer": cell.recognizer,
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.setting.surrogate,
-        "adapted": cell.adapted, "scorer": cell.scorer if card else "",
-        "sets": registry.load("scorer", cell.scorer).sets if card else "",
-        "builds_on": card.builds_on if card else (), "knowledge": card.knowledge if card else None,
+        "adapted": cell.adapted, "scorer": cell.scorer if attack else "",
+        "sets": registry.load("scorer", cell.scorer).sets if attack else "",
+        "builds_on": attack.card.builds_on if attack else (), "knowledge": attack.knowledge if attack else None,
         "seed": plan.seed, "defense_card": type(defense).card.model_dump(mode="json"), "guarantee": defense.guarantee,
     }  # fmt: skip
 

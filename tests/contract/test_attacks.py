@@ -45,7 +45,7 @@ from ppfr_bench.learning.decoding import fit_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
-NAMES = registry.names("attack")
+NAMES = [name for name in registry.names("attack") if registry.load("attack", name).card.live]
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
     "unet": TINY | {"steps": 3}, "attributes": TINY | {"steps": 3}, "ridge": {"size": 16},

@@ -16,9 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import warm_python
 
+from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import rotating
 from ppfr_bench.records.estimate import Estimate, column
 from ppfr_bench.records.record import Record
@@ -454,6 +456,44 @@ def test_images_protected_elsewhere_score_as_if_protected_here(
         assert there["defense"]["label"] == "their_tool"
         assert there["metrics"] == here["metrics"], wanted
     assert "not_live" in pick(tmp_path / "results", attack="visual")["flags"]
+
+
+def test_answers_made_elsewhere_score_as_the_attack_that_made_them(
+    smoke: Path, tmp_path: Path, command_environment: Environment
+) -> None:
+    """The release itself, handed in as a rebuilt face, is what ``visual`` answers."""
+    results, work = tmp_path / "results", tmp_path / "as_it_is"
+    shutil.copytree(smoke, results)
+    command = ("run", "smoke", "--defense", "stochastic_local", "--answers", work, "--results", results)
+    ppfr_bench("data", "releases", "smoke", "stochastic_local", work, env=command_environment)
+    targets = np.load(work / "targets.npy", allow_pickle=False)
+    np.save(work / "answers.npy", targets[0])
+    ppfr_bench(*command, env=command_environment)
+    here, there = (pick(results, defense="stochastic_local", attack=label) for label in ("visual", "as_it_is"))
+    assert there["metrics"] == here["metrics"]
+    done = json.loads(ppfr_bench(*command, "--json", env=command_environment).stdout)
+    assert (done["cells"], done["already_recorded"]) == (5, 5)
+    store = ResultStore(results)
+    plan = store.plan("smoke")
+    assert plan is not None
+    rows = {row.defense: row for row in build(store.records("smoke"), plan)}
+    assert all(row.complete for row in rows.values())
+    assert {label for label, row in rows.items() if "as_it_is" in {cell.attack for cell in row.cells}} == {
+        "stochastic_local"
+    }
+    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=command_environment)
+    np.save(work / "targets.npy", targets[:, ::-1])
+    np.save(work / "answers.npy", 255 - targets[0])
+    refused = ppfr_bench(*command, env=command_environment, code=2)
+    assert "is not what 'stochastic_local' releases here" in refused.stderr
+    similarities = tmp_path / "guess"
+    ppfr_bench("data", "releases", "smoke", "block_permutation", similarities, env=command_environment)
+    np.save(similarities / "answers.npy", np.random.RandomState(0).uniform(size=(12, 12)))
+    ppfr_bench("run", "smoke", "--defense", "block_permutation", "--answers", similarities, "--results", results,
+               env=command_environment)  # fmt: skip
+    found = pick(results, defense="block_permutation", attack="guess")
+    assert (found["status"], found["sets"], found["knowledge"]) == ("ok", "identity", "aware")
+    assert found["metrics"]["rank_1_ceiling"]["value"] > 0.9, "named by the surrogate where nothing is protected"
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])

@@ -276,6 +276,7 @@ def _attack_of(record: Record) -> PlannedAttack:
     return PlannedAttack(
         component=record.attack, scorer=record.scorer, sets=record.sets, faces=faces.get(record.scorer, ""),
         shown="d_sys" if record.scorer == "unlinkability" else "", shots=record.attack.config.get("releases", 1),
+        live=not record.attack.name.endswith("_elsewhere"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 

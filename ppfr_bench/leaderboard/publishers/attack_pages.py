@@ -56,23 +56,40 @@ class AttackPages(Publisher):
         return {
             f"attacks/{label}.html": render(
                 "attack.html", root="../", board=board, label=label, settings=settings,
-                tables=list(_against(board, label)),
-                again=again("attack", label, settings[0][0].name, settings[0][0].config),
+                tables=list(_against(board, label)), elsewhere=not _live(board, label),
+                again=_again(board, label, settings[0][0]),
             )
             for label, settings in found.items()
         }  # fmt: skip
 
 
+def _live(board: Board, label: str) -> bool:
+    """Whether the attack runs here, and was not made elsewhere."""
+    return all(table.attacks[label].live for table in board.plan.tables.values() if label in table.attacks)
+
+
+def _again(board: Board, label: str, component: Component) -> str:
+    """The options of ``ppfr-bench run`` that choose it."""
+    if _live(board, label):
+        return again("attack", label, component.name, component.config)
+    rows = [row for row in board.rows if any(cell.attack == label for cell in row.cells)]
+    return f"{rows[0].again} --answers {label}"
+
+
 def _settings(board: Board, label: str) -> list[tuple[Component, str]]:
-    """What the attack is planned with on each data set, once where they agree, and what its records say it knows."""
+    """What the attack is planned with on each data set, once where they agree, and what its records say it knows.
+
+    Of answers that were made elsewhere each record has its own.
+    """
     found: dict[str, tuple[Component, str]] = {}
     for dataset, records in board.planned.items():
         planned = board.plan.tables[dataset].attacks.get(label)
         if planned is None:
             continue
-        known = {one.knowledge for one in records if one.attack is not None and one.attack.label == label}
-        knowledge = min((one for one in known if one), default="")
-        found[planned.component.model_dump_json() + knowledge] = (planned.component, knowledge)
+        mine = [(one.attack, one.knowledge or "") for one in records if one.attack and one.attack.label == label]
+        if planned.live or not mine:
+            mine = [(planned.component, min((known for _, known in mine if known), default=""))]
+        found |= {component.model_dump_json() + knowledge: (component, knowledge) for component, knowledge in mine}
     return [found[key] for key in sorted(found)]
 
 
