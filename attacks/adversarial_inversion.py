@@ -33,7 +33,7 @@ class AdversarialInversion(WarmInverter):
     regression over the other half of the people.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Adversarial inversion learning",
         family="adversarial",
@@ -52,7 +52,9 @@ class AdversarialInversion(WarmInverter):
         return int(self.config.releases)
 
     def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
-        """Endless batches through the live defense."""
+        """Endless batches through the live defense; of images at hand, where each had a key of its own to be undone."""
+        if self.data.key:
+            yield from super().batches(view, generator)
         assert view.oracle is not None
         data, size, faces = self.data, self.data.size, view.auxiliary
         shots = int(data.log["shots"])

@@ -42,7 +42,7 @@ class Attributes(Attack):
         data = read_inversion_data(view, self.config.size, self.shots)
         network, log = read_plain_unet(view, self.config)
         rows = data.validation_rows
-        truth = read_attributes(view.auxiliary.load(rows.numpy()))
+        truth = read_attributes(view.auxiliary.load(data.rows[rows.numpy()]))
         own = _readings(network, data.own[rows], data.own_estimates[rows])
         targets = _readings(network, data.targets, data.target_estimates)
         self._answer = np.empty((len(data.targets), len(ATTRIBUTES)))

@@ -34,7 +34,7 @@ class Nearest(Attack):
         data = read_inversion_data(view, _SIZE, 1)
         own, targets = (device.to(found).flatten(1).float() for found in (data.own_estimates, data.target_estimates))
         distance = own.square().sum(1) - 2 * targets @ own.T
-        self._chosen = distance.argmin(1).cpu().numpy()  # Faces are loaded by NumPy's indices.
+        self._chosen = data.rows[distance.argmin(1).cpu().numpy()]  # Faces are loaded by NumPy's indices.
         self.log |= {"shots": data.log["shots"], "training_images": len(own), "distinct": len(np.unique(self._chosen))}
 
     def run(self, view: AttackerView) -> ByteArray:

@@ -24,7 +24,7 @@ class Pix2pixConfig(WarmInverterConfig):
 class Pix2pix(WarmInverter):
     """The U-Net attacker with a discriminator of patches: prefers a sharp guess to a blurred mean."""
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="pix2pix inversion",
         family="reconstruction",

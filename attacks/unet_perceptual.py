@@ -23,7 +23,7 @@ class UnetPerceptualConfig(WarmInverterConfig):
 class UnetPerceptual(WarmInverter):
     """The U-Net attacker with a surrogate recognizer: goes on training under L1 + LPIPS + distance of identity."""
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="U-Net inversion, perceptual and identity loss",
         family="reconstruction",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ppfr_bench import device
-from ppfr_bench.api import SIZE, AttackerView, ByteArray, FloatArray, IntArray, Material, Scope
+from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, FloatArray, IntArray, Material, Scope
 from ppfr_bench.learning.heads import choose_head, head_validation_mask, share_named
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, read_network, rebuild, trained
@@ -61,11 +61,13 @@ class Adapted:
 
     Attributes:
         own: float64 (n, d), of the attacker's own protected images.
+        rows: int64 (n,), which of the auxiliary images these are.
         released: float64 (m, d), of the released images that were asked for.
         log: of the training.
     """
 
     own: FloatArray
+    rows: IntArray
     released: FloatArray
     log: dict[str, Any]
 
@@ -75,7 +77,7 @@ def student_material(scope: Scope, config: StudentConfig) -> Material:
 
     It starts from the data of one shot and from the plain U-Net. It needs the surrogate.
     """
-    return trained(Student, config, "student", version=1, scope=scope, needs_surrogate=True)
+    return trained(Student, config, "student", version=2, scope=scope, needs_surrogate=True)
 
 
 def released_digest(released: ByteArray) -> str:
@@ -86,7 +88,7 @@ def released_digest(released: ByteArray) -> str:
 def released_scene(scope: Scope, size: int, digest: str) -> Material:
     """The material ``scene`` of released images that take the place of the targets.
 
-    It is computed from ``replace(view, targets=released[None])``, and starts from nothing.
+    It is computed from ``replace(view, targets=released[None])``.
 
     Args:
         scope: of the view.
@@ -109,8 +111,8 @@ def adapted(
         view: of an aware attacker with one shot of the targets, a ``surrogate`` and the material.
         released: uint8 (m, c, h, w), as released.
         config: of the student.
-        generator_for: a material, which is ``released_scene`` -> the generator that it is computed with; seeded from
-            the material's name and spec as that of every other material is.
+        generator_for: a material, which is ``released_scene`` or what that starts from -> the generator that it is
+            computed with; seeded from the material's name and spec as that of every other material is.
 
     Raises:
         UserError: the student's material is not in the view.
@@ -121,7 +123,10 @@ def adapted(
     theirs = replace(view, targets=released[None])
     scene = released_scene(theirs.scope, config.size, released_digest(released))
     plain = inversion_data(theirs.scope, config.size, 1)
-    theirs = replace(theirs, materials={plain.key: scene.compute(theirs, generator_for(scene))})
+    found: dict[str, Arrays] = {}
+    for material in (*scene.starts_from, scene):
+        found[material.key] = material.compute(replace(theirs, materials=found), generator_for(material))
+    theirs = replace(theirs, materials={plain.key: found[scene.key]})
     data = read_inversion_data(theirs, config.size, 1)
     surrogate = device.to(view.surrogate)
     # Heads are fitted in float64, which not every device has.
@@ -129,7 +134,7 @@ def adapted(
         embed_with(surrogate, rebuild(network, observations, estimates)).cpu().numpy().astype(np.float64)
         for observations, estimates in ((data.own, data.own_estimates), (data.targets, data.target_estimates))
     )
-    return Adapted(own, targets, log)
+    return Adapted(own, data.rows, targets, log)
 
 
 def fine_tuned_embeddings(
@@ -139,12 +144,13 @@ def fine_tuned_embeddings(
 
     Args:
         found: by ``adapted``.
-        identities: int64 (n,), of the attacker's own images.
+        identities: int64 (k,), of the auxiliary images.
         generator: draws the people who are held out, on the CPU.
 
     Returns:
         float64 (m, d), and what is recorded of the training and of the choice.
     """
+    identities = identities[found.rows]
     validation = head_validation_mask(identities, generator)
     choice = choose_head(found.own, found.own, identities, validation, to_clear=False)
     alone = share_named(found.own[validation] @ found.own[validation].T, identities[validation])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,8 +13,10 @@ import numpy.typing as npt
 import torch
 
 from ppfr_bench import device
-from ppfr_bench.api import Arrays, AttackerView, Material, Scope
+from ppfr_bench.api import Arrays, AttackerView, ByteArray, IntArray, Material, Scope
+from ppfr_bench.datasets.faces import subset
 from ppfr_bench.learning.decoding import Decoder, fit_decoder
+from ppfr_bench.learning.image_keys import read_undone, undone
 from ppfr_bench.learning.kernel_ridge import fit_best_kernel_ridge
 from ppfr_bench.learning.observations import Observations, observe
 from ppfr_bench.learning.resizing import shrink_faces
@@ -29,24 +31,30 @@ _BATCH = 128
 class InversionData:
     """One attacker's images and those of its targets at the working size s, on the CPU.
 
+    Where images have keys of their own, these are images whose key was undone: all targets, and some of its own.
+
     Attributes:
         clear: uint8 (n, 3, s, s), the attacker's own images.
+        rows: int64 (n,), which of the view's auxiliary images these are.
         own: observations of their protected versions.
         own_estimates: uint8 (n, 3, s, s), the closed-form estimate of each, with that person left out of the fit.
         targets: observations of the m targets.
         target_estimates: uint8 (m, 3, s, s), the closed-form estimate of each.
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
+        key: of the images' own keys, the kind that was undone; empty where there are none.
         decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
         estimated_from: the name in ``Observations.regression_inputs`` that the estimates start from.
         log: for the record: images that were learnt from, shots, whether a key was decoded, the regression's choices.
     """
 
     clear: torch.Tensor
+    rows: IntArray
     own: Observations
     own_estimates: torch.Tensor
     targets: Observations
     target_estimates: torch.Tensor
     validation: torch.Tensor
+    key: str
     decoder: Decoder | None
     estimated_from: str
     log: dict[str, Any]
@@ -86,8 +94,10 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
-    spec = {"size": size, "shots": shots, "version": 2}
-    return Material("scene", spec, partial(_compute, size=size, shots=shots), queries=shots > 1)
+    spec = {"size": size, "shots": shots, "version": 3}
+    return Material(
+        "scene", spec, partial(_compute, size=size, shots=shots), (undone(scope, shots),), queries=shots > 1
+    )
 
 
 def read_inversion_data(view: AttackerView, size: int, shots: int) -> InversionData:
@@ -102,13 +112,17 @@ def read_inversion_data(view: AttackerView, size: int, shots: int) -> InversionD
 
 def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: int) -> Arrays:
     """Observe, find a key, and regress the clear images on what is observed."""
-    protected, identities = view.auxiliary_protected, view.auxiliary.identities
-    assert protected is not None, "an aware attacker is given its protected images"
-    clear = shrink_faces(view.auxiliary, size)
+    assert view.auxiliary_protected is not None, "an aware attacker is given its protected images"
+    found_key = read_undone(view, shots)
+    faces, first, shown = view.auxiliary, view.auxiliary_protected, view.targets[:shots]
+    if found_key is not None:
+        faces, first, shown = subset(faces, found_key.rows), found_key.own[0], found_key.targets
+    clear, identities = shrink_faces(faces, size), faces.identities
     validation = validation_mask(identities, VALIDATION_SHARE, generator)
-    decoder = fit_decoder(protected, view.auxiliary, validation) if view.releases_image else None
-    own = _observe_own(view, size, shots, decoder)
-    targets = observe(view, view.targets[:shots], size, decoder)
+    decoder = fit_decoder(first, faces, validation) if view.releases_image else None
+    releases = found_key.batches if found_key is not None else _releases_of_own(view, shots)
+    own = Observations.concatenated([observe(view, part, size, decoder) for part in releases])
+    targets = observe(view, shown, size, decoder)
     outputs = device.to(clear).flatten(1).float() / 255
     name, fitted = fit_best_kernel_ridge(own.regression_inputs(), outputs, identities, validation)
     found = {
@@ -123,38 +137,48 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     # Materials are NumPy arrays, as they are kept in files and serve every device.
     arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
     note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
-    return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note))}
+    if found_key is not None:
+        arrays["rows"] = found_key.rows
+    named = np.array(found_key.name if found_key is not None else "")
+    return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note)), "key": named}
 
 
-def _observe_own(view: AttackerView, size: int, shots: int, decoder: Decoder | None) -> Observations:
-    """Observations of the attacker's own images: their first release is at hand, the others come from the oracle."""
+def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
+    """The attacker's own images, (k, n, ...): their first release is at hand, the others come from the oracle."""
     assert view.auxiliary_protected is not None
-    parts, start = [], 0
+    start = 0
     for batch in view.auxiliary.batches(_BATCH):
         first = np.asarray(view.auxiliary_protected[start : start + len(batch)])
         more = [view.oracle.protect(batch) for _ in range(shots - 1)] if view.oracle is not None else []
-        parts.append(observe(view, np.stack([first, *more]), size, decoder))
+        yield np.stack([first, *more])
         start += len(batch)
-    return Observations.concatenated(parts)
 
 
 def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
-    """From arrays that ``_compute`` gave, whose names are those of version 2 of the material."""
-    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key not in ("log", "view")}
+    """From arrays that ``_compute`` gave, whose names are those of version 3 of the material."""
+    words = ("log", "view", "key", "rows")
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key not in words}
     decoder = Decoder(device.to(tensors["decoder"])) if tensors["decoder"].numel() else None
     validation = tensors["held"]
+    rows, key, faces = np.arange(len(view.auxiliary)), str(arrays["key"]), view.auxiliary
+    if key:
+        rows, faces = arrays["rows"], subset(faces, arrays["rows"])
     log = {"training_images": int((~validation).sum()), "shots": spec["shots"], "decoded": decoder is not None,
            "closed_form": json.loads(str(arrays["log"]))}  # fmt: skip
     estimated_from = str(arrays["view"])
+    if key:
+        log["undone"] = key
     if not view.releases_image:
         log["closed_form"]["of"] = estimated_from
     return InversionData(
-        clear=shrink_faces(view.auxiliary, spec["size"]),
+        clear=shrink_faces(faces, spec["size"]),
+        rows=rows,
         own=Observations(tensors["seen"], tensors.get("channels")),
         own_estimates=tensors["first"],
         targets=Observations(tensors["targets"], tensors.get("targets_channels")),
         target_estimates=tensors["targets_first"],
         validation=validation,
+        key=key,
         decoder=decoder,
         estimated_from=estimated_from,
         log=log,

@@ -28,7 +28,7 @@ class InverterConfig(Config):
     """Parameters of every inverter.
 
     Attributes:
-        steps: of training, at most.
+        steps: of training.
         batch: images a step.
         width: channels of the network's first level.
         size: working side in pixels; a representation has a working size of its own.
@@ -133,7 +133,7 @@ def plain_unet(scope: Scope, config: InverterConfig) -> Material:
 
     ``read_plain_unet`` reads it under the same arguments. It starts from ``inversion_data(scope, config.size, 1)``.
     """
-    return trained(Inverter, config, "unet", version=2, scope=scope)
+    return trained(Inverter, config, "unet", version=3, scope=scope)
 
 
 def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:

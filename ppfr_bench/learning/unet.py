@@ -17,7 +17,6 @@ Batch = tuple[Inputs, torch.Tensor, torch.Tensor]  # Inputs, estimates and clear
 _UNSHUFFLE = 2  # Blocks of so many pixels a side enter as channels: a quarter of the arithmetic, no worse an answer.
 _READ = 128  # Channels between those of a representation and the network's own.
 _CHECKS = 8  # Validations during training.
-_PATIENCE = 3  # Training stops after so many validations without a better one.
 _SETTLED = 0.03  # Relative fall of the validation loss over the last quarter that still counts as converged.
 
 
@@ -99,14 +98,14 @@ def train(
 ) -> dict[str, Any]:  # fmt: skip
     """Train by AdamW under a one-cycle schedule; the network is left with the best weights that validation met.
 
-    It stops early once three validations in a row brought nothing better.
+    The schedule always runs to its end: what brings nothing while the learning rate is high may bring most at its end.
 
     Source: AdamW, Loshchilov and Hutter, ICLR 2019; one-cycle schedule, Smith and Topin 2018.
 
     Args:
         network: inputs -> correction; on the device of the batches.
         batches: endless.
-        steps: at most so many.
+        steps: so many.
         learning_rate: the greatest of the schedule.
         loss: of the answer (estimate plus correction) and the clear images, float32 (n, 3, s, s) twice -> a scalar.
         validate: the loss on held-out people, under the network's present weights.
@@ -118,7 +117,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.15)
     curve = [(0, round(validate(), 5))]
     best, kept = curve[0][1], _weights(network)
-    every, waited, step = max(1, steps // _CHECKS), 0, 0
+    every = max(1, steps // _CHECKS)
     for step in range(1, steps + 1):
         network.train()
         inputs, estimates, clear = next(batches)
@@ -130,15 +129,12 @@ def train(
         schedule.step()
         if step % every == 0 or step == steps:
             curve.append((step, round(validate(), 5)))
-            waited += 1
             if curve[-1][1] < best:
-                best, kept, waited = curve[-1][1], _weights(network), 0
-            if waited == _PATIENCE:
-                break
+                best, kept = curve[-1][1], _weights(network)
     network.load_state_dict(kept)
     network.eval()
-    before = min(value for at, value in curve if at <= 0.75 * step)
-    return {"steps": step, "validation": curve, "converged": best > (1 - _SETTLED) * before}
+    before = min(value for at, value in curve if at <= 0.75 * steps)
+    return {"steps": steps, "validation": curve, "converged": best > (1 - _SETTLED) * before}
 
 
 def _weights(network: nn.Module) -> dict[str, torch.Tensor]:

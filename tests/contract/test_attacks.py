@@ -443,7 +443,7 @@ def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray])
 
     view = testing.attacker_view(OnStudent(), REPRESENTATION, mine, targets, targets, shots=1)
     found = adapted(view, view.targets[0], config, generator_for)
-    (scene,) = asked
+    *_, scene = asked
     assert scene.key == released_scene(view.scope, config.size, released_digest(view.targets[0])).key
     assert scene.spec["material"] == {"released": released_digest(view.targets[0])} and scene.key not in view.materials
     assert found.own.shape == (len(mine), 192) and found.released.shape == (len(targets), 192)

@@ -51,7 +51,7 @@ def command(tmp_path: Path, command_environment: dict[str, str]):  # type: ignor
         said = done.stderr
         assert "internal error" not in said and "Traceback" not in said, said
         assert done.returncode == code, f"exit {done.returncode}: {said}"
-        return done.stdout, said
+        return done.written, said
 
     return run
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,9 +27,21 @@ LIBRARIES = (  # Not onnxruntime, whose threads do not outlive a fork.
 )  # fmt: skip
 
 
-def run(
-    arguments: Sequence[object], env: Mapping[str, str], cwd: Path | None = None, stdin: bytes = b""
-) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """What a command gave: its exit code, the bytes that it wrote, and what it said."""
+
+    returncode: int
+    written: bytes
+    stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """``written`` as text."""
+        return self.written.decode("utf-8", errors="replace")
+
+
+def run(arguments: Sequence[object], env: Mapping[str, str], cwd: Path | None = None, stdin: bytes = b"") -> Done:
     """What ``python ARGUMENTS`` gives, where they begin with a script, or with ``-m`` and a module."""
     words = [str(word) for word in arguments]
     where = str(cwd or Path.cwd())
@@ -42,8 +55,7 @@ def run(
             with paths[0].open("rb") as source, paths[1].open("wb") as out, paths[2].open("wb") as err:
                 code = subprocess.run([sys.executable, *words], env=env, cwd=where, stdin=source, stdout=out,
                                       stderr=err).returncode  # fmt: skip
-        said = (path.read_text(encoding="utf-8", errors="replace") for path in paths[1:])
-        return subprocess.CompletedProcess([sys.executable, *words], code, *said)
+        return Done(code, paths[1].read_bytes(), paths[2].read_text(encoding="utf-8", errors="replace"))
 
 
 class _Server:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from awaiting import AWAITING
 from made_networks import by_hand, write_card, write_onnx
 from PIL import Image
 from typer.testing import CliRunner
@@ -265,7 +266,9 @@ def test_two_recognizers_of_one_label_are_refused(tmp_path: Path) -> None:
         plan(recognizers=tuple(cards), surrogate="")
 
 
-@pytest.mark.parametrize("suite", sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir()))
+@pytest.mark.parametrize(
+    "suite", sorted({folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir()} - AWAITING)
+)
 def test_built_in_recognizers_keep_the_keys_of_the_committed_records(suite: str) -> None:
     """Every cell of the first and the last defenses of a suite."""
     store = ResultStore(ROOT / "results")

@@ -1,0 +1,351 @@
+"""Keys that are drawn anew for every image: their kind is found on the attacker's own images, and then each is solved.
+
+The attacker knows its own images clear and protected, so it sees what kind of change a key makes: which tiles change
+places, how an image is turned, in which order its channels come. The key of a target is what makes a face of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations, product
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment  # type: ignore[attr-defined]  # SciPy has no types.
+
+from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, IntArray, Material, Scope
+from ppfr_bench.learning.jigsaw import Jigsaw, Tiling, eigenfaces
+from ppfr_bench.learning.resizing import resize
+
+SIDES = (56, 28, 16, 14, 8, 7)  # Of square tiles, in pixels.
+LINES = (28, 16, 14, 8, 7, 4, 2, 1)  # Heights of rows, and widths of columns.
+_FEWEST = 8  # Of fewer images nothing is learnt.
+_LOOKED_AT = 16  # Images by which the kind of a key is found.
+_TRIED = 600  # Images that a solver learns from when it is tried.
+_CHECKED = 48  # Images that are solved to see whether it pays.
+_MODELLED = 1000  # Clear images by which a key is told.
+_EXPLAINS = 0.3  # A kind explains the change if so much of the squared difference is left, at most.
+_AS_GOOD = 0.02  # A simpler kind is taken that leaves so much more of the variance.
+_PAYS = 0.7  # Solving pays if so much of the squared difference is left, at most.
+_SOLVED = 1000  # Releases of the attacker's own images that are solved, where an image has 64 tiles; fewer where more.
+_BATCH = 128
+_SMALL = 28  # Side at which a face is judged.
+_SHIFTS = 64  # Shifts that are judged, of all that there are.
+
+
+class Key(ABC):
+    """A kind of change with a key of its own for every image.
+
+    Attributes:
+        name: for the record.
+    """
+
+    name: str
+    solved: int = _SOLVED  # Releases that are worth the time.
+    alike: float = 0.95  # Of the parts of a key, so many are those of most keys where all images have the same.
+
+    @abstractmethod
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The key of each image by the clear one, int64 (n, parts); of uint8 (n, 3, s, s) twice."""
+
+    @abstractmethod
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The released images with these keys undone, uint8 (n, 3, s, s)."""
+
+    def matched(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The released images with their keys undone, by the clear ones: uint8 (n, 3, s, s) each."""
+        return self.applied(self.keys(clear, released), released)
+
+    def varies(self, clear: torch.Tensor, released: torch.Tensor) -> bool:
+        """Whether the images have keys of their own: one for all is what regressions undo, and better."""
+        keys = self.keys(clear, released)
+        return float((keys == keys.mode(0).values).float().mean()) < self.alike
+
+    @abstractmethod
+    def learn(self, clear: torch.Tensor) -> None:
+        """Learn from images whose keys are undone, uint8 (n, 3, s, s), what they look like."""
+
+    @abstractmethod
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The released images with their keys undone by what was learnt, uint8 (n, 3, s, s)."""
+
+
+class TileOrder(Key):
+    """Tiles change places."""
+
+    def __init__(self, tiling: Tiling) -> None:
+        self.tiling = tiling
+        self.name = f"order of {tiling.height}x{tiling.width} tiles"
+        self.solved = min(_SOLVED, max(200, int(_SOLVED * (64 / tiling.count) ** 2)))
+
+    alike = 0.5  # Tiles that look alike are mistaken for each other.
+
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """For each tile of the clear image the released one that is nearest to it, each once."""
+        found = []
+        for one, other in zip(self.tiling.cut(clear), self.tiling.cut(released), strict=True):
+            cost = torch.cdist(one.flatten(1).float(), other.flatten(1).float()).square()
+            found.append(linear_sum_assignment(cost.numpy())[1])
+        return torch.from_numpy(np.stack(found))
+
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The tiles in this order."""
+        tiles = self.tiling.cut(released)
+        return self.tiling.joined(tiles.gather(1, keys[:, :, None, None, None].expand_as(tiles)))
+
+    def learn(self, clear: torch.Tensor) -> None:
+        """Fit the model of tiles."""
+        self._jigsaw = Jigsaw(clear[:_MODELLED].float() / 255, self.tiling)
+
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The likeliest order."""
+        return self._jigsaw.ordered(released)
+
+
+class _FaceLikelihood:
+    """How likely small images are faces: normal along eigenfaces, and around them.
+
+    Source: Moghaddam and Pentland, Probabilistic visual learning, IEEE TPAMI 1997.
+    """
+
+    def __init__(self, clear: torch.Tensor, size: int = _SMALL) -> None:
+        self._size = size
+        rows = self._rows(clear)
+        self._mean, self._faces = eigenfaces(rows, 80)
+        along = (rows - self._mean) @ self._faces
+        self._variances = along.var(0) + 1e-6
+        self._rest = float((rows - self._mean - along @ self._faces.T).square().mean()) + 1e-6
+
+    def _rows(self, images: torch.Tensor) -> torch.Tensor:
+        return resize(images.float() / 255, self._size).flatten(1)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, s, s) -> (n,)."""
+        rows = self._rows(images) - self._mean
+        along = rows @ self._faces
+        rest = (rows.square().sum(1) - along.square().sum(1)) / self._rest
+        return -((along.square() / self._variances).sum(1) + rest) / 2
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One way to turn an image, order its channels and invert them."""
+
+    quarters: int
+    mirrored: bool
+    order: tuple[int, ...]
+    inverted: tuple[bool, ...]
+
+    def undo(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, s, s) -> the same."""
+        found = images[:, list(self.order)]
+        flip = torch.tensor([255 if one else 0 for one in self.inverted], dtype=torch.uint8)[:, None, None]
+        found = torch.bitwise_xor(found, flip)
+        found = torch.rot90(found, self.quarters, (2, 3))
+        return found.flip(3) if self.mirrored else found
+
+
+TURNS = tuple(
+    _Turn(quarters, mirrored, order, inverted)
+    for inverted in product((False, True), repeat=3)
+    for order in permutations(range(3))
+    for mirrored in (False, True)
+    for quarters in range(4)
+)
+
+
+class Turned(Key):
+    """The whole image is turned or mirrored, its channels change places, or some are inverted."""
+
+    name = "turns, mirrors, channel orders and inversions"
+
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The number of the turn after which the image is nearest to the clear one."""
+        small, wanted = (_bytes(resize(images.float() / 255, _SMALL)) for images in (released, clear))
+        return torch.stack([_difference(turn.undo(small), wanted) for turn in TURNS]).argmin(0)[:, None]
+
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The images turned."""
+        self._turns = sorted(set(keys.flatten().tolist()))
+        return torch.cat([TURNS[int(i)].undo(released[row : row + 1]) for row, i in enumerate(keys)])
+
+    def learn(self, clear: torch.Tensor) -> None:
+        """Which turns there are was seen when keys were applied last; now learn what a face looks like."""
+        self._likelihood = _FaceLikelihood(clear[:_MODELLED])
+
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The most face-like."""
+        tried = [TURNS[i].undo(released) for i in self._turns]
+        best = torch.stack([self._likelihood(one) for one in tried]).argmax(0)
+        return torch.stack([tried[int(i)][row] for row, i in enumerate(best)])
+
+
+class Rolled(Key):
+    """The whole image is shifted, and what leaves it on one side comes in on the other."""
+
+    name = "cyclic shifts"
+
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The shift at which the image correlates most with the clear one."""
+        return _correlation(released, clear.float()).flatten(1).argmax(1, keepdim=True)
+
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The images shifted back."""
+        return _rolled(released, keys[:, 0])
+
+    def learn(self, clear: torch.Tensor) -> None:
+        """Learn the mean face, and what a face looks like."""
+        self._mean = clear[:_MODELLED].float().mean(0, keepdim=True)
+        self._likelihood = _FaceLikelihood(clear[:_MODELLED], 2 * _SMALL)
+
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The most face-like of the shifts that correlate most with the mean face."""
+        shifts = _correlation(released, self._mean).flatten(1).topk(_SHIFTS).indices
+        judged = torch.stack([self._likelihood(_rolled(released, shifts[:, i])) for i in range(_SHIFTS)], dim=1)
+        return _rolled(released, shifts.gather(1, judged.argmax(1, keepdim=True))[:, 0])
+
+
+def _correlation(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Of images (n, 3, s, s), rolled by each shift, with others (n or 1, 3, s, s): (n, s, s)."""
+    one, other = (torch.fft.rfft2(x.float() - x.float().mean((2, 3), keepdim=True)) for x in (images, others))
+    found: torch.Tensor = torch.fft.irfft2((one.conj() * other).sum(1), s=images.shape[-2:])
+    return found
+
+
+def _rolled(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    side = images.shape[-1]
+    moved = [one.roll((int(s) // side, int(s) % side), (1, 2)) for one, s in zip(images, shifts, strict=True)]
+    return torch.stack(moved)
+
+
+def kinds() -> Iterator[Callable[[], Key]]:
+    """Every kind of key, the simpler first."""
+    yield Turned
+    yield Rolled
+    tilings = [Tiling(height, SIZE) for height in LINES] + [Tiling(SIZE, width) for width in LINES]
+    tilings += [Tiling(side, side) for side in SIDES]
+    for tiling in sorted(tilings, key=lambda one: one.count):
+        if tiling.solvable:
+            yield partial(TileOrder, tiling)
+
+
+def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
+    """The kind of key that protects images, learnt and ready to undo others; None where none explains the change.
+
+    Args:
+        clear, released: uint8 (n, 3, s, s), the attacker's own, row by row.
+    """
+    one, other = (torch.from_numpy(np.ascontiguousarray(images[:_TRIED])) for images in (clear, released))
+    few = slice(0, _LOOKED_AT)
+    before = _left(one[few], other[few])
+    if len(one) < _FEWEST or before == 0:
+        return None
+    best: tuple[float, Key] | None = None
+    for kind in kinds():
+        key = kind()
+        left = _left(one[few], key.matched(one[few], other[few]))
+        if left <= _EXPLAINS * min(before, 1.0) and (best is None or left < best[0] - _AS_GOOD):
+            best = left, key
+    if best is None or not best[1].varies(one[few], other[few]):
+        return None
+    key = best[1]
+    held_out = min(_CHECKED, len(one) // 2)
+    key.learn(key.matched(one[held_out:], other[held_out:]))
+    solved = _left(one[:held_out], key.undone(other[:held_out]))
+    if solved > _PAYS * min(_left(one[:held_out], other[:held_out]), 1.0):
+        return None
+    key.learn(_all_matched(key, clear, released))
+    return key
+
+
+def _all_matched(key: Key, clear: ByteArray, released: ByteArray) -> torch.Tensor:
+    one, other = (torch.from_numpy(np.ascontiguousarray(images[:_MODELLED])) for images in (clear, released))
+    return torch.cat([key.matched(a, b) for a, b in zip(one.split(100), other.split(100), strict=True)])
+
+
+def _bytes(images: torch.Tensor) -> torch.Tensor:
+    """[0, 1] -> 0 to 255."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The mean squared difference of images, (n,)."""
+    return (one.float() - other.float()).square().mean((1, 2, 3))
+
+
+def _left(clear: torch.Tensor, found: torch.Tensor) -> float:
+    """The squared difference of images as a share of the variance within the clear ones; the median image's."""
+    variances = clear.float().var((1, 2, 3)) + 1e-6
+    return float((_difference(found, clear) / variances).median())
+
+
+# What attacks start from -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Undone:
+    """Releases whose keys were undone, where images have keys of their own.
+
+    Attributes:
+        name: of the kind of key.
+        rows: int64 (n,), which of the attacker's own images these are.
+        own: uint8 (k, n, 3, h, w), k releases of each; ``targets``: uint8 (k, m, 3, h, w).
+    """
+
+    name: str
+    rows: IntArray
+    own: ByteArray
+    targets: ByteArray
+
+    @property
+    def batches(self) -> Iterator[ByteArray]:
+        """``own``, some images at a time."""
+        for start in range(0, len(self.rows), _BATCH):
+            yield self.own[:, start : start + _BATCH]
+
+
+def undone(scope: Scope, shots: int) -> Material:
+    """The material ``undone``, which ``read_undone`` reads under the same arguments.
+
+    Args:
+        scope: of the view.
+        shots: releases of each image that are solved; of the attacker's own, those beyond the first are asked for.
+    """
+    shots = min(shots, scope.shots)
+    return Material("undone", {"shots": shots, "version": 1}, partial(_undo, shots=shots), queries=shots > 1)
+
+
+def read_undone(view: AttackerView, shots: int) -> Undone | None:
+    """The material ``undone(view.scope, shots)``; None where no image has a key of its own.
+
+    Raises:
+        UserError: the attack did not declare that material.
+    """
+    arrays = view.material(undone(view.scope, shots))
+    name = str(arrays["name"])
+    return Undone(name, arrays["rows"], arrays["own"], arrays["targets"]) if name else None
+
+
+def _undo(view: AttackerView, generator: torch.Generator, shots: int) -> Arrays:
+    """Find the kind of key, and solve targets and as many own images as pay."""
+    protected, faces = view.auxiliary_protected, view.auxiliary
+    assert protected is not None, "an aware attacker is given its protected images"
+    looked_at = np.sort(torch.randperm(len(faces), generator=generator)[:_MODELLED].numpy())
+    key = None
+    if view.releases_image and protected.shape[1:] == (3, SIZE, SIZE):
+        key = find_key(faces.load(looked_at), np.asarray(protected[looked_at]))
+    if key is None:
+        return {"name": np.array("")}
+    rows = looked_at[: max(2, key.solved // shots)]
+    clear, first = faces.load(rows), np.asarray(protected[rows])
+    assert view.oracle is not None or shots == 1, "an attacker of several releases has the oracle"
+    own = [first, *(view.oracle.protect(clear) for _ in range(shots - 1))] if view.oracle is not None else [first]
+    return {"name": np.array(key.name), "rows": rows.astype(np.int64), "own": _solved(key, own),
+            "targets": _solved(key, view.targets[:shots])}  # fmt: skip
+
+
+def _solved(key: Key, shots: Iterable[ByteArray]) -> ByteArray:
+    return np.stack([key.undone(torch.from_numpy(np.ascontiguousarray(shot))).numpy() for shot in shots])
