@@ -11,10 +11,10 @@ from pydantic import Field
 from ppfr_bench import device
 from ppfr_bench.api import AttackCard, AttackerView, ByteArray
 from ppfr_bench.learning.inversion import as_bytes
-from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, network_inputs
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, enlarged, network_inputs
 from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
 from ppfr_bench.learning.observations import observe
-from ppfr_bench.learning.resizing import shrink
+from ppfr_bench.learning.resizing import shrink, shrink_faces
 from ppfr_bench.learning.unet import Batch
 
 
@@ -61,7 +61,9 @@ class AdversarialInversion(WarmInverter):
         identities, validation = faces.identities, data.validation.numpy()
         people = np.unique(identities)
         half = np.isin(identities, people[torch.randperm(len(people), generator=generator).numpy()[: len(people) // 2]])
-        clear, inputs = data.clear.flatten(1).float() / 255, data.own.regression_inputs()[data.estimated_from]
+        side = data.estimate_size
+        clear = shrink_faces(faces, side).flatten(1).float() / 255
+        inputs = data.own.regression_inputs(side)[data.estimated_from]
         fitted = []
         for part in (half, ~half):
             rows = torch.from_numpy(np.flatnonzero(part if part.any() else ~part))
@@ -75,12 +77,12 @@ class AdversarialInversion(WarmInverter):
                 images = _moved(faces.load(chosen), generator)
                 released = np.stack([view.oracle.protect(images) for _ in range(shots)])
                 own = observe(view, released, size, data.decoder)
-                given = own.regression_inputs()[data.estimated_from]
-                of_half, of_others = (as_bytes(regression(given), size) for regression in fitted)
+                given = own.regression_inputs(side)[data.estimated_from]
+                of_half, of_others = (as_bytes(regression(given), side) for regression in fitted)
                 in_half = device.to(torch.from_numpy(half[chosen]))[:, None, None, None]
-                estimates = torch.where(in_half, of_others, of_half)
+                estimates = enlarged(torch.where(in_half, of_others, of_half), size)
                 batch = device.to(shrink(images, size)).float() / 255
-                yield network_inputs(own, estimates), estimates.float() / 255, batch
+                yield network_inputs(own, estimates), estimates, batch
 
 
 def _moved(images: ByteArray, generator: torch.Generator) -> ByteArray:

@@ -9,7 +9,7 @@ from ppfr_bench import device
 from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 
-_SIZE = 64  # Side in pixels at which faces are compared.
+_SIZE = 112  # Side in pixels of what is observed; the estimates that are compared are smaller.
 
 
 class Nearest(Attack):

@@ -5,20 +5,22 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import AttackCard, AttackerView
 from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
+from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.unet import UNet, weights_from
 from ppfr_bench.metrics.lpips import Lpips
 
 
 class Pix2pixConfig(WarmInverterConfig):
-    """``warm``: steps of the plain U-Net it starts from; ``l1``: weight of L1 beside the discriminator's loss."""
+    """``warm``: steps of the plain U-Net it starts from; ``likeness``: weight of L1, SSIM and LPIPS
+    together, beside the discriminator's loss.
+    """
 
     learning_rate: float = Field(5e-4, gt=0)
-    l1: float = Field(50.0, ge=0)
+    likeness: float = Field(10.0, ge=0)
 
 
 class Pix2pix(WarmInverter):
@@ -48,8 +50,8 @@ class Pix2pix(WarmInverter):
         return super().start(view, generator)
 
     def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """l1 * L1 + the least-squares loss by the discriminator, which is trained on the same batch first."""
-        distance = functional.l1_loss(answer, clear)
+        """likeness * ``unlikeness`` + the discriminator's least-squares loss; it learns from the same batch first."""
+        distance = unlikeness(answer, clear)
         with device.autocast():
             real, false = self._discriminator(clear), self._discriminator(answer.detach())
         wrong = (real.float() - 1).square().mean() + false.float().square().mean()
@@ -58,7 +60,7 @@ class Pix2pix(WarmInverter):
         self._optimizer.step()
         with device.autocast():
             found = self._discriminator(answer)
-        total: torch.Tensor = self.config.l1 * distance + (found.float() - 1).square().mean()
+        total: torch.Tensor = self.config.likeness * distance + (found.float() - 1).square().mean()
         return total
 
     def prepare(self, view: AttackerView) -> None:
@@ -66,7 +68,7 @@ class Pix2pix(WarmInverter):
         self._lpips = device.to(Lpips().network)
 
     def validation_loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """LPIPS: by L1 no sharp guess beats the blurred mean that it started from."""
+        """LPIPS: by L1 no sharp guess beats a blurred mean."""
         distance: torch.Tensor = self._lpips(answer * 2 - 1, clear * 2 - 1).mean()
         return distance
 

@@ -13,9 +13,12 @@ from ppfr_bench.learning.resizing import enlarge
 
 
 class RidgeConfig(Config):
-    """``size``: side in pixels of what is read and rebuilt; ``key``: that under which its own images are protected."""
+    """``size``: side in pixels of what is observed, and of what is rebuilt where that is at most 64.
 
-    size: int = Field(64, ge=8, le=112)
+    ``key``: that under which its own images are protected.
+    """
+
+    size: int = Field(112, ge=8, le=112)
     key: Literal["same", "other"] = "same"
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import SIZE, AttackCard, AttackerView
 from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
+from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.resizing import resize
-from ppfr_bench.metrics.lpips import Lpips
 
 
 class UnetPerceptualConfig(WarmInverterConfig):
-    """``warm``: steps of the plain U-Net it starts from; ``perceptual`` and ``identity``: weights beside L1."""
+    """``warm``: steps of the plain U-Net it starts from; ``perceptual``, ``identity``: weights beside L1 and SSIM."""
 
-    perceptual: float = Field(0.3, ge=0)
-    identity: float = Field(0.1, ge=0)
+    perceptual: float = Field(0.5, ge=0)
+    identity: float = Field(0.3, ge=0)
 
 
 class UnetPerceptual(WarmInverter):
-    """The U-Net attacker with a surrogate recognizer: goes on training under L1 + LPIPS + distance of identity."""
+    """The U-Net attacker with a surrogate recognizer: goes on training with the distance of identity in its loss."""
 
     version = 3
     card = AttackCard(
@@ -37,21 +36,18 @@ class UnetPerceptual(WarmInverter):
     Config = UnetPerceptualConfig
 
     def prepare(self, view: AttackerView) -> None:
-        """Fetch the two networks of the loss."""
+        """Fetch the recognizer of the loss."""
         assert view.surrogate is not None, "the card asks for it"
-        self._surrogate, self._lpips = device.to(view.surrogate), device.to(Lpips().network)
+        self._surrogate = device.to(view.surrogate)
 
     def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """L1 + perceptual * LPIPS + identity * (1 - cosine of the surrogate's embeddings, of every other image)."""
-        large, target = (resize(images.clamp(0, 1), SIZE) for images in (answer, clear))
+        """``unlikeness`` + identity * (1 - cosine of the surrogate's embeddings, of every other image)."""
+        # Half of the batch is embedded, as the way back through a recognizer costs more than the rest of the step.
+        large, target = (resize(images[::2].clamp(0, 1), SIZE) for images in (answer, clear))
         with device.autocast():
-            perceptual = self._lpips(large * 2 - 1, target * 2 - 1).float().mean()
-            # Half of the batch is embedded, as the way back through a recognizer costs more than the rest of the step.
-            found, truth = (self._surrogate(images[::2]).float() for images in (large, target))
+            found, truth = (self._surrogate(images).float() for images in (large, target))
         identity = 1 - (found * truth).sum(1).mean()
-        total: torch.Tensor = (
-            functional.l1_loss(answer, clear) + self.config.perceptual * perceptual + self.config.identity * identity
-        )
+        total: torch.Tensor = unlikeness(answer, clear, self.config.perceptual) + self.config.identity * identity
         return total
 
 

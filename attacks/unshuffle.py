@@ -6,7 +6,7 @@ import numpy as np
 from torch import Generator
 
 from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope
-from ppfr_bench.learning.image_keys import read_undone, undone
+from ppfr_bench.learning.image_keys import LOOKED_AT, read_undone, undone
 
 
 class Unshuffle(Attack):
@@ -36,7 +36,7 @@ class Unshuffle(Attack):
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Read what was undone."""
         self._undone = read_undone(view, 1)
-        self.log |= {"shots": 1, "training_images": len(self._undone.rows) if self._undone is not None else 0}
+        self.log |= {"shots": 1, "training_images": min(len(view.auxiliary), LOOKED_AT)}
         if self._undone is not None:
             self.log["undone"] = self._undone.name
 

@@ -23,10 +23,10 @@ from ppfr_bench.learning.resizing import resize
 SIDES = (56, 28, 16, 14, 8, 7)  # Of square tiles, in pixels.
 LINES = (28, 16, 14, 8, 7, 4, 2, 1)  # Heights of rows, and widths of columns.
 _FEWEST = 8  # Of fewer images nothing is learnt.
-_LOOKED_AT = 16  # Images by which the kind of a key is found.
+_FEW = 16  # Images by which the kind of a key is found.
 _TRIED = 600  # Images that a solver learns from when it is tried.
 _CHECKED = 48  # Images that are solved to see whether it pays.
-_MODELLED = 1000  # Clear images by which a key is told.
+LOOKED_AT = 1000  # Of the attacker's own images, at most so many are looked at.
 _EXPLAINS = 0.3  # A kind explains the change if so much of the squared difference is left, at most.
 _AS_GOOD = 0.02  # A simpler kind is taken that leaves so much more of the variance.
 _PAYS = 0.7  # Solving pays if so much of the squared difference is left, at most.
@@ -98,7 +98,7 @@ class TileOrder(Key):
 
     def learn(self, clear: torch.Tensor) -> None:
         """Fit the model of tiles."""
-        self._jigsaw = Jigsaw(clear[:_MODELLED].float() / 255, self.tiling)
+        self._jigsaw = Jigsaw(clear[:LOOKED_AT].float() / 255, self.tiling)
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The likeliest order."""
@@ -174,7 +174,7 @@ class Turned(Key):
 
     def learn(self, clear: torch.Tensor) -> None:
         """Which turns there are was seen when keys were applied last; now learn what a face looks like."""
-        self._likelihood = _FaceLikelihood(clear[:_MODELLED])
+        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT])
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The most face-like."""
@@ -198,8 +198,8 @@ class Rolled(Key):
 
     def learn(self, clear: torch.Tensor) -> None:
         """Learn the mean face, and what a face looks like."""
-        self._mean = clear[:_MODELLED].float().mean(0, keepdim=True)
-        self._likelihood = _FaceLikelihood(clear[:_MODELLED], 2 * _SMALL)
+        self._mean = clear[:LOOKED_AT].float().mean(0, keepdim=True)
+        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT], 2 * _SMALL)
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The most face-like of the shifts that correlate most with the mean face."""
@@ -239,7 +239,7 @@ def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
         clear, released: uint8 (n, 3, s, s), the attacker's own, row by row.
     """
     one, other = (torch.from_numpy(np.ascontiguousarray(images[:_TRIED])) for images in (clear, released))
-    few = slice(0, _LOOKED_AT)
+    few = slice(0, _FEW)
     before = _left(one[few], other[few])
     if len(one) < _FEWEST or before == 0:
         return None
@@ -262,7 +262,7 @@ def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
 
 
 def _all_matched(key: Key, clear: ByteArray, released: ByteArray) -> torch.Tensor:
-    one, other = (torch.from_numpy(np.ascontiguousarray(images[:_MODELLED])) for images in (clear, released))
+    one, other = (torch.from_numpy(np.ascontiguousarray(images[:LOOKED_AT])) for images in (clear, released))
     return torch.cat([key.matched(a, b) for a, b in zip(one.split(100), other.split(100), strict=True)])
 
 
@@ -333,7 +333,7 @@ def _undo(view: AttackerView, generator: torch.Generator, shots: int) -> Arrays:
     """Find the kind of key, and solve targets and as many own images as pay."""
     protected, faces = view.auxiliary_protected, view.auxiliary
     assert protected is not None, "an aware attacker is given its protected images"
-    looked_at = np.sort(torch.randperm(len(faces), generator=generator)[:_MODELLED].numpy())
+    looked_at = np.sort(torch.randperm(len(faces), generator=generator)[:LOOKED_AT].numpy())
     key = None
     if view.releases_image and protected.shape[1:] == (3, SIZE, SIZE):
         key = find_key(faces.load(looked_at), np.asarray(protected[looked_at]))

@@ -23,6 +23,7 @@ from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
+ESTIMATE_SIZE = 64  # Side in pixels of the closed-form estimates, at most.
 VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 _BATCH = 128
 
@@ -37,9 +38,10 @@ class InversionData:
         clear: uint8 (n, 3, s, s), the attacker's own images.
         rows: int64 (n,), which of the view's auxiliary images these are.
         own: observations of their protected versions.
-        own_estimates: uint8 (n, 3, s, s), the closed-form estimate of each, with that person left out of the fit.
+        own_estimates: uint8 (n, 3, e, e), the closed-form estimate of each, with that person left out of the fit; e is
+            the smaller of s and 64.
         targets: observations of the m targets.
-        target_estimates: uint8 (m, 3, s, s), the closed-form estimate of each.
+        target_estimates: uint8 (m, 3, e, e), the closed-form estimate of each.
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
         key: of the images' own keys, the kind that was undone; empty where there are none.
         decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
@@ -63,6 +65,11 @@ class InversionData:
     def size(self) -> int:
         """Working side in pixels."""
         return int(self.clear.shape[-1])
+
+    @property
+    def estimate_size(self) -> int:
+        """Side in pixels of the estimates."""
+        return int(self.own_estimates.shape[-1])
 
     @property
     def representation_channels(self) -> tuple[int, int]:
@@ -89,7 +96,7 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
 
     Args:
         scope: of the view.
-        size: working side in pixels; a representation has a working size of its own.
+        size: working side in pixels; a representation has a working size of its own. Estimates have 64 at most.
         shots: releases of each target, and of each of the attacker's own images, that are observed; fewer where the
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
@@ -117,19 +124,22 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     faces, first, shown = view.auxiliary, view.auxiliary_protected, view.targets[:shots]
     if found_key is not None:
         faces, first, shown = subset(faces, found_key.rows), found_key.own[0], found_key.targets
-    clear, identities = shrink_faces(faces, size), faces.identities
+    identities = faces.identities
     validation = validation_mask(identities, VALIDATION_SHARE, generator)
     decoder = fit_decoder(first, faces, validation) if view.releases_image else None
     releases = found_key.batches if found_key is not None else _releases_of_own(view, shots)
     own = Observations.concatenated([observe(view, part, size, decoder) for part in releases])
     targets = observe(view, shown, size, decoder)
-    outputs = device.to(clear).flatten(1).float() / 255
-    name, fitted = fit_best_kernel_ridge(own.regression_inputs(), outputs, identities, validation)
+    side = min(size, ESTIMATE_SIZE)
+    outputs = device.to(shrink_faces(faces, side)).flatten(1).float() / 255
+    name, fitted = fit_best_kernel_ridge(own.regression_inputs(side), outputs, identities, validation)
     found = {
         "seen": own.images,
-        "first": as_bytes(fitted.left_out, size),
+        "details": own.details,
+        "first": as_bytes(fitted.left_out, side),
         "targets": targets.images,
-        "targets_first": as_bytes(fitted(targets.regression_inputs()[name]), size),
+        "targets_details": targets.details,
+        "targets_first": as_bytes(fitted(targets.regression_inputs(side)[name]), side),
         "decoder": decoder.weights if decoder else torch.empty(0),
     }
     channels = {"channels": own.channels, "targets_channels": targets.channels}
@@ -173,9 +183,9 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
     return InversionData(
         clear=shrink_faces(faces, spec["size"]),
         rows=rows,
-        own=Observations(tensors["seen"], tensors.get("channels")),
+        own=Observations(tensors["seen"], tensors["details"], tensors.get("channels")),
         own_estimates=tensors["first"],
-        targets=Observations(tensors["targets"], tensors.get("targets_channels")),
+        targets=Observations(tensors["targets"], tensors["targets_details"], tensors.get("targets_channels")),
         target_estimates=tensors["targets_first"],
         validation=validation,
         key=key,

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import Arrays, Attack, AttackerView, ByteArray, Config, Material, Scope
 from ppfr_bench.learning.inversion import InversionData, inversion_data, read_inversion_data
+from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.observations import IMAGE_CHANNELS, Observations
-from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.learning.resizing import enlarge, resize
 from ppfr_bench.learning.unet import Batch, Inputs, UNet, train, weights_from
 
 INPUT_CHANNELS = IMAGE_CHANNELS + 3  # The network is given the observation's images and the estimate.
-_VALIDATED = 128  # At most so many of the images that are held out are validated on.
-_BATCH = 128
+_VALIDATED = 32  # At most so many of the images that are held out are validated on.
+_BATCH = 64
 
 
 class InverterConfig(Config):
@@ -36,9 +36,9 @@ class InverterConfig(Config):
     """
 
     steps: int = Field(800, ge=1)
-    batch: int = Field(16, ge=1)
+    batch: int = Field(8, ge=1)
     width: int = Field(16, ge=8, multiple_of=8)
-    size: int = Field(64, ge=32, le=112, multiple_of=32)
+    size: int = Field(112, ge=32, le=112, multiple_of=16)
     learning_rate: float = Field(2e-3, gt=0)
 
 
@@ -62,7 +62,7 @@ class WarmInverterConfig(InverterConfig):
 
 
 class Inverter(Attack):
-    """U-Net with L1 loss; used by attack ``unet``, and the base of those with another start, data or loss.
+    """U-Net that learns what it is judged by; attack ``unet``, and the base of those with another start, data or loss.
 
     It trains on nine tenths of the auxiliary people, and keeps the weights that do best on the others.
     """
@@ -82,7 +82,9 @@ class Inverter(Attack):
         clear = device.to(data.clear[rows]).float() / 255
 
         def validate() -> float:
-            return float(self.validation_loss(rebuild(self.network, data.own[rows], data.own_estimates[rows]), clear))
+            answer = rebuild(self.network, data.own[rows], data.own_estimates[rows])
+            with torch.no_grad():
+                return float(self.validation_loss(answer, clear))
 
         self.prepare(view)
         batches = self.batches(view, generator)
@@ -101,8 +103,8 @@ class Inverter(Attack):
         return batches_of(self.data, self.config.batch, generator)
 
     def loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """What training minimises: float32 (n, 3, s, s) twice -> a scalar. Default: L1."""
-        return functional.l1_loss(answer, clear)
+        """What training minimises: float32 (n, 3, s, s) twice -> a scalar. Default: L1, SSIM and LPIPS together."""
+        return unlikeness(answer, clear)
 
     def validation_loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         """What decides, on held-out people, which weights are kept; arguments as of ``loss``. Default: the loss."""
@@ -207,17 +209,22 @@ def network_inputs(observations: Observations, estimates: torch.Tensor) -> Input
 
     Args:
         observations: of n images, on any device.
-        estimates: uint8 (n, 3, s, s), on any device.
+        estimates: ``enlarged`` to their size.
 
     Returns:
-        float32 (n, 13, s, s) in [0, 1], channels_last; of a representation a pair with its channels in [0, 1].
+        float32 (n, 16, s, s), channels_last; of a representation a pair with its channels in [0, 1].
     """
-    observations, estimates = observations.on_device(), device.to(estimates)
-    images = torch.cat([observations.images.float(), estimates.float() / 255], dim=1)
+    observations = observations.on_device()
+    images = torch.cat([observations.for_network(), estimates], dim=1)
     images = images.contiguous(memory_format=torch.channels_last)
     if observations.channels is None:
         return images
     return images, observations.channels.float().contiguous(memory_format=torch.channels_last)
+
+
+def enlarged(estimates: torch.Tensor, size: int) -> torch.Tensor:
+    """Estimates uint8 (n, 3, e, e), on any device -> float32 (n, 3, size, size) in [0, 1], on the current one."""
+    return resize(device.to(estimates).float() / 255, size)
 
 
 def batches_of(data: InversionData, size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -227,8 +234,8 @@ def batches_of(data: InversionData, size: int, generator: torch.Generator) -> It
         order = rows[torch.randperm(len(rows), generator=generator)]
         for start in range(0, max(1, len(order) - size + 1), size):
             chosen = order[start : start + size]
-            estimates, clear = device.to(data.own_estimates[chosen]), device.to(data.clear[chosen])
-            yield network_inputs(data.own[chosen], estimates), estimates.float() / 255, clear.float() / 255
+            estimates, clear = enlarged(data.own_estimates[chosen], data.size), device.to(data.clear[chosen])
+            yield network_inputs(data.own[chosen], estimates), estimates, clear.float() / 255
 
 
 def rebuild(network: UNet, observations: Observations, estimates: torch.Tensor) -> torch.Tensor:
@@ -237,7 +244,7 @@ def rebuild(network: UNet, observations: Observations, estimates: torch.Tensor) 
     Args:
         network: on the current device; it is put into evaluation mode.
         observations: of n images, on any device.
-        estimates: uint8 (n, 3, s, s), on any device.
+        estimates: uint8 (n, 3, e, e), on any device.
 
     Returns:
         float32 (n, 3, s, s) in [0, 1], on the current device.
@@ -247,6 +254,6 @@ def rebuild(network: UNet, observations: Observations, estimates: torch.Tensor) 
     with torch.inference_mode(), device.autocast():
         for start in range(0, len(observations), _BATCH):
             part = slice(start, start + _BATCH)
-            some, given = observations[part], device.to(estimates[part])
-            parts.append((network(network_inputs(some, given)).float() + given.float() / 255).clamp(0, 1))
+            some, given = observations[part], enlarged(estimates[part], observations.images.shape[-1])
+            parts.append((network(network_inputs(some, given)).float() + given).clamp(0, 1))
     return torch.cat(parts)

@@ -7,55 +7,71 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import AttackerView, ByteArray, to_float
 from ppfr_bench.learning.decoding import Decoder
 from ppfr_bench.learning.resizing import resize
 
-IMAGE_CHANNELS = 10  # An observation's images: pixels 3, low bits 3, texture 1, spread over the shots 3.
+IMAGE_CHANNELS = 13  # What a network is shown of images: pixels 3, low bits 3, texture 1, spread 3, high-pass 3.
+_AROUND = 9  # The high-pass is the pixels less the mean of so many a side.
 _BATCH = 128
 
 
 @dataclass(frozen=True)
 class Observations:
-    """What is seen of n protected images, float16 in [0, 1].
+    """What is seen of n protected images, in [0, 1].
 
     Attributes:
-        images: (n, 10, s, s), of the images that are released or rendered: their pixels (decoded, where a key was
-            found), their low four bits, the local deviation of the luma, the deviation over several shots.
-        channels: (n, 2 c, h, w), of a representation: its c channels as released, and the same channels in order of
-            strength, so that a channel order of its own for every image hides less. None where images are released.
+        images: float16 (n, 3, s, s), the mean over the shots of the images that are released or rendered, decoded
+            where a key was found.
+        details: uint8 (n, 7, s, s), in steps of 1/255: their low four bits, the local deviation of the luma, the
+            deviation over several shots.
+        channels: float16 (n, 2 c, h, w), of a representation: its c channels as released, and the same channels in
+            order of strength, so that a channel order of its own for every image hides less. None where images are
+            released.
     """
 
     images: torch.Tensor
+    details: torch.Tensor
     channels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: torch.Tensor | slice) -> Observations:
-        return Observations(self.images[rows], None if self.channels is None else self.channels[rows])
+        channels = None if self.channels is None else self.channels[rows]
+        return Observations(self.images[rows], self.details[rows], channels)
 
-    def regression_inputs(self) -> dict[str, torch.Tensor]:
-        """What a regression of the whole image can start from, by name.
+    def regression_inputs(self, size: int) -> dict[str, torch.Tensor]:
+        """What a regression of the whole image can start from, by name; images at ``size`` pixels a side.
 
         ``images`` where images are released; ``picture``, ``channels`` and ``by strength`` of a representation.
         """
+        images = torch.cat([resize(part.float(), size).half() for part in self.images.split(_BATCH)])
         if self.channels is None:
-            return {"images": self.images[:, :3]}
+            return {"images": images}
         as_released, by_strength = self.channels.chunk(2, dim=1)
-        return {"picture": self.images[:, :3], "channels": as_released, "by strength": by_strength}
+        return {"picture": images, "channels": as_released, "by strength": by_strength}
 
     def on_device(self) -> Observations:
         """The same on the current device."""
-        return Observations(device.to(self.images), None if self.channels is None else device.to(self.channels))
+        channels = None if self.channels is None else device.to(self.channels)
+        return Observations(device.to(self.images), device.to(self.details), channels)
+
+    def for_network(self) -> torch.Tensor:
+        """float32 (n, 13, s, s), about [0, 1]: images, details, and the images' high-pass around a half."""
+        images = self.images.float()
+        around = functional.avg_pool2d(images, _AROUND, 1, _AROUND // 2, count_include_pad=False)
+        return torch.cat([images, self.details.float() / 255, 2 * (images - around) + 0.5], dim=1)
 
     @staticmethod
     def concatenated(parts: Sequence[Observations]) -> Observations:
         """All rows of one or more parts, in order."""
         channels = [part.channels for part in parts if part.channels is not None]
-        return Observations(torch.cat([part.images for part in parts]), torch.cat(channels) if channels else None)
+        images, details = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "details"))
+        return Observations(images, details, torch.cat(channels) if channels else None)
 
 
 def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | None) -> Observations:
@@ -72,11 +88,13 @@ def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | 
     """
     parts = [np.asarray(shots[:, start : start + _BATCH]) for start in range(0, shots.shape[1], _BATCH)]
     if view.releases_image:
-        return Observations(torch.cat([_observe_images(part, size, decoder) for part in parts]))
+        return Observations.concatenated([Observations(*_observe_images(part, size, decoder)) for part in parts])
     rendered = [np.stack([view.render(shot) for shot in part]) for part in parts]
-    return Observations(
-        torch.cat([_observe_images(part, size, None) for part in rendered]),
-        torch.cat([_observe_channels(part) for part in parts]),
+    return Observations.concatenated(
+        [
+            Observations(*_observe_images(image, size, None), _observe_channels(part))
+            for image, part in zip(rendered, parts, strict=True)
+        ]
     )
 
 
@@ -91,8 +109,8 @@ def _observe_channels(shots: ByteArray) -> torch.Tensor:
     return torch.cat([torch.stack(found).mean(0) for found in (as_released, by_strength)], dim=1).half()
 
 
-def _observe_images(released: ByteArray, size: int, decoder: Decoder | None) -> torch.Tensor:
-    """(k, n, 3, h, w) -> (n, 10, size, size).
+def _observe_images(released: ByteArray, size: int, decoder: Decoder | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(k, n, 3, h, w) -> float16 (n, 3, size, size) and uint8 (n, 7, size, size).
 
     The low bits have channels of their own, as a network does not find in the pixels what is hidden in them. So has
     the local deviation of the luma, which shrinking would average away.
@@ -104,4 +122,5 @@ def _observe_images(released: ByteArray, size: int, decoder: Decoder | None) -> 
     luma = to_float(decoded[0]).mean(1, keepdim=True)
     texture = (resize(luma.square(), size) - resize(luma, size).square()).clamp_min(0).sqrt()
     spread = images.std(0) if len(images) > 1 else torch.zeros_like(images[0])
-    return torch.cat([images.mean(0), low, texture, spread], dim=1).half()
+    details = torch.cat([low, texture, spread], dim=1)
+    return images.mean(0).half(), (details.clamp(0, 1) * 255).round().to(torch.uint8)

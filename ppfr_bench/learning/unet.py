@@ -16,7 +16,7 @@ Inputs = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # Images, or images a
 Batch = tuple[Inputs, torch.Tensor, torch.Tensor]  # Inputs, estimates and clear images, on the current device.
 _UNSHUFFLE = 2  # Blocks of so many pixels a side enter as channels: a quarter of the arithmetic, no worse an answer.
 _READ = 128  # Channels between those of a representation and the network's own.
-_CHECKS = 8  # Validations during training.
+_CHECKS = 4  # Validations during training.
 _SETTLED = 0.03  # Relative fall of the validation loss over the last quarter that still counts as converged.
 
 
