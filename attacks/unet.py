@@ -10,12 +10,12 @@ from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, r
 
 
 class Unet(Inverter):
-    """Protects its own images through the oracle and trains, under L1, a U-Net back to the clear ones.
+    """Protects its own images through the oracle and trains a U-Net back to the clear ones, under what it is judged by.
 
     A regression of the whole image estimates the clear one first, as convolutions cannot undo a global permutation; the
-    network sees that estimate beside the protected image, its low bits and its texture, and corrects it. Before
-    training it is the ridge attack, and where the input tells nothing the mean face. It trains on estimates with the
-    person left out, so that it does not learn to trust them more than they deserve.
+    network sees that estimate beside the protected image, its high-pass, its low bits and its texture, and corrects it.
+    Before training it is the ridge attack, and where the input tells nothing the mean face. It trains on estimates with
+    the person left out, so that it does not learn to trust them more than they deserve.
     """
 
     version = 3
@@ -28,7 +28,7 @@ class Unet(Inverter):
         knowledge="aware",
         learned=True,
         builds_on=("ridge",),
-        deviations=("Works at 64 pixels, with group norm, and corrects the answer of a closed-form regression.",),
+        deviations=("Has group norm, and corrects the answer of a closed-form regression.",),
     )
     Config = InverterConfig
 

@@ -36,7 +36,7 @@ class Unshuffle(Attack):
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Read what was undone."""
         self._undone = read_undone(view, 1)
-        self.log |= {"shots": 1, "training_images": min(len(view.auxiliary), LOOKED_AT)}
+        self.log |= {"shots": 1, "training_images": 0 if self._undone is None else min(len(view.auxiliary), LOOKED_AT)}
         if self._undone is not None:
             self.log["undone"] = self._undone.name
 

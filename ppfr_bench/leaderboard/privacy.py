@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
 from ppfr_bench.metrics import metric_info
+from ppfr_bench.metrics.intervals import percentile_interval
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.plan_file import PlannedAttack
@@ -25,7 +27,7 @@ SHARED = ("identity",)  # Of these privacies, what the best attack regains undef
 SIGNIFICANT = 0.975  # One attack leaks less than another if it does in this share of the draws.
 MARGIN = 0.02  # Leakage of two trainings of one attack may differ by so much without a meaning.
 
-Ceilings = Mapping[tuple[str, str], Estimate]  # By the privacy that is set, and the measurement.
+Ends = Mapping[tuple[str, str], Estimate]  # By the privacy that is set, and the measurement.
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,45 @@ class _Candidate:
     estimate: Estimate
 
 
-def leakages(record: Record, ceilings: Ceilings) -> tuple[tuple[str, Estimate], ...]:
+def leakages(record: Record) -> tuple[tuple[str, Estimate], ...]:
     """What leaks by each measure of an attack, by name."""
     return tuple(
-        (name, regained(record.metrics[name], ceilings.get((record.sets, name)), record.key))
-        for name in sorted(record.metrics)
-        if record.metrics[name].leakage is not None and name not in UNCOUNTED
+        (name, replace(found.leakage, key=record.key))
+        for name, found in sorted(record.metrics.items())
+        if found.leakage is not None and name not in UNCOUNTED
     )
 
 
-def shared_ceilings(records: Iterable[Record]) -> Ceilings:
-    """What the best attack that sets a privacy regains where nothing is protected, of each measure that is shared."""
+def between_shared_ends(records: Sequence[Record]) -> list[Record]:
+    """The records of a table, what leaks by each measure taken between ends that all attacks share.
+
+    The floor is the best of all answers of all attacks that ignore the target: none of them knows more of a face for
+    having been trained for it. The ceiling of identity is what the best attack regains where nothing is protected;
+    rebuilt faces have each attack's own, as an attack that rebuilds less sharply leaks as surely.
+    """
+    floors = _best(records, "floor")
+    ceilings = _best([record for record in records if record.sets in SHARED], "ceiling")
+    found = []
+    for record in records:
+        metrics = dict(record.metrics)
+        for name, measured in record.metrics.items():
+            if record.sets and measured.leakage is not None:
+                floor = floors.get((record.sets, name), measured.floor)
+                ceiling = ceilings.get((record.sets, name), measured.ceiling)
+                metrics[name] = replace(
+                    measured, floor=floor, ceiling=ceiling, leakage=regained(measured, floor, ceiling)
+                )
+        found.append(record.model_copy(update={"metrics": metrics}))
+    return found
+
+
+def _best(records: Iterable[Record], part: Literal["floor", "ceiling"]) -> Ends:
+    """The end of each measure that is most alike, of the attacks that set a privacy."""
     found: dict[tuple[str, str], Estimate] = {}
     for record in records:
         for name, measured in record.metrics.items():
-            one = measured.ceiling
-            if record.sets not in SHARED or measured.leakage is None or one is None or one.value is None:
+            one: Estimate | None = getattr(measured, part)
+            if not record.sets or measured.leakage is None or one is None or one.value is None:
                 continue
             best = found.get((record.sets, name))
             if best is None or best.value is None or _above(measured, one.value, best.value) > 0:
@@ -62,29 +87,39 @@ def shared_ceilings(records: Iterable[Record]) -> Ceilings:
     return found
 
 
-def regained(measured: Measurement, shared: Estimate | None, key: str) -> Estimate:
-    """The share of a measure that is regained, of the shared ceiling if there is one; none if the attack is broken."""
+def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | None) -> Estimate:
+    """The share of a measure that is regained between two ends; none if the attack is broken."""
     assert measured.leakage is not None, "only of a measure by which something leaks"
-    own = replace(measured.leakage, key=key)
-    floor, ceiling, value = measured.floor, shared or measured.ceiling, measured.value
-    if own.value is None and (own.reason != BROKEN or shared is None):
+    own, value = measured.leakage, measured.value
+    if own.value is None and (own.reason != BROKEN or ceiling == measured.ceiling):
         return own
     if floor is None or ceiling is None or floor.value is None or ceiling.value is None or value.value is None:
         return own
     if not _works(measured, floor.value, ceiling):
-        return Estimate(None, reason=BROKEN, key=key)
+        return Estimate(None, reason=BROKEN)
     whole = _above(measured, ceiling.value, floor.value)
     share = _above(measured, value.value, floor.value) / whole
     reason = f"{share:.2f} before it is clipped: more than without a defense" if share > BEYOND else ""
-    if ceiling == measured.ceiling:
+    if (floor, ceiling) == (measured.floor, measured.ceiling):
         return replace(own, reason=reason)
-    ends = [_above(measured, end, floor.value) / whole for end in value.interval or ()]
-    interval = (_clipped(min(ends)), _clipped(max(ends))) if ends else None
-    draws: tuple[float, ...] = ()
-    if own.draws and max(own.draws) < 1 and measured.ceiling is not None and measured.ceiling.value is not None:
-        factor = _above(measured, measured.ceiling.value, floor.value) / whole
-        draws = tuple(_clipped(factor * one) for one in own.draws)
-    return Estimate(_clipped(share), interval, own.n or value.n, reason, draws, key)
+    draws = _moved(measured, floor.value, ceiling.value)
+    ends = [_clipped(_above(measured, end, floor.value) / whole) for end in value.interval or ()]
+    interval = percentile_interval(np.asarray(draws)) if draws else (min(ends), max(ends)) if ends else None
+    at = _clipped(share)
+    if interval is not None:
+        interval = min(interval[0], at), max(interval[1], at)
+    return Estimate(at, interval, own.n or value.n, reason, draws)
+
+
+def _moved(measured: Measurement, floor: float, ceiling: float) -> tuple[float, ...]:
+    """The draws of a share between its own ends, as shares between others; none where they were cut off above."""
+    assert measured.leakage is not None, "only of a measure by which something leaks"
+    draws, before = measured.leakage.draws, (measured.floor, measured.ceiling)
+    ends = [end.value for end in before if end is not None and end.value is not None]
+    if not draws or len(ends) < 2 or (ceiling != ends[1] and max(draws) >= 1):
+        return ()
+    span, shift = _above(measured, ends[1], ends[0]), _above(measured, ends[0], floor)
+    return tuple(_clipped((span * one + shift) / _above(measured, ceiling, floor)) for one in draws)
 
 
 def _works(measured: Measurement, floor: float, ceiling: Estimate) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ppfr_bench.leaderboard.comparable import Table, incomparable, planned_records, tables
-from ppfr_bench.leaderboard.privacy import Ceilings, fallen_behind, leakages, privacy_of, shared_ceilings, shots_of
+from ppfr_bench.leaderboard.privacy import between_shared_ends, fallen_behind, leakages, privacy_of, shots_of
 from ppfr_bench.leaderboard.reported_figures import refuted
 from ppfr_bench.leaderboard.rows import (
     Baseline,
@@ -59,10 +59,9 @@ def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:
         ]
         widened, _ = split(mine, table.planned.seed)
         by_defense: dict[str, list[Record]] = defaultdict(list)
-        for record in widened:
+        for record in between_shared_ends(widened):
             by_defense[record.defense.label].append(record)
-        ceilings = shared_ceilings(widened)
-        rows += _ranked(table, [_row(table, label, by_defense[label], ceilings) for label in table.defenses])
+        rows += _ranked(table, [_row(table, label, by_defense[label]) for label in table.defenses])
     return rows
 
 
@@ -78,22 +77,22 @@ def rows_by_seed(records: Iterable[Record], table: Table) -> dict[str, dict[int,
     found: dict[str, dict[int, Row]] = defaultdict(dict)
     for seed, mine in sorted(by_seed.items()):
         alone = replace(table, planned=table.planned.model_copy(update={"seed": seed}))
-        ceilings = shared_ceilings(mine)
+        compared = between_shared_ends(mine)
         for label in table.defenses:
-            if own := [record for record in mine if record.defense.label == label]:
-                found[label][seed] = _row(alone, label, own, ceilings)
+            if own := [record for record in compared if record.defense.label == label]:
+                found[label][seed] = _row(alone, label, own)
     return dict(found)
 
 
 # One row -----------------------------------------------------------------------------------------------------------
 
 
-def _row(table: Table, label: str, records: Sequence[Record], ceilings: Ceilings) -> Row:
+def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     by_slot: dict[Slot, list[Record]] = defaultdict(list)
     for record in records:
         by_slot[record.slot].append(record)
     slots = table.slots_of(label)
-    cells = [_cell(table, slot, by_slot[slot], ceilings) for slot in slots]
+    cells = [_cell(table, slot, by_slot[slot]) for slot in slots]
     good = [(cell, by_slot[slot][0]) for cell, slot in zip(cells, slots, strict=True) if cell.state == "ok"]
     utilities = tuple(_utility(table, cell, by_slot[cell.kind, "", cell.recognizer]) for cell in cells
                       if cell.kind == "utility")  # fmt: skip
@@ -126,7 +125,7 @@ def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> t
     return tuple(rules.score(kept, found | {first: one}) for one in set_by_some)
 
 
-def _cell(table: Table, slot: Slot, records: Sequence[Record], ceilings: Ceilings) -> Cell:
+def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     kind, label, recognizer = slot
     attack = table.attack(slot) if label else None
     about: dict[str, Any] = {}
@@ -135,7 +134,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record], ceilings: Ceiling
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
     record = records[0]
-    leakage = leakages(record, ceilings)
+    leakage = leakages(record)
     state, reason = _state(records, table, leakage)
     others: tuple[tuple[str, Estimate], ...] = ()
     if attack is not None and attack.faces != "unrelated":

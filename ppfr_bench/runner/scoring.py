@@ -159,7 +159,8 @@ def _attack(
     check_answer(scorer, answered["answer"], truth, cell.attack.label)
     metrics = scorer.score(inputs, truth, bootstrap)
     training = TrainingLog.model_validate(answered.meta["training"])
-    flags = scorer.flags(metrics, learned=attack.card.learned, same_key=attack.key_access == "same")
+    learned = attack.card.learned and training.training_images > 0
+    flags = scorer.flags(metrics, learned=learned, same_key=attack.key_access == "same")
     if training.converged is False:
         flags.append("attack_not_converged")
     groups = scorer.by_group(inputs, truth, bootstrap)

@@ -132,7 +132,7 @@ def ceilings(repetitions: int, seed: int = 3) -> Iterator[Measured]:
         )
         own = student.leakage.value if student.leakage is not None else None
         before.append(1.0 if own is None else own)
-        found = regained(student, linkage.ceiling, "").value
+        found = regained(student, student.floor, linkage.ceiling).value
         now.append(0.0 if found is None else found)
     for name, leaked in (("its own", before), ("that of the best attack", now)):
         yield {"ceiling": name, "truth": 0.0, "mean_leakage": float(np.mean(leaked)),
