@@ -216,6 +216,26 @@ def test_nothing_that_hides_nothing_is_on_the_front() -> None:
     assert [label for label, row in rows.items() if row.front] == ["hides"]
 
 
+def test_all_attacks_share_the_best_floor() -> None:
+    """An attack that does well without looking shows what is to be had so: what others have more of it is no leak."""
+    draws = made.around(0.48, 0.02)
+    plain = made.appearance("a", "ridge", {"lpips": 0.48}, draws={"lpips": draws})
+    sharp = made.value(
+        0.38, metric="lpips", floor=made.estimate(0.4), ceiling=made.estimate(0.1),
+        leakage=made.estimate(1 / 15, made.around(1 / 15, 0.02)),
+    )  # fmt: skip
+    other = made.appearance("a", "unet", {"lpips": 0.1})
+    other = other.model_copy(update={"metrics": {"lpips": sharp}})
+    records = [made.utility("a", "dlib_resnet", 0.8, draws=made.around(0.8, 0.01)), plain, other]
+    (row,) = table.build(records, made.plan_of(records))
+    leaked = {cell.attack: dict(cell.leakage)["lpips"] for cell in row.cells if cell.attack}
+    assert plain.metrics["lpips"].leakage is not None and plain.metrics["lpips"].leakage.value == 0.48
+    assert leaked["ridge"].value == pytest.approx((0.4 - 0.36) / 0.3) and leaked["unet"].value == pytest.approx(1 / 15)
+    assert leaked["ridge"].draws == pytest.approx([max(0.0, (0.5 * one - 0.2) / 0.3) for one in draws])
+    assert leaked["ridge"].interval is not None and leaked["ridge"].interval[0] < 0.13 < leaked["ridge"].interval[1]
+    assert row.reconstruction is not None and row.reconstruction.likeness["lpips"].floor.value == 0.4
+
+
 def identity_of(value: float, ceiling: float, **more: Any) -> Record:
     """Rank 1 of an attack whose own ceiling is that."""
     floor = 1 / 60

@@ -8,7 +8,7 @@ from ppfr_bench.api import Defense, DefenseCard, per_image_generators
 
 
 class OwnTurn(Defense):
-    """There are eight ways, and in one or two of them the face is upright."""
+    """There are six ways, and a face is upright in one or two of what can come back."""
 
     version = 1
     card = DefenseCard(
@@ -20,10 +20,10 @@ class OwnTurn(Defense):
     )
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Turned by a right angle or none, and half of them mirrored."""
+        """Turned by one, two or three right angles, and half of them mirrored."""
         found = []
         for image, own in zip(images, per_image_generators(generator, len(images)), strict=True):
-            quarters, mirrored = torch.randint(4, (), generator=own), torch.randint(2, (), generator=own)
+            quarters, mirrored = torch.randint(1, 4, (), generator=own), torch.randint(2, (), generator=own)
             turned = image.rot90(int(quarters), (1, 2))
             found.append(turned.flip(2) if mirrored else turned)
         return torch.stack(found)
