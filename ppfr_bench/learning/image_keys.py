@@ -33,7 +33,7 @@ _PAYS = 0.7  # Solving pays if so much of the squared difference is left, at mos
 _SOLVED = 1000  # Releases of the attacker's own images that are solved, where an image has 64 tiles; fewer where more.
 _BATCH = 128
 _SMALL = 28  # Side at which a face is judged.
-_SHIFTS = 64  # Shifts that are judged, of all that there are.
+_PEAKS = 3  # So many shifts of the small image are looked at closely.
 
 
 class Key(ABC):
@@ -124,7 +124,11 @@ class _FaceLikelihood:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (n, 3, s, s) -> (n,)."""
-        rows = self._rows(images) - self._mean
+        return self.of_small(self._rows(images))
+
+    def of_small(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (n, 3, size, size) in [0, 1], flat or not -> (n,)."""
+        rows = images.flatten(1) - self._mean
         along = rows @ self._faces
         rest = (rows.square().sum(1) - along.square().sum(1)) / self._rest
         return -((along.square() / self._variances).sum(1) + rest) / 2
@@ -190,26 +194,33 @@ class Rolled(Key):
 
     def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The shift at which the image correlates most with the clear one."""
-        return _correlation(released, clear.float()).flatten(1).argmax(1, keepdim=True)
+        return _correlation(released, clear).flatten(1).argmax(1, keepdim=True)
 
     def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The images shifted back."""
         return _rolled(released, keys[:, 0])
 
     def learn(self, clear: torch.Tensor) -> None:
-        """Learn the mean face, and what a face looks like."""
-        self._mean = clear[:LOOKED_AT].float().mean(0, keepdim=True)
-        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT], 2 * _SMALL)
+        """Learn what a face looks like, small and less small."""
+        self._coarse, self._fine = (_FaceLikelihood(clear[:LOOKED_AT], size) for size in (_SMALL, 2 * _SMALL))
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
-        """The most face-like of the shifts that correlate most with the mean face."""
-        shifts = _correlation(released, self._mean).flatten(1).topk(_SHIFTS).indices
-        judged = torch.stack([self._likelihood(_rolled(released, shifts[:, i])) for i in range(_SHIFTS)], dim=1)
-        return _rolled(released, shifts.gather(1, judged.argmax(1, keepdim=True))[:, 0])
+        """The most face-like: of all shifts of the image made small, then of those around the best few."""
+        side = released.shape[-1]
+        step = side // _SMALL
+        small = resize(released.float() / 255, _SMALL)
+        places = torch.cartesian_prod(torch.arange(_SMALL), torch.arange(_SMALL))
+        judged = torch.stack([self._coarse.of_small(small.roll((int(y), int(x)), (2, 3))) for y, x in places], dim=1)
+        best = places[judged.topk(_PEAKS, dim=1).indices] * step
+        around = torch.cartesian_prod(torch.arange(1 - step, step), torch.arange(1 - step, step))
+        shifts = ((best[:, :, None] + around) % side).flatten(1, 2)
+        flat = shifts[..., 0] * side + shifts[..., 1]
+        judged = torch.stack([self._fine(_rolled(released, flat[:, i])) for i in range(flat.shape[1])], dim=1)
+        return _rolled(released, flat.gather(1, judged.argmax(1, keepdim=True))[:, 0])
 
 
 def _correlation(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Of images (n, 3, s, s), rolled by each shift, with others (n or 1, 3, s, s): (n, s, s)."""
+    """Of images (n, 3, s, s), rolled by each shift, with others (n, 3, s, s): (n, s, s)."""
     one, other = (torch.fft.rfft2(x.float() - x.float().mean((2, 3), keepdim=True)) for x in (images, others))
     found: torch.Tensor = torch.fft.irfft2((one.conj() * other).sum(1), s=images.shape[-2:])
     return found
