@@ -25,7 +25,8 @@ from ppfr_bench.testing import example_faces
 
 STUDY = Path(__file__).parents[2] / "studies" / "weak_defenses"
 WEAK = {path.stem: path for path in sorted((STUDY / "defenses").glob("*.py"))}
-ATTACKS = {"ridge", "unet", "averaging", "linkage_unet"}
+KEYED = {path.stem: path for path in sorted((STUDY / "keyed").glob("*.py"))}
+ATTACKS = {"validity": {"ridge", "unet", "averaging", "linkage_unet"}, "keys": {"unshuffle", "linkage_unshuffle"}}
 BROKEN_AT = 0.9  # of what the same attack regains undefended
 Records = list[Record]
 
@@ -46,7 +47,7 @@ def largest(found: dict[str, Estimate]) -> float:
 
 
 @pytest.fixture(scope="module")
-def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Records]:
+def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Records]:
     """Runs the suite for one defense by the command line and gives the records of its attacks.
 
     No stage comes from an earlier run: only downloads and synthetic faces are shared with it.
@@ -57,33 +58,36 @@ def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         (folder / shared).symlink_to(cache_dir() / shared)
     environment = os.environ | {"PPFR_BENCH_CACHE": str(folder)}
 
-    def run(name: str) -> Records:
-        which = ["--plugin", str(WEAK[name])] if name in WEAK else ["--defense", name]
-        command = ["-m", "ppfr_bench.cli", "run", STUDY / "validity.toml", *which, "--results", folder / "results"]
+    def run(suite: str, name: str) -> Records:
+        weak = (WEAK | KEYED).get(name)
+        which = ["--plugin", str(weak)] if weak is not None else ["--defense", name]
+        command = ["-m", "ppfr_bench.cli", "run", STUDY / f"{suite}.toml", *which, "--results", folder / "results"]
         done = warm_python.run(command, environment)
         assert done.returncode == 0, done.stderr + done.stdout
-        attacks = of_attacks(folder / "results", name)
-        assert {record.slot[1] for record in attacks} == ATTACKS
+        attacks = of_attacks(folder / "results", suite, name)
+        assert {record.slot[1] for record in attacks} == ATTACKS[suite]
         assert {record.status for record in attacks} == {"ok"}, [record.reason for record in attacks]
         return attacks
 
     return run
 
 
-@pytest.mark.parametrize("name", WEAK)
+@pytest.mark.parametrize("name", WEAK | KEYED)
 def test_a_weak_defense_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but an attack tells that it is weak; and the registry knows it only where it is asked for."""
     assert name not in registry.names("defense")
     monkeypatch.setattr(registry, "_added", {})
-    assert registry.add_plugin(WEAK[name]) == [("defense", name)]
+    assert registry.add_plugin((WEAK | KEYED)[name]) == [("defense", name)]
     assert check_plugin("defense", name) == []
     flags = randomness_flags(registry.build("defense", name, {}), example_faces().load(range(8)), seed=0)
-    assert flags == (("content_seeded",) if name == "content_seeded_noise" else ())
+    few = "low_entropy_draws"
+    expected = {"content_seeded_noise": "content_seeded", "own_negative": few, "own_turn": few}
+    assert flags == ((expected[name],) if name in expected else ())
 
 
-def of_attacks(results: Path, name: str) -> Records:
+def of_attacks(results: Path, suite: str, name: str) -> Records:
     """The records of the attacks on one defense."""
-    found = ResultStore(results).records("validity")
+    found = ResultStore(results).records(suite)
     return [record for record in found if record.cell == "attack" and record.defense.label == name]
 
 
@@ -118,19 +122,25 @@ def sees_nothing(records: Records) -> None:
             assert one.interval[0] <= 0, (of, one)
 
 
-EXPECTED = {name: is_seen_through for name in WEAK} | {"no_defense": reaches_the_ceiling, "blackout": sees_nothing}
+EXPECTED = {
+    (suite, name): check
+    for suite, weak in (("validity", WEAK), ("keys", KEYED))
+    for name, check in (
+        *((name, is_seen_through) for name in weak), ("no_defense", reaches_the_ceiling), ("blackout", sees_nothing)
+    )
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_the_committed_records_say_so(name: str) -> None:
-    records = of_attacks(STUDY / "records", name)
-    assert {record.slot[1] for record in records} == ATTACKS
+@pytest.mark.parametrize(("suite", "name"), EXPECTED)
+def test_the_committed_records_say_so(suite: str, name: str) -> None:
+    records = of_attacks(STUDY / "records", suite, name)
+    assert {record.slot[1] for record in records} == ATTACKS[suite]
     assert {record.environment.dirty for record in records} == {False}
-    EXPECTED[name](records)
+    EXPECTED[suite, name](records)
 
 
 @pytest.mark.slow
 @pytest.mark.assets
-@pytest.mark.parametrize("name", EXPECTED)
-def test_a_run_says_so(name: str, attack_records: Callable[[str], Records]) -> None:
-    EXPECTED[name](attack_records(name))
+@pytest.mark.parametrize(("suite", "name"), EXPECTED)
+def test_a_run_says_so(suite: str, name: str, attack_records: Callable[[str, str], Records]) -> None:
+    EXPECTED[suite, name](attack_records(suite, name))
