@@ -138,7 +138,7 @@ class Section:
                     shown.setdefault(cell.scorer, {}).update(dict.fromkeys(name for name, _ in cell.shown))
         return [(scorer, tuple(names)) for scorer, names in sorted(shown.items())]
 
-    @property
+    @cached_property
     def shots(self) -> list[int]:
         """How many releases of each target attackers made use of, if any defense was attacked with more than one."""
         found = sorted({cell.shots for row in self.rows for cell in row.cells if cell.state == "ok"})
@@ -146,7 +146,15 @@ class Section:
 
     def against(self, row: Row, privacy: str) -> list[Estimate]:
         """A privacy of a row against attackers who hold at most so many releases, for each of ``shots``."""
-        return [_bounded(privacy_of(privacy, row.cells_against(shots))) for shots in self.shots]
+        asked = row.defense, privacy
+        if asked not in self._along:
+            self._along[asked] = [_bounded(privacy_of(privacy, row.cells_against(shots))) for shots in self.shots]
+        return self._along[asked]
+
+    @cached_property
+    def _along(self) -> dict[tuple[str, str], list[Estimate]]:
+        """Those of ``against`` that were asked for: tables and plots ask for the same."""
+        return {}
 
     @cached_property
     def dials(self) -> list[Dial]:
