@@ -140,6 +140,7 @@ class WithoutCopies(FaceDataset):
 
     def __init__(self, whole: FaceDataset) -> None:
         self.whole = whole
+        self.poses = whole.poses  # The class has a value of its own, so ``__getattr__`` is not asked.
         self.revision = f"{whole.name}-{digest(['without copies', VERSION, DISTANCE, whole.revision])[:16]}"
 
     def __getattr__(self, name: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ppfr_bench.api import to_bytes
+from ppfr_bench.datasets.disjoint_splits import WithoutCopies
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.leaderboard import inline_plots, table
 from ppfr_bench.leaderboard.board import Board
@@ -177,6 +178,11 @@ def test_photos_are_grouped_by_pose_where_the_data_set_tells_it() -> None:
     seen.clear()
     compared_in_groups(truth, pairs, {"retention": number})
     assert seen == {"0": list(range(0, 24, 2)), "1": list(range(1, 24, 2))}, "frontal to profile is of neither group"
+
+
+def test_poses_are_those_of_the_whole_where_copies_are_left_out() -> None:
+    whole: Any = SimpleNamespace(name="made", revision="made-0", poses=("frontal", "profile"))
+    assert WithoutCopies(whole).poses == ("frontal", "profile")
 
 
 def test_groups_reach_the_page_of_the_defense() -> None:
