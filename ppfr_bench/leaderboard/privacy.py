@@ -11,7 +11,7 @@ import numpy as np
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
 from ppfr_bench.metrics import metric_info
-from ppfr_bench.metrics.intervals import percentile_interval
+from ppfr_bench.metrics.intervals import share_interval
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.plan_file import PlannedAttack
@@ -104,11 +104,11 @@ def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | 
         return replace(own, reason=reason)
     draws = _moved(measured, floor.value, ceiling.value)
     ends = [_clipped(_above(measured, end, floor.value) / whole) for end in value.interval or ()]
-    interval = percentile_interval(np.asarray(draws)) if draws else (min(ends), max(ends)) if ends else None
-    at = _clipped(share)
+    at, n = _clipped(share), own.n or value.n
+    interval = share_interval(np.asarray(draws), at, n, n) if draws else (min(ends), max(ends)) if ends else None
     if interval is not None:
         interval = min(interval[0], at), max(interval[1], at)
-    return Estimate(at, interval, own.n or value.n, reason, draws)
+    return Estimate(at, interval, n, reason, draws)
 
 
 def _moved(measured: Measurement, floor: float, ceiling: float) -> tuple[float, ...]:

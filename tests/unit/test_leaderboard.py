@@ -234,6 +234,11 @@ def test_all_attacks_share_the_best_floor() -> None:
     assert leaked["ridge"].draws == pytest.approx([max(0.0, (0.5 * one - 0.2) / 0.3) for one in draws])
     assert leaked["ridge"].interval is not None and leaked["ridge"].interval[0] < 0.13 < leaked["ridge"].interval[1]
     assert row.reconstruction is not None and row.reconstruction.likeness["lpips"].floor.value == 0.4
+    better = other.model_copy(update={"metrics": {"lpips": replace(sharp, floor=made.estimate(0.3))}})
+    (row,) = table.build([records[0], plain, better], made.plan_of(records))
+    none = next(dict(cell.leakage)["lpips"] for cell in row.cells if cell.attack == "ridge")
+    assert none.value == 0 and set(none.draws) == {0.0}
+    assert none.interval is not None and none.interval[0] == 0 < none.interval[1], "no interval has no width"
 
 
 def identity_of(value: float, ceiling: float, **more: Any) -> Record:
