@@ -22,7 +22,7 @@ class Averaging(WarmInverter):
     the same there is nothing to average, and it is the U-Net attack trained for longer.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Averaging several releases",
         family="averaging",

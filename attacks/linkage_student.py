@@ -41,7 +41,7 @@ class LinkageStudent(Student):
     knows nothing of the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Linkage student",
         family="linkage",

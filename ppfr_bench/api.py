@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 __all__ = [
-    "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs", "Randomness",
-    "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "materialised",
+    "SIZE", "Answers", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
+    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs",
+    "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "materialised",
     "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
@@ -370,6 +370,36 @@ class AttackerView:
         return not self.releases_image
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What an attack answers, where it has more than one answer.
+
+    Attributes:
+        main: the answer as such: what other attacks start from, what pages show, and what is scored by every measure
+            that ``by_measure`` does not name.
+        by_measure: other answers, by the name of the metric that they are scored by in its place. Which is the better
+            one was decided on the attacker's own people, who are held out.
+        at: what it answers after a part of its budget, by the size of that part; none of them is better informed.
+        budget: what the sizes in ``at`` count: ``steps`` of training, or the attacker's own ``images``.
+    """
+
+    main: npt.NDArray[Any]
+    by_measure: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    at: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
+    budget: Literal["steps", "images"] = "steps"
+
+    @classmethod
+    def of(cls, answered: Any) -> Answers:
+        """What ``Attack.run`` has returned: an array is the one answer."""
+        return answered if isinstance(answered, cls) else cls(np.asarray(answered))
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of them by name: ``answer``, ``by_ssim``, ``at_75``."""
+        measures = {f"by_{name}": answer for name, answer in self.by_measure.items()}
+        return {"answer": self.main, **measures, **{f"at_{size}": answer for size, answer in self.at.items()}}
+
+
 class Attack(ABC):
     """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
 
@@ -420,8 +450,8 @@ class Attack(ABC):
         """Learn from the attacker's own images. Default: nothing to learn."""
 
     @abstractmethod
-    def run(self, view: AttackerView) -> npt.NDArray[Any]:
-        """The attacker's answer on the targets."""
+    def run(self, view: AttackerView) -> npt.NDArray[Any] | Answers:
+        """The attacker's answer on the targets; ``Answers``, if it has others by measure or by budget."""
 
 
 def materialised(attack: Attack, view: AttackerView, seed: int = 0) -> AttackerView:

@@ -14,6 +14,7 @@ from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
 from ppfr_bench.leaderboard.text import measure
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -180,6 +181,23 @@ class Section:
             for cell in row.cells
             if not row.control and cell.attack == self.longest and cell.training is not None and cell.training.error
         ]
+
+    @cached_property
+    def budgets(self) -> dict[str, list[tuple[Row, BudgetCurve]]]:
+        """By privacy, what leaks after parts of the budget of the attack that sets it, for each row but the controls.
+
+        A row is left out where that attack does not tell; so is a privacy of which none does.
+        """
+        found: dict[str, list[tuple[Row, BudgetCurve]]] = {}
+        for row in self.rows:
+            for name, privacy in row.privacies.items():
+                curve = max(
+                    (cell.budget for cell in row.cells if cell.attack == privacy.attack and cell.budget is not None),
+                    key=lambda curve: curve.ends[-1], default=None,
+                )  # fmt: skip
+                if not row.control and curve is not None:
+                    found.setdefault(name, []).append((row, curve))
+        return found
 
     @property
     def grouped(self) -> dict[str, list[Row]]:

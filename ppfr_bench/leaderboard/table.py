@@ -28,6 +28,7 @@ from ppfr_bench.leaderboard.rows import (
 )
 from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.plan_file import PlanFile
@@ -143,7 +144,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     return Cell(
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
-        groups=Groups.of_log(record.log),
+        budget=BudgetCurve.of_log(record.log), groups=Groups.of_log(record.log),
     )  # fmt: skip
 
 

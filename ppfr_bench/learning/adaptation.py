@@ -33,6 +33,7 @@ class Student(WarmInverter):
     """A U-Net before a frozen recognizer, the teacher, trained until student(protected) = teacher(clear)."""
 
     Config = StudentConfig
+    answers_apart = False
 
     def prepare(self, view: AttackerView) -> None:
         """Fetch the teacher."""
@@ -77,7 +78,7 @@ def student_material(scope: Scope, config: StudentConfig) -> Material:
 
     It starts from the data of one shot and from the plain U-Net. It needs the surrogate.
     """
-    return trained(Student, config, "student", version=2, scope=scope, needs_surrogate=True)
+    return trained(Student, config, "student", version=3, scope=scope, needs_surrogate=True)
 
 
 def released_digest(released: ByteArray) -> str:

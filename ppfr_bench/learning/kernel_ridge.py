@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,30 @@ class KernelRidge:
     _outputs: torch.Tensor
     _mean: torch.Tensor
     _kernel: _Kernel
+    _gram: torch.Tensor
+
+    def weaker(self, validation: npt.NDArray[np.bool_], rows: IntArray) -> Iterator[tuple[float, torch.Tensor]]:
+        """Answers on held-out images under this penalty and all weaker ones, the strongest first.
+
+        Squared error prefers a blur; other measures may prefer what a weaker penalty answers.
+
+        Args:
+            validation: bool (n,), True for the images of the people who are left out here.
+            rows: int64 (k,), some of those images.
+
+        Yields:
+            A strength, and the answers under it, float32 (k, e).
+        """
+        known = torch.from_numpy(~validation)
+        inside, across = self._gram[known][:, known], self._gram[torch.from_numpy(rows)][:, known]
+        for strength in reversed([s for s in STRENGTHS if s <= self.strength]):
+            weights = torch.cholesky_solve(across.T, _factor(inside, strength))
+            yield strength, device.to(weights.T.float()) @ self._outputs[known] + self._mean
+
+    def at(self, strength: float) -> KernelRidge:
+        """The same under another penalty, fitted on all images; ``left_out`` stays that of this one."""
+        inverse = torch.cholesky_inverse(_factor(self._gram, strength))
+        return replace(self, strength=strength, _inverse=inverse)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
@@ -114,7 +138,7 @@ def fit_best_kernel_ridge(
     inverse = torch.cholesky_inverse(_factor(gram, strength))
     left_out = device.to(_left_out(inverse, identities).float()) @ y + mean
     errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
-    return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel)
+    return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel, gram)
 
 
 def _left_out(inverse: torch.Tensor, identities: IntArray) -> torch.Tensor:

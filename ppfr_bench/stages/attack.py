@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.api import Arrays, Attack, AttackCard, AttackerView, ByteArray, Material, Scope, TrainingLog
+from ppfr_bench.api import Answers, Arrays, Attack, AttackCard, AttackerView, ByteArray, Material, Scope, TrainingLog
 from ppfr_bench.errors import UserError
 from ppfr_bench.learning import adaptation
 from ppfr_bench.learning.adaptation import StudentConfig
@@ -51,6 +51,8 @@ class LiveOracle:
 def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     """``answer``: images uint8 (n, 3, 112, 112), similarities (n, gallery), or whatever the scorer of the attack reads.
 
+    Beside it are the answers by measure and by budget, if there are any, by the names of ``Answers.arrays``.
+
     Raises:
         UserError: the attack does not say what it has to of its training.
     """
@@ -60,7 +62,7 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     oracle = _oracle(context, spec["known"], purpose)
     view = attacker_view(mounted.card, job, inputs, context, oracle)
     mounted.fit(view, context.generator(*purpose))
-    answer = np.asarray(mounted.run(view))
+    answers = Answers.of(mounted.run(view))
     try:
         training = TrainingLog.of(mounted.log)
     except ValidationError as error:
@@ -68,9 +70,12 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
             f"attack {spec['attack']['name']}: its log: {explain(error, TrainingLog)}",
             'An attack tells how many releases of each target it made use of:  self.log["shots"] = 1',
         ) from error
-    writer.save("answer", answer)
+    for name, array in answers.arrays.items():
+        writer.save(name, np.asarray(array))
     own = len(inputs["own"]["images"]) if "own" in inputs and mounted.card.learned else 0
     writer.meta |= {"training": training.model_dump(mode="json"), "queries": oracle.queries + own}
+    if answers.at:
+        writer.meta["budget"] = answers.budget
 
 
 def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:

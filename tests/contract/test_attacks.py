@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ppfr_bench import device, registry, testing
 from ppfr_bench.api import (
+    Answers,
     Attack,
     AttackerView,
     ByteArray,
@@ -88,8 +89,12 @@ def view_of(attack: Attack, defense: str, mine: Faces = MINE, targets: ByteArray
 
 
 def answer(attack: Attack, view: AttackerView, seed: int = 0) -> npt.NDArray[Any]:
+    return answers_of(attack, view, seed).main
+
+
+def answers_of(attack: Attack, view: AttackerView, seed: int = 0) -> Answers:
     attack.fit(view, seeded(seed))
-    return attack.run(view)
+    return Answers.of(attack.run(view))
 
 
 def mean_error(images: ByteArray, originals: ByteArray) -> float:
@@ -126,15 +131,17 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
         attack = registry.build("attack", name, SMALL.get(name, {}))
         view = view_of(attack, defense)
         given = view.targets.copy()
-        answers.append(answer(attack, view))
+        answers.append(answers_of(attack, view).arrays)
         assert np.array_equal(view.targets, given), "the view is not to be written to"
-    if attack.card.measures in ("appearance", "control"):
-        assert answers[0].dtype == np.uint8 and answers[0].shape == TARGETS.shape
-    elif attack.card.measures == "attributes":
-        assert answers[0].shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(answers[0]).all()
-    else:
-        assert answers[0].shape == (len(TARGETS), len(GALLERY)) and np.isfinite(answers[0]).all()
-    assert np.array_equal(*answers)
+    for one in answers[0].values():
+        if attack.card.measures in ("appearance", "control"):
+            assert one.dtype == np.uint8 and one.shape == TARGETS.shape
+        elif attack.card.measures == "attributes":
+            assert one.shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(one).all()
+        else:
+            assert one.shape == (len(TARGETS), len(GALLERY)) and np.isfinite(one).all()
+    assert answers[0].keys() == answers[1].keys()
+    assert all(np.array_equal(answers[0][key], answers[1][key]) for key in answers[0])
     assert torch.equal(torch_state, torch.get_rng_state()), "all randomness from the generator passed in"
     log = TrainingLog.of(attack.log)
     assert 1 <= log.shots <= len(view.targets)

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppfr_bench.datasets.faces import ArrayFaces
+from ppfr_bench.metrics import LEAKING
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 from ppfr_bench.scorers.attributes import Attributes
 from ppfr_bench.scorers.base import Truth
 from ppfr_bench.scorers.bootstrap import Bootstrap
-from ppfr_bench.scorers.reconstruction import LEAKING, Reconstruction
+from ppfr_bench.scorers.reconstruction import Reconstruction
 from ppfr_bench.stages.floor import FACES, SIGMAS, mean_faces
 
 

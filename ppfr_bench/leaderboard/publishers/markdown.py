@@ -66,6 +66,8 @@ def _section(section: Section) -> list[str]:
             parts += ["### Along one parameter", _table(_dials(section))]
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
+        if section.budgets:
+            parts += ["### Leakage after parts of the attacker's budget", _table(_budgets(section))]
         if section.longest:
             parts += [f"### What training bought: {markdown(section.longest)}", _table(_training(section))]
         if section.baselines:
@@ -192,6 +194,19 @@ def _shots(section: Section) -> Table:
     for row in section.rows:
         found = [estimate for name in section.privacies for estimate in section.against(row, name)]
         rows.append([markdown(row.defense), *(bracketed(estimate) for estimate in found)])
+    return rows
+
+
+def _budgets(section: Section) -> Table:
+    rows = [["privacy", "defense", "set by", "budget", "leakage, by size", "last doubling"]]
+    for name, found in section.budgets.items():
+        for row, curve in found:
+            along = ", ".join(f"{size}: {text.number(end)}" for size, end in zip(curve.sizes, curve.ends, strict=True))
+            gain = curve.last_doubling
+            rows.append([
+                markdown(text.words(name)), markdown(row.defense), markdown(row.privacies[name].attack), curve.unit,
+                along, "" if gain is None else f"{gain:+.3f}",
+            ])  # fmt: skip
     return rows
 
 
