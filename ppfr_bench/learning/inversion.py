@@ -15,7 +15,7 @@ import torch
 from ppfr_bench import device
 from ppfr_bench.api import Arrays, AttackerView, ByteArray, IntArray, Material, Scope
 from ppfr_bench.datasets.faces import subset
-from ppfr_bench.learning.decoding import Decoder, fit_decoder
+from ppfr_bench.learning.decoding import Decoder, LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.image_keys import read_undone, undone
 from ppfr_bench.learning.kernel_ridge import KernelRidge, fit_best_kernel_ridge
 from ppfr_bench.learning.likeness import measured
@@ -64,7 +64,7 @@ class InversionData:
     held_out_by: dict[str, float]
     validation: torch.Tensor
     key: str
-    decoder: Decoder | None
+    decoder: Decoder | LevelsDecoder | None
     estimated_from: str
     log: dict[str, Any]
 
@@ -212,7 +212,7 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
     """From arrays that ``_compute`` gave, whose names are those of version 4 of the material."""
     words = ("log", "view", "key", "rows")
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key not in words}
-    decoder = Decoder(device.to(tensors["decoder"])) if tensors["decoder"].numel() else None
+    decoder = read_decoder(device.to(tensors["decoder"]))
     validation = tensors["held"]
     rows, key, faces = np.arange(len(view.auxiliary)), str(arrays["key"]), view.auxiliary
     if key:

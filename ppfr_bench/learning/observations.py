@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import AttackerView, ByteArray, to_float
-from ppfr_bench.learning.decoding import Decoder
+from ppfr_bench.learning.decoding import Decoder, LevelsDecoder
 from ppfr_bench.learning.resizing import resize
 
 IMAGE_CHANNELS = 13  # What a network is shown of images: pixels 3, low bits 3, texture 1, spread 3, high-pass 3.
@@ -74,7 +74,7 @@ class Observations:
         return Observations(images, details, torch.cat(channels) if channels else None)
 
 
-def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | None) -> Observations:
+def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | LevelsDecoder | None) -> Observations:
     """Observe protected images.
 
     Args:
@@ -109,7 +109,9 @@ def _observe_channels(shots: ByteArray) -> torch.Tensor:
     return torch.cat([torch.stack(found).mean(0) for found in (as_released, by_strength)], dim=1).half()
 
 
-def _observe_images(released: ByteArray, size: int, decoder: Decoder | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _observe_images(
+    released: ByteArray, size: int, decoder: Decoder | LevelsDecoder | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(k, n, 3, h, w) -> float16 (n, 3, size, size) and uint8 (n, 7, size, size).
 
     The low bits have channels of their own, as a network does not find in the pixels what is hidden in them. So has

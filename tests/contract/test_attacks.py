@@ -42,7 +42,7 @@ from ppfr_bench.learning.adaptation import (
     released_scene,
     student_material,
 )
-from ppfr_bench.learning.decoding import fit_decoder
+from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 
@@ -227,16 +227,20 @@ def _keyed(kind: str, images: ByteArray) -> ByteArray:
         return images + key
     if kind == "xored":
         return images ^ key
+    if kind == "substituted":
+        return np.stack([rng.permutation(256).astype(np.uint8)[images[:, channel]] for channel in range(3)], axis=1)
     noise = rng.integers(0, 16, images.shape, dtype=np.uint8)
     return (noise << 4) | (images >> 4)
 
 
-@pytest.mark.parametrize("kind", ["added", "xored", "low bits"])
+@pytest.mark.parametrize("kind", ["added", "xored", "substituted", "low bits"])
 def test_a_fixed_key_is_decoded(kind: str, crowd: tuple[Faces, ByteArray]) -> None:
-    """Added modulo 256, xored, or hidden under random high bits: undone position by position on faces unseen."""
+    """Added modulo 256, xored, levels that change places, or hidden under random high bits: undone on faces unseen."""
     mine, targets = crowd
     decoder = fit_decoder(_keyed(kind, all_of(mine)), mine, mine.identities % 5 == 0)
-    assert decoder is not None
+    assert decoder is not None and isinstance(decoder, LevelsDecoder) == (kind == "substituted")
+    read = read_decoder(decoder.weights)
+    assert read is not None and torch.equal(read(_keyed(kind, targets)), decoder(_keyed(kind, targets)))
     assert mean_error(decoder(_keyed(kind, targets)).numpy(), targets) < 0.3 * blind_error(crowd)
 
 
