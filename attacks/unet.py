@@ -6,7 +6,7 @@ import torch
 
 from ppfr_bench.api import AttackCard, AttackerView, Material, Scope
 from ppfr_bench.learning.inversion import read_inversion_data
-from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, read_networks
+from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, read_plain_networks
 
 
 class Unet(Inverter):
@@ -39,7 +39,7 @@ class Unet(Inverter):
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """Read the networks, which were trained on nine tenths of the auxiliary people and validated on the rest."""
         self.data = read_inversion_data(view, self.config.size, self.shots)
-        self.networks, log = read_networks(view.material(plain_unet(view.scope, self.config)), self.config.width)
+        self.networks, log = read_plain_networks(view, self.config)
         self.log |= log
 
 

@@ -223,12 +223,17 @@ def plain_unet(scope: Scope, config: InverterConfig) -> Material:
     return trained(Inverter, config, "unet", version=4, scope=scope)
 
 
-def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
-    """The network of the material ``plain_unet(view.scope, config)``, on the current device, and its log.
+def read_plain_networks(view: AttackerView, config: InverterConfig) -> tuple[Networks, dict[str, Any]]:
+    """The networks of the material ``plain_unet(view.scope, config)``, on the current device, and its log.
 
     Raises:
         UserError: the attack did not declare that material.
     """
+    return read_networks(view.material(plain_unet(view.scope, config)), config.width)
+
+
+def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
+    """The main one of ``read_plain_networks``, and the log."""
     return read_network(view.material(plain_unet(view.scope, config)), config.width)
 
 
