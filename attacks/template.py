@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from pydantic import Field
 
 from ppfr_bench import device
-from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, FloatArray, Material, Scope, to_float
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, FloatArray, Material, Scope
 from ppfr_bench.learning.face_decoder import FaceDecoderConfig, embed_faces, face_decoder, read_face_decoder
 from ppfr_bench.learning.heads import choose_embedding_map, unit_rows
-from ppfr_bench.learning.likeness import unlikeness
+from ppfr_bench.learning.inversion import JUDGED
+from ppfr_bench.learning.likeness import measured
 from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.metrics import LEAKING, is_better
 
-_VALIDATED = 32  # At most so many of the images that are held out choose the length of embeddings.
+AS_MAPPED, AT_UNIT, CLOSED_FORM = "as mapped", "at unit length", "closed form"
 
 
 class TemplateConfig(FaceDecoderConfig):
@@ -63,31 +67,43 @@ class Template(Attack):
         rows = np.linspace(0, len(view.auxiliary) - 1, count).astype(np.int64)
         protected = self._embed(view, np.asarray(view.auxiliary_protected[rows]))
         clear, held_out = decoder.embeddings[rows].double().numpy(), decoder.validation[rows]
-        self._map, note = choose_embedding_map(protected, clear, held_out)
-        chosen = np.flatnonzero(held_out if held_out.any() else ~held_out)[:_VALIDATED]
-        wanted = to_float(view.auxiliary.load(rows[chosen]))
-        self._unit = False
-        losses = []
-        for self._unit in (False, True):
-            with torch.no_grad():
-                losses.append(float(unlikeness(self._rebuilt(protected[chosen]), wanted)))
-        self._unit = losses[1] < losses[0]
+        self._map, mapped, note = choose_embedding_map(protected, clear, held_out)
+        judging = view.auxiliary.load(rows[held_out if held_out.any() else ~held_out][:JUDGED])
+        found = {name: measured(faces, judging) for name, faces in self._rebuilt(mapped[:JUDGED]).items()}
+        best = {metric: _best(metric, found) for metric in LEAKING}
+        corrected = {name: values for name, values in found.items() if name != CLOSED_FORM}
+        self._main, self._best = _best("lpips", corrected), best
         self.log |= {key: value for key, value in decoder.log.items() if key != "strength"}
-        self.log |= {"shots": 1, "pairs": count, "map": note | {"unit_length": self._unit}}
+        self.log |= {"shots": 1, "pairs": count, "map": note, "answered_by": {"main": self._main, **best}}
 
-    def run(self, view: AttackerView) -> ByteArray:
-        """Reconstructions uint8 (n, 3, 112, 112)."""
-        return enlarge(self._rebuilt(self._embed(view, np.asarray(view.targets[0]))))
+    def run(self, view: AttackerView) -> Answers:
+        """Reconstructions uint8 (n, 3, 112, 112); by measure, others that held-out people say are better."""
+        rebuilt = self._rebuilt(self._map(self._embed(view, np.asarray(view.targets[0]))))
+        others = {metric: name for metric, name in self._best.items() if name != self._main}
+        return Answers(
+            enlarge(rebuilt[self._main]), {metric: enlarge(rebuilt[name]) for metric, name in others.items()}
+        )
 
     def _embed(self, view: AttackerView, released: ByteArray) -> FloatArray:
         return embed_faces(self._surrogate, view.render(released)).double().numpy()
 
-    def _rebuilt(self, protected: FloatArray) -> torch.Tensor:
-        """Embeddings of protected images (n, d) -> faces (n, 3, 112, 112), on the current device."""
-        mapped = self._map(protected)
-        if self._unit:
-            mapped = unit_rows(mapped)
-        return self._decoder(device.to(torch.from_numpy(mapped).float()))
+    def _rebuilt(self, mapped: FloatArray) -> dict[str, torch.Tensor]:
+        """Mapped embeddings (n, d) -> faces (n, 3, s, s) on the current device, by how they are rebuilt.
+
+        A mapped embedding is the shorter the less the protected one tells; at unit length, faces are bolder.
+        """
+        as_mapped, at_unit = (device.to(torch.from_numpy(rows).float()) for rows in (mapped, unit_rows(mapped)))
+        decoder = self._decoder
+        return {AS_MAPPED: decoder(as_mapped), AT_UNIT: decoder(at_unit), CLOSED_FORM: decoder.linear(as_mapped)}
+
+
+def _best(metric: str, found: Mapping[str, Mapping[str, float]]) -> str:
+    """The name of what is best by a metric; the first of equal ones."""
+    best = next(iter(found))
+    for name, values in found.items():
+        if is_better(metric, values[metric], found[best][metric]):
+            best = name
+    return best
 
 
 ATTACK = Template

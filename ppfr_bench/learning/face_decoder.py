@@ -78,7 +78,7 @@ class LinearFaces:
 def fit_linear_faces(
     embeddings: torch.Tensor, faces: torch.Tensor, identities: IntArray, validation: npt.NDArray[np.bool_]
 ) -> tuple[LinearFaces, torch.Tensor, float]:
-    """Fit on all images, with the strength that does best on the held-out people.
+    """Fit with the strength that does best on the held-out people, who have no other part in it.
 
     Args:
         embeddings: float32 (n, d), of clear images.
@@ -87,22 +87,22 @@ def fit_linear_faces(
         validation: bool (n,), True for the images of the people who choose.
 
     Returns:
-        The regression; float32 (n, 3, 64, 64), its answer on each image had that person been left out of the fit; and
-        the strength.
+        The regression; float32 (n, 3, 64, 64), its answer on each image, that person being left out of the fit; and the
+        strength.
     """
-    center, y = embeddings.mean(0), faces.flatten(1).float() / 255
-    mean = y.mean(0)
+    known, held_out = torch.from_numpy(~validation), torch.from_numpy(validation)
+    y = faces.flatten(1).float() / 255
+    center, mean = embeddings[known].mean(0), y[known].mean(0)
     x, y = embeddings - center, y - mean
-    held_out, known = torch.from_numpy(validation), torch.from_numpy(~validation)
-    errors = {}
+    product, errors = x[known].T @ y[known], {}
     for strength in STRENGTHS if bool(held_out.any()) else STRENGTHS[-1:]:
-        weights = _ridge(x[known], strength) @ (x[known].T @ y[known])
+        weights = _ridge(x[known], strength) @ product
         errors[strength] = float((x[held_out] @ weights - y[held_out]).square().mean())
     best = min(errors, key=lambda strength: errors[strength])
-    inverse = _ridge(x, best)
-    weights = inverse @ (x.T @ y)
+    inverse = _ridge(x[known], best)
+    weights = inverse @ product
     answer, influence = x @ weights, x @ inverse
-    for person in np.unique(identities):  # Leaving rows out of a ridge regression has a closed form.
+    for person in np.unique(identities[~validation]):  # Leaving rows out of a ridge regression has a closed form.
         rows = torch.from_numpy(np.flatnonzero(identities == person))
         own = torch.eye(len(rows), device=x.device) - influence[rows] @ x[rows].T
         answer[rows] = y[rows] - torch.linalg.solve(own, y[rows] - answer[rows])

@@ -168,13 +168,17 @@ class EmbeddingMap:
 
 def choose_embedding_map(
     protected: FloatArray, clear: FloatArray, validation: npt.NDArray[np.bool_]
-) -> tuple[EmbeddingMap, dict[str, float]]:
-    """The map with the least squared error on the held-out people, then fitted on everybody; and a note of it.
+) -> tuple[EmbeddingMap, FloatArray, dict[str, float]]:
+    """The map with the least squared error on the held-out people, then fitted on everybody.
 
     Args:
         protected: float64 (n, d), embeddings of protected images.
         clear: float64 (n, d), embeddings of the same images, clear.
         validation: bool (n,), True for the images of the people who choose.
+
+    Returns:
+        The map; float64 (m, d), what it makes of the held-out images where it was fitted without them; and a note for
+        the record. Where nobody is held out, everybody's images stand for theirs.
     """
     known = ~validation if not validation.all() else validation
     held_out = validation if validation.any() else known
@@ -183,7 +187,7 @@ def choose_embedding_map(
     best = min(answers, key=lambda strength: float(np.square(answers[strength] - clear[held_out]).mean()))
     cosines = (unit_rows(answers[best]) * unit_rows(clear[held_out])).sum(1)
     note = {"held_out_cosine": round(float(cosines.mean()), 4), "strength": best}
-    return fit_embedding_map(protected, clear, best), note
+    return fit_embedding_map(protected, clear, best), answers[best], note
 
 
 def fit_embedding_map(protected: FloatArray, clear: FloatArray, strength: float) -> EmbeddingMap:

@@ -30,6 +30,10 @@ class Template(Reconstruction):
         """As of reconstructions, with a perfect copy as the ceiling of every bounded metric."""
         return super().score(_with_perfect_ceiling(inputs), truth, bootstrap)
 
+    def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
+        """The same after parts of a budget."""
+        return super().by_budget(_with_perfect_ceiling(inputs), truth)
+
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
         """The same for the people of each group."""
         return super().by_group(_with_perfect_ceiling(inputs), truth, bootstrap)

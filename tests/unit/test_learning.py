@@ -157,7 +157,7 @@ def unit_embeddings(count: int, dimension: int, seed: int) -> FloatArray:
 
 def test_where_nothing_is_protected_the_map_of_embeddings_is_the_identity() -> None:
     clear = unit_embeddings(40, 64, 0)  # Fewer than dimensions: nothing else determines it.
-    found, note = choose_embedding_map(clear, clear, np.arange(40) % 5 == 0)
+    found, _, note = choose_embedding_map(clear, clear, np.arange(40) % 5 == 0)
     fresh = unit_embeddings(10, 64, 1)
     assert np.allclose(found(fresh), fresh, atol=1e-9) and note["held_out_cosine"] == 1
 
@@ -171,10 +171,10 @@ def test_a_map_of_embeddings_undoes_what_a_defense_does_to_them_and_keeps_what_i
     def cosine(found: FloatArray) -> float:
         return float(((found / np.linalg.norm(found, axis=1, keepdims=True)) * fresh).sum(1).mean())
 
-    found, _ = choose_embedding_map(clear @ rotation, clear, held_out)
+    found, _, _ = choose_embedding_map(clear @ rotation, clear, held_out)
     assert cosine(found(fresh @ rotation)) > 0.9 > 0.3 > cosine(fresh @ rotation)
     noise = [0.5 * unit_embeddings(len(rows), 32, 5 + i) for i, rows in enumerate((clear, fresh))]
-    found, note = choose_embedding_map((clear + noise[0])[:30], clear[:30], held_out[:30])
+    found, _, note = choose_embedding_map((clear + noise[0])[:30], clear[:30], held_out[:30])
     assert cosine(found(fresh + noise[1])) > 0.95 * cosine(fresh + noise[1]), "thirty pairs do no harm"
     assert note["strength"] > min(MAP_STRENGTHS)
 
