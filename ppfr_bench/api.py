@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SIZE", "Answers", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
     "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs",
-    "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "materialised",
-    "per_image_generators", "to_bytes", "to_float",
+    "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "clear_view",
+    "materialised", "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -274,6 +274,12 @@ class Material:
         queries: whether ``compute`` sends images through the oracle, which it is given only then. The oracle draws for
             one attack: such a material belongs to the first attack of the suite that declares it.
         needs_surrogate: whether ``compute`` learns from the suite's surrogate, which it is given only then.
+        of_clear_images: whether ``compute`` reads nothing of the view but ``auxiliary``, ``surrogate``, ``scope`` and
+            materials of which the same holds. It is given ``clear_view`` then, no oracle, and is computed once for all
+            defenses.
+
+    Raises:
+        UserError: it is of clear images, and something in ``starts_from`` is not.
     """
 
     name: str
@@ -282,6 +288,14 @@ class Material:
     starts_from: tuple[Material, ...] = ()
     queries: bool = True
     needs_surrogate: bool = False
+    of_clear_images: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of_clear_images and not all(earlier.of_clear_images for earlier in self.starts_from):
+            raise UserError(
+                f"material '{self.name}' is of clear images and starts from one that is not",
+                "Declare that one of_clear_images too, or leave it out of both.",
+            )
 
     @property
     def key(self) -> str:
@@ -400,6 +414,12 @@ class Answers:
         return {"answer": self.main, **measures, **{f"at_{size}": answer for size, answer in self.at.items()}}
 
 
+def clear_view(auxiliary: Faces, scope: Scope, surrogate: nn.Module | None = None) -> AttackerView:
+    """What an attacker knows before anything is protected: its own clear images and, where needed, the surrogate."""
+    no_targets = np.empty((scope.shots, 0, 3, SIZE, SIZE), np.uint8)
+    return AttackerView("aware", auxiliary, no_targets, surrogate=surrogate, releases_image=scope.releases_image)
+
+
 class Attack(ABC):
     """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
 
@@ -462,7 +482,8 @@ def materialised(attack: Attack, view: AttackerView, seed: int = 0) -> AttackerV
         for earlier in material.starts_from:
             compute(earlier)
         if material.key not in found:
-            found[material.key] = material.compute(replace(view, materials=found), torch.Generator().manual_seed(seed))
+            seen = clear_view(view.auxiliary, view.scope, view.surrogate) if material.of_clear_images else view
+            found[material.key] = material.compute(replace(seen, materials=found), torch.Generator().manual_seed(seed))
 
     for material in attack.starts_from(view.scope):
         compute(material)

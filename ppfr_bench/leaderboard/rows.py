@@ -108,6 +108,7 @@ class Cell:
         shots: releases of each target that the attack made use of.
         budget: what leaks after parts of the attack's budget, where it tells.
         groups: what leaks of groups of people, by what they differ in.
+        from_embedding: its answer is made of what a recognizer makes of the image, or of a face rebuilt from that.
     """
 
     kind: str
@@ -127,6 +128,7 @@ class Cell:
     training: Training | None = None
     budget: BudgetCurve | None = None
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
+    from_embedding: bool = False
 
     @property
     def title(self) -> str:

@@ -131,7 +131,9 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     attack = table.attack(slot) if label else None
     about: dict[str, Any] = {}
     if attack is not None:
-        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces}
+        sources = (table.planned.attacks.get(source) for source in attack.sources)
+        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces,
+                 "from_embedding": any(one.from_embedding for one in (attack, *filter(None, sources)))}  # fmt: skip
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
     record = records[0]

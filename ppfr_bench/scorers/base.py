@@ -85,6 +85,8 @@ class Scorer(ABC):
         shown: the measurement that pages show of attacks by which nothing leaks; empty for all.
         ignores_target: whether the answers are marks to beat, given without a look at the target.
         shows_faces: whether an answer is images, of which the first faces are shown as samples (synthetic ones only).
+        from_embedding: whether answers are made of an embedding alone: what leaks by them where nothing is protected is
+            the price of utility.
 
     Args:
         extra: names of metrics that a suite asks for beside the scorer's own; those that it does not know it leaves.
@@ -97,6 +99,7 @@ class Scorer(ABC):
     shown: ClassVar[str] = ""
     ignores_target: ClassVar[bool] = False
     shows_faces: ClassVar[bool] = False
+    from_embedding: ClassVar[bool] = False
 
     def __init__(self, extra: tuple[str, ...] = ()) -> None:
         self.extra = extra

@@ -49,6 +49,7 @@ from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 NAMES = [name for name in registry.names("attack") if registry.load("attack", name).card.live]
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
+    "template": {"width": 8, "batch": 4, "steps": 2},
     "unet": TINY | {"steps": 3}, "attributes": TINY | {"steps": 3}, "ridge": {"size": 16},
 } | {
     name: TINY | {"warm": 2, "steps": 2}
@@ -134,7 +135,7 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
         answers.append(answers_of(attack, view).arrays)
         assert np.array_equal(view.targets, given), "the view is not to be written to"
     for one in answers[0].values():
-        if attack.card.measures in ("appearance", "control"):
+        if attack.card.measures in ("appearance", "control", "template"):
             assert one.dtype == np.uint8 and one.shape == TARGETS.shape
         elif attack.card.measures == "attributes":
             assert one.shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(one).all()
@@ -295,6 +296,47 @@ def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces
         view = replace(view_of(attack, "block_permutation", mine, targets), gallery=gallery)
         hits[name] = float((answer(attack, view).argmax(1) == np.arange(len(targets))).mean())
     assert hits["parrot"] >= max(0.5, hits["linkage"])
+
+
+def test_a_face_is_rebuilt_from_what_a_recognizer_makes_of_it(crowd: tuple[Faces, ByteArray]) -> None:
+    """People unseen, from their embeddings alone: nearer than the mean face, and not where nothing is released."""
+    mine, targets = crowd
+    params = SMALL["template"] | {"steps": 20}
+    errors = {}
+    for defense in ("no_defense", "gaussian_blur", "blackout"):
+        attack = registry.build("attack", "template", params)
+        rebuilt = answer(attack, view_of(attack, defense, mine, targets))
+        errors[defense] = mean_error(rebuilt, targets) / blind_error(crowd)
+        assert attack.log["shots"] == 1 and attack.log["pairs"] == len(mine) > attack.log["training_images"]
+    assert np.array_equal(rebuilt[0], rebuilt[-1]), "a black image tells nothing"
+    assert errors["no_defense"] < 0.5 and errors["gaussian_blur"] < 0.5 and errors["blackout"] > 0.9, errors
+
+
+def test_the_decoder_sees_nothing_that_was_protected(crowd: tuple[Faces, ByteArray]) -> None:
+    """So it is the same for all defenses."""
+    mine, targets = crowd
+    attack = registry.build("attack", "template", SMALL["template"])
+    (material,) = attack.starts_from(Scope(2))
+    seen: list[AttackerView] = []
+
+    def compute(view: AttackerView, generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
+        seen.append(view)
+        return dict(material.compute(view, generator))
+
+    found = []
+    for defense in ("no_defense", "pixelate"):
+        with patch.object(type(attack), "starts_from", lambda self, scope: (replace(material, compute=compute),)):
+            found.append(view_of(attack, defense, mine, targets).material(material))
+    for view in seen:
+        assert view.targets.shape[:2] == (2, 0) and view.surrogate is not None
+        assert view.auxiliary_protected is view.oracle is view.gallery is view.defense is view.recognizer is None
+    assert found[0].keys() == found[1].keys() and all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_what_is_of_clear_images_starts_from_nothing_else() -> None:
+    other = Material("scene", {}, lambda view, generator: {})
+    with pytest.raises(UserError, match="'faces' is of clear images"):
+        Material("faces", {}, lambda view, generator: {}, (other,), of_clear_images=True)
 
 
 def test_attributes_are_read_off_a_blur_and_not_off_a_black_picture(crowd: tuple[Faces, ByteArray]) -> None:

@@ -56,6 +56,7 @@ def _section(section: Section) -> list[str]:
     if section.rows:
         if not section.spread.defenses:
             parts.append(ONE_SEED)
+        parts.append(_prices(section))
         parts.append(_table(_main(section)))
         parts += [f"### {TARGETS}", _table(_targets(section))]
         if section.attacks:
@@ -83,6 +84,15 @@ def _section(section: Section) -> list[str]:
     if section.canaries:
         parts += ["### Canaries (clear against clear)", _table(_canaries(section))]
     return parts
+
+
+def _prices(section: Section) -> str:
+    """The price of utility, or that it was not measured."""
+    found = [
+        f"{markdown(text.words(price.privacy))} leakage {bracketed(price.estimate)}, by {markdown(price.set_by)}"
+        for price in section.prices.values()
+    ]
+    return f"**Price of utility:** {'; '.join(found) or 'not measured'}."
 
 
 def _main(section: Section) -> Table:
