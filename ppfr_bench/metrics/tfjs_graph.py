@@ -104,7 +104,7 @@ class TfjsGraph(nn.Module):
             elif node.operator != "Const":
                 try:
                     values[node.name] = self._computed(node, [values[name] for name in node.inputs])
-                except (RuntimeError, TypeError, IndexError) as error:
+                except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
                     raise _wrong(node.name, f"{node.operator} cannot be computed: {error!s:.300}") from error
                 for name in node.inputs:
                     if self._last[name] == place and name not in self._outputs:

@@ -45,10 +45,10 @@ class SoftBiometrics(Scorer):
         ceiling = graph.compared(found["ceiling"], cell.scorer, self, label=cell.attack.label)
         return found | {"floor": graph.attack(graph.floor, cell.attack), "ceiling": ceiling}
 
-    def compare(self, answer: npt.NDArray[Any], truth: Truth) -> Arrays:
+    def compare(self, answers: Arrays, truth: Truth) -> Arrays:
         """The answer, and what is read off the originals, float64 (n targets, 16) both."""
         real = [read_soft_biometrics(originals) for _, originals in truth.originals()]
-        return {"answer": answer, "real": np.concatenate(real)}
+        return {"answer": answers["answer"], "real": np.concatenate(real)}
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """``age`` as a share of its variance among the targets; of the others the share that agrees."""
