@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,6 @@ __all__ = ["TfjsGraph", "read_tfjs_graph"]
 
 _TYPES = {"float32": "<f4", "int32": "<i4"}
 _SKIPPED = ("Const", "Placeholder")
-_ALIASES = ("Identity", "Reshape")  # Their answer may share its memory with what they are given.
-_ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
-    "Add": torch.add, "AddV2": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Maximum": torch.maximum,
-    "Minimum": torch.minimum, "Relu": torch.clamp_min,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,11 +69,6 @@ class TfjsGraph(nn.Module):
         for name, place in self._places.items():
             self.register_buffer(place, weights[name])
         self._last = {name: place for place, node in enumerate(nodes) for name in node.inputs}
-        uses = Counter(name for node in nodes for name in (*node.inputs, *outputs))
-        # What one operator alone reads may be overwritten, which saves a third of the time.
-        self._overwritten = {
-            node.name for node in nodes if uses[node.name] == 1 and node.operator not in (*_SKIPPED, *_ALIASES)
-        }  # fmt: skip
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -103,20 +92,13 @@ class TfjsGraph(nn.Module):
                 values[node.name] = images.permute(0, 2, 3, 1)
             elif node.operator != "Const":
                 try:
-                    values[node.name] = self._computed(node, [values[name] for name in node.inputs])
+                    values[node.name] = _OPERATORS[node.operator](node, *(values[name] for name in node.inputs))
                 except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
                     raise _wrong(node.name, f"{node.operator} cannot be computed: {error!s:.300}") from error
-                for name in node.inputs:
+                for name in node.inputs:  # What nobody reads any more makes room.
                     if self._last[name] == place and name not in self._outputs:
                         values.pop(name, None)
         return tuple(values[name] for name in self._outputs)
-
-    def _computed(self, node: _Node, inputs: list[Tensor]) -> Tensor:
-        compute = _OPERATORS[node.operator]
-        if node.operator in _ELEMENTWISE and node.inputs[0] in self._overwritten:
-            shape = torch.broadcast_shapes(*(one.shape for one in inputs))
-            return compute(node, *inputs, out=inputs[0] if shape == inputs[0].shape else None)
-        return compute(node, *inputs)
 
 
 def read_tfjs_graph(graph: Path, weights: Path, outputs: Sequence[str]) -> TfjsGraph:
@@ -263,21 +245,18 @@ def _reshape(node: _Node, values: Tensor, shape: Tensor) -> Tensor:
     return values.reshape(len(values), *shape.tolist()[1:])
 
 
-def _elementwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def compute(node: _Node, one: Tensor, other: Tensor | float = 0.0, out: Tensor | None = None) -> Tensor:
-        return function(one, other, out=out)
-
-    return compute
-
-
 _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Conv2D": _convolution, "_FusedConv2D": _convolution, "DepthwiseConv2dNative": _depthwise,
-    "FusedDepthwiseConv2dNative": _depthwise, "MaxPool": _max_pool, "MatMul": _matrix, "_FusedMatMul": _matrix,
-    **{name: _elementwise(function) for name, function in _ELEMENTWISE.items()},
+    "MaxPool": _max_pool, "MatMul": _matrix, "_FusedMatMul": _matrix,
+    "Add": lambda node, one, other: one + other, "AddV2": lambda node, one, other: one + other,
+    "Sub": lambda node, one, other: one - other, "Mul": lambda node, one, other: one * other,
+    "Maximum": lambda node, one, other: torch.maximum(one, other),
+    "Minimum": lambda node, one, other: torch.minimum(one, other),
     "Mean": _reduced(lambda values, axes, keep: values.mean(axes, keepdim=keep)),
     "Max": _reduced(lambda values, axes, keep: values.amax(axes, keepdim=keep)),
-    "Sigmoid": lambda node, values: values.sigmoid(), "Softmax": lambda node, values: values.softmax(-1),
-    "Identity": lambda node, values: values, "Pad": _pad, "Reshape": _reshape,
+    "Relu": lambda node, values: values.relu(), "Sigmoid": lambda node, values: values.sigmoid(),
+    "Softmax": lambda node, values: values.softmax(-1), "Identity": lambda node, values: values,
+    "Pad": _pad, "Reshape": _reshape,
 }  # fmt: skip
 
 
@@ -289,4 +268,4 @@ def _text(name: str, encoded: str) -> str:
 
 
 def _wrong(name: str, what: str) -> UserError:
-    return UserError(f"{name}: {what}", "Fetch the file again:  ppfr-bench assets verify")
+    return UserError(f"{name}: {what}", "See whether the file is damaged:  ppfr-bench assets verify")
