@@ -45,12 +45,14 @@ from ppfr_bench.learning.adaptation import (
 from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
+from ppfr_bench.metrics.soft_biometrics import WIDTH
 
 NAMES = [name for name in registry.names("attack") if registry.load("attack", name).card.live]
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
     "template": {"width": 8, "batch": 4, "steps": 2},
     "unet": TINY | {"steps": 3}, "attributes": TINY | {"steps": 3}, "ridge": {"size": 16},
+    "soft_biometrics": TINY | {"steps": 3, "images": 2},
 } | {
     name: TINY | {"warm": 2, "steps": 2}
     for name in (
@@ -139,6 +141,8 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
             assert one.dtype == np.uint8 and one.shape == TARGETS.shape
         elif attack.card.measures == "attributes":
             assert one.shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(one).all()
+        elif attack.card.measures == "soft_biometrics":
+            assert one.shape == (len(TARGETS), WIDTH) and np.isfinite(one).all()
         else:
             assert one.shape == (len(TARGETS), len(GALLERY)) and np.isfinite(one).all()
     assert answers[0].keys() == answers[1].keys()
