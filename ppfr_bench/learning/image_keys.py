@@ -389,7 +389,9 @@ def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
     key = best[1]
     held_out = min(_CHECKED, len(one) // 2)
     key.learn(key.matched(one[held_out:], other[held_out:]))
-    solved = _left(one[:held_out], key.undone(other[:held_out]))
+    found = key.undone(other[:held_out])
+    # A face and its mirror image are as likely, and recognizers do not tell them apart.
+    solved = _left(one[:held_out], torch.where(_nearer_mirrored(one[:held_out], found), found.flip(3), found))
     if solved > _PAYS * min(_left(one[:held_out], other[:held_out]), 1.0):
         return None
     key.learn(_all_matched(key, clear, released))
@@ -409,6 +411,11 @@ def _bytes(images: torch.Tensor) -> torch.Tensor:
 def _difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """The mean squared difference of images, (n,)."""
     return (one.float() - other.float()).square().mean((1, 2, 3))
+
+
+def _nearer_mirrored(clear: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Whether the mirror image is nearer to the clear one: bool (n, 1, 1, 1)."""
+    return (_difference(found.flip(3), clear) < _difference(found, clear))[:, None, None, None]
 
 
 def _left(clear: torch.Tensor, found: torch.Tensor) -> float:
@@ -450,7 +457,7 @@ def undone(scope: Scope, shots: int) -> Material:
         shots: releases of each image that are solved; of the attacker's own, those beyond the first are asked for.
     """
     shots = min(shots, scope.shots)
-    return Material("undone", {"shots": shots, "version": 2}, partial(_undo, shots=shots), queries=shots > 1)
+    return Material("undone", {"shots": shots, "version": 3}, partial(_undo, shots=shots), queries=shots > 1)
 
 
 def read_undone(view: AttackerView, shots: int) -> Undone | None:

@@ -20,16 +20,16 @@ class OwnTileTurns(Defense):
     )
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Tiles of 16 pixels a side, turned by right angles or mirrored or both: none is as it was."""
+        """Tiles of 28 pixels a side, turned by right angles or mirrored or both: none is as it was."""
         found = []
         for image, own in zip(images, per_image_generators(generator, len(images)), strict=True):
             changed = image.clone()
-            for top in range(0, image.shape[1] - 16 + 1, 16):
-                for left in range(0, image.shape[2] - 16 + 1, 16):
-                    tile = image[:, top : top + 16, left : left + 16]
+            for top in range(0, image.shape[1] - 28 + 1, 28):
+                for left in range(0, image.shape[2] - 28 + 1, 28):
+                    tile = image[:, top : top + 28, left : left + 28]
                     quarters, mirrored = divmod(int(torch.randint(1, 8, (), generator=own)), 2)
                     turned = tile.rot90(quarters, (1, 2))
-                    changed[:, top : top + 16, left : left + 16] = turned.flip(2) if mirrored else turned
+                    changed[:, top : top + 28, left : left + 28] = turned.flip(2) if mirrored else turned
             found.append(changed)
         return torch.stack(found)
 
