@@ -10,7 +10,7 @@ from ppfr_bench.api import Defense, DefenseCard, per_image_generators
 class OwnTileTurns(Defense):
     """There are seven ways a tile, and what faces show at a place tells which it was."""
 
-    version = 1
+    version = 2
     card = DefenseCard(
         title="Tiles turned by a key of each image's own",
         family="known weak",
