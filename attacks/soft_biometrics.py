@@ -107,6 +107,7 @@ def _weighed(own: list[FloatArray], real: FloatArray, targets: list[FloatArray])
         return value + _PENALTY * float(values @ values), gradient + 2 * _PENALTY * values
 
     start = np.zeros(len(logs) + real.shape[1])
+    # SciPy has no types.
     values: FloatArray = minimize(loss, start, jac=True, method="L-BFGS-B").x  # type: ignore[no-untyped-call]
     return _probabilities(values, [np.log(np.maximum(one, _LEAST)) for one in targets])
 

@@ -195,6 +195,7 @@ def embed_faces(surrogate: nn.Module, images: ByteArray) -> torch.Tensor:
     with torch.inference_mode(), device.autocast():
         for start in range(0, len(images), _BATCH):
             part = resize(to_float(np.asarray(images[start : start + _BATCH])), SIZE)
+            # Embeddings stay on the CPU: heads are fitted there in float64, which not every device has.
             parts.append(network(part.contiguous(memory_format=torch.channels_last)).float().cpu())
     return torch.cat(parts)
 

@@ -162,7 +162,8 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
         note["held_out"] = {metric: round(found.value, 5) for metric, found in judged.items()}
         for metric, found_at in judged.items():
             if found_at.strength != fitted.strength:
-                arrays[f"targets_first_{metric}"] = as_bytes(fitted.at(found_at.strength)(given), side).cpu().numpy()
+                better = as_bytes(fitted.at(found_at.strength)(given), side)
+                arrays[f"targets_first_{metric}"] = better.cpu().numpy()  # A material, as above.
     if found_key is not None:
         arrays["rows"] = found_key.rows
     named = np.array(found_key.name if found_key is not None else "")

@@ -24,7 +24,8 @@ from ppfr_bench.errors import UserError
 __all__ = ["TfjsGraph", "read_tfjs_graph"]
 
 _TYPES = {"float32": "<f4", "int32": "<i4"}
-_SKIPPED = ("Const", "Placeholder")
+_INPUT = "Placeholder"  # So TensorFlow names the operator that stands for what a graph is given.
+_SKIPPED = ("Const", _INPUT)  # They compute nothing: weights, and the input.
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class TfjsGraph(nn.Module):
         # Tensors are (n, height, width, channels) as in TensorFlow; torch sees them as ``channels_last``.
         values = {name: getattr(self, place) for name, place in self._places.items()}
         for place, node in enumerate(self._nodes):
-            if node.operator == "Placeholder":
+            if node.operator == _INPUT:
                 values[node.name] = images.permute(0, 2, 3, 1)
             elif node.operator != "Const":
                 try:
@@ -119,7 +120,7 @@ def read_tfjs_graph(graph: Path, weights: Path, outputs: Sequence[str]) -> TfjsG
         ]  # fmt: skip
         read = _weights(entries, weights.read_bytes())
         sizes = [[int(one["size"]) for one in node.settings["shape"]["shape"]["dim"]] for node in nodes
-                 if node.operator == "Placeholder"]  # fmt: skip
+                 if node.operator == _INPUT]  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _wrong(graph.name, f"not a graph model of TensorFlow.js: {error!r:.200}") from error
     if len(sizes) != 1 or len(sizes[0]) != 4 or min(sizes[0][1:]) < 1:
