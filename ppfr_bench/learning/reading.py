@@ -16,7 +16,8 @@ from scipy.cluster.hierarchy import fcluster, ward
 from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import SIZE, Arrays, ByteArray, Faces, IntArray, to_float
+from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, Faces, IntArray, Material, to_float
+from ppfr_bench.learning.validation import validation_mask
 
 _IMAGES, _PLACES = 1000, 784  # At most so many of its own images, and places of each, does an attacker learn from.
 _CHECKED = 100  # At most so many images of held-out people decide whether draws are told apart.
@@ -26,6 +27,9 @@ _MANY = 48  # More channels than this are first turned into pixels alone, and on
 _PENALTY = 1e-5  # Of the regression, as a share of the mean square of what is read.
 _ROUNDS = 3
 _BATCH = 25
+_AROUND = 9  # Detail is the pixels less the mean of so many a side.
+_TELLS = 0.05  # Less than this share of the detail, and nothing is read place by place.
+_VALIDATION_SHARE = 0.1  # Of the people.
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,47 @@ class Reading:
         names = ("centres", "whiten", "alone", "weights")
         tensors = (device.to(torch.from_numpy(np.array(arrays[name]))) for name in names)
         return Reading(*tensors, errors=tuple(arrays["errors"].tolist()))
+
+
+def reading() -> Material:
+    """The material ``reading``, of a representation, which ``read_reading`` reads."""
+    return Material("reading", {"version": 1}, _compute, queries=False)
+
+
+def read_reading(view: AttackerView) -> Reading | None:
+    """How the view's releases are read; None where they are images, or rendering them tells more.
+
+    Raises:
+        UserError: the attack did not declare the material.
+    """
+    if view.releases_image:
+        return None
+    arrays = view.material(reading())
+    return Reading.of(arrays) if "weights" in arrays else None
+
+
+def _compute(view: AttackerView, generator: torch.Generator) -> Arrays:
+    """Fit a reading, and keep it if it tells more of the detail of held-out people's faces than rendering does."""
+    released, faces = view.auxiliary_protected, view.auxiliary
+    assert released is not None, "an aware attacker is given its protected images"
+    if not readable(released.shape):
+        return {"told": np.zeros(2)}
+    validation = validation_mask(faces.identities, _VALIDATION_SHARE, generator)
+    found = fit_reading(released, faces, validation, generator)
+    rows = np.flatnonzero(validation if validation.any() else ~validation)[:_CHECKED]
+    some, clear = np.asarray(released[rows]), to_float(faces.load(rows))
+    told = np.array([_detail_told(images, clear) for images in (found(some), to_float(view.render(some)))])
+    kept = found.arrays() if told[0] >= max(told[1], _TELLS) else {}
+    return {**kept, "told": told}
+
+
+def _detail_told(images: torch.Tensor, clear: torch.Tensor) -> float:
+    """The squared correlation of the detail of images (n, 3, s, s) with that of the clear ones."""
+    a, b = (
+        x - functional.avg_pool2d(x, _AROUND, 1, _AROUND // 2, count_include_pad=False)
+        for x in (images[..., :SIZE, :SIZE], clear)
+    )
+    return float((a * b).sum().square() / (a.square().sum() * b.square().sum()).clamp_min(1e-12))
 
 
 def readable(shape: tuple[int, ...]) -> bool:

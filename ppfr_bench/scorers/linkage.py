@@ -22,7 +22,7 @@ FOLDS = 10  # At most, of two people at least.
 
 
 class Linkage(Scorer):
-    """Ranks between chance and the same attack without a defense; verification; galleries of several sizes; open set."""
+    """Ranks between chance and the same attack without a defense; verification; galleries of all sizes; open set."""
 
     version = 3
     title = "naming from a clear gallery"
@@ -115,9 +115,7 @@ def _verified(scores: Array, targets: Array, gallery: Array, bootstrap: Bootstra
     judged, people = scores[pairs.left, pairs.right], bootstrap.people
     weights = bootstrap.between(targets[pairs.left], gallery[pairs.right])
     result = verification.k_fold_accuracy(judged, pairs.same, pairs.fold)
-    accuracy = estimate(
-        result.accuracy, len(pairs), accuracy_draws(result.correct, pairs.same, weights), people=people
-    )
+    accuracy = estimate(result.accuracy, len(pairs), accuracy_draws(result.correct, pairs.same, weights), people=people)
     errors = verification.eer(judged, pairs.same)
     return accuracy, estimate(errors, len(pairs), weighted_eer(judged, pairs.same, weights), people=people)
 

@@ -103,7 +103,9 @@ class Verification(Scorer):
         result = verify.k_fold_accuracy(scores, pairs.same, pairs.fold)
         n, same, people = len(pairs), pairs.same, bootstrap.people
         found: dict[str, Estimate] = {
-            "accuracy": estimate(result.accuracy, n, accuracy_draws(result.correct, pairs.same, weights), people=people),
+            "accuracy": estimate(
+                result.accuracy, n, accuracy_draws(result.correct, pairs.same, weights), people=people
+            ),
             "auc": estimate(verify.auc(scores, same), n, weighted_auc(scores, same, weights), people=people),
             "eer": estimate(verify.eer(scores, same), n, weighted_eer(scores, same, weights), people=people),
         }
