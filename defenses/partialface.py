@@ -68,7 +68,9 @@ class PartialFace(freq.Frequency):
         """Ranges, and how strong each frequency is on the defender's faces: public, as the defender's people are."""
         super().fit(faces, generator)
         images = _background.some(faces, 200, generator)
-        self.strength = torch.cat([_strength(self.scaled(part.float() / 255)) for part in images.split(freq.at_a_time(self.config.enlarge))]).mean(0)
+        self.strength = torch.cat(
+            [_strength(self.scaled(part.float() / 255)) for part in images.split(freq.at_a_time(self.config.enlarge))]
+        ).mean(0)
 
     def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 27, h, w): nine frequencies of each colour, in their order."""

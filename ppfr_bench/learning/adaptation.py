@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import (
@@ -46,9 +45,6 @@ from ppfr_bench.learning.unet import Batch, train, weights_from
 _BATCH = 32
 _CHECKED = 128  # At most so many images of held-out people are validated on.
 _WIDTH = 16  # Channels between the two convolutions before the recognizer.
-_NAMING = 0.3  # The weight of naming the image among all others, beside the cosine.
-_SHARP = 24.0  # Cosines are multiplied by it before the softmax.
-_ALIKE = 0.4  # Images of which the teacher says this cosine may be of one person, and are not told apart.
 
 
 class StudentConfig(WarmInverterConfig):
@@ -160,17 +156,11 @@ def _train(view: AttackerView, generator: torch.Generator, config: StudentConfig
     faces = subset(view.auxiliary, data.rows)
     clear = torch.cat([embed_with(teacher, to_float(part)) for part in faces.batches(_BATCH)])
     known, held_out = data.training_rows, data.validation_rows[:_CHECKED]
-    bank = clear[known]
+    wanted = clear[known]
 
     def loss(answer: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """1 - cosine, and how hard the image is to name among those of other people."""
-        own = (answer * wanted).sum(1)
-        others = (_SHARP * answer @ bank.T).masked_fill(wanted @ bank.T > _ALIKE, -torch.inf)
-        named = functional.cross_entropy(
-            torch.cat([_SHARP * own[:, None], others], dim=1),
-            torch.zeros(len(own), dtype=torch.long, device=own.device),
-        )
-        return 1 - own.mean() + _NAMING * named
+        """1 - cosine of embeddings (n, d)."""
+        return 1 - (answer * wanted).sum(1).mean()
 
     with torch.no_grad():
         starts = {
@@ -195,7 +185,7 @@ def _train(view: AttackerView, generator: torch.Generator, config: StudentConfig
         with torch.no_grad():
             return float(loss(embed_with(student, to_float(checked)), clear[held_out]))
 
-    batches = _batches(draws, bank, config.batch, generator)
+    batches = _batches(draws, wanted, config.batch, generator)
     log = data.log | train(student, batches, config.steps, config.learning_rate, loss, validate) | {
         "batch": config.batch, "given": given, "draws": len(draws)}  # fmt: skip
     # Materials are NumPy arrays, as they are kept in files and serve every device.

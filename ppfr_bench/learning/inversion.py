@@ -19,7 +19,7 @@ from ppfr_bench.learning.decoding import Decoder, fit_decoder
 from ppfr_bench.learning.image_keys import read_undone, undone
 from ppfr_bench.learning.kernel_ridge import fit_best_kernel_ridge
 from ppfr_bench.learning.observations import Observations, observe
-from ppfr_bench.learning.reading import Reading, read_reading, reading
+from ppfr_bench.learning.reading import Reader, Reading, read_reading, reader_of, reading
 from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
 
@@ -48,7 +48,7 @@ class InversionData:
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
         key: of the images' own keys, the kind that was undone; empty where there are none.
         decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
-        reading: of a representation, how it is read place by place, if any; on the device that was current then.
+        reading: of a representation, how it is read, if any; on the device that was current then.
         estimated_from: the name in ``Observations.regression_inputs`` that the estimates start from.
         log: for the record: images that were learnt from, shots, whether a key was decoded, the regression's choices.
     """
@@ -62,7 +62,7 @@ class InversionData:
     validation: torch.Tensor
     key: str
     decoder: Decoder | None
-    reading: Reading | None
+    reading: Reader | None
     estimated_from: str
     log: dict[str, Any]
 
@@ -175,7 +175,7 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
     """From arrays that ``_compute`` gave, whose names are those of version 4 of the material."""
     words = ("log", "view", "key", "rows")
     read = {key.removeprefix(_READING): array for key, array in arrays.items() if key.startswith(_READING)}
-    how = Reading.of(read) if read else None
+    how = reader_of(read)
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()
                if key not in words and not key.startswith(_READING)}  # fmt: skip
     decoder = Decoder(device.to(tensors["decoder"])) if tensors["decoder"].numel() else None
@@ -190,8 +190,10 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
         log["undone"] = key
     if not view.releases_image:
         log["closed_form"]["of"] = estimated_from
-    if how is not None:
+    if isinstance(how, Reading):
         log["read"] = {"draws": how.draws, "errors": [round(error, 5) for error in how.errors]}
+    elif how is not None:
+        log["read"] = "as mixed channels"
     return InversionData(
         clear=shrink_faces(faces, spec["size"]),
         rows=rows,

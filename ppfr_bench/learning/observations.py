@@ -12,7 +12,7 @@ from torch.nn import functional
 from ppfr_bench import device
 from ppfr_bench.api import AttackerView, ByteArray, to_bytes, to_float
 from ppfr_bench.learning.decoding import Decoder
-from ppfr_bench.learning.reading import Reading
+from ppfr_bench.learning.reading import Reader
 from ppfr_bench.learning.resizing import resize
 
 IMAGE_CHANNELS = 13  # What a network is shown of images: pixels 3, low bits 3, texture 1, spread 3, high-pass 3.
@@ -78,7 +78,7 @@ class Observations:
 
 
 def observe(
-    view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | None, reading: Reading | None = None
+    view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | None, reading: Reader | None = None
 ) -> Observations:
     """Observe protected images.
 
@@ -105,7 +105,7 @@ def observe(
     )
 
 
-def seen_as_images(view: AttackerView, released: ByteArray, reading: Reading | None) -> ByteArray:
+def seen_as_images(view: AttackerView, released: ByteArray, reading: Reader | None) -> ByteArray:
     """Releases uint8 (n, c, h, w) as read or, without a reading, as rendered: uint8 (n, 3, s, s)."""
     return view.render(released) if reading is None else to_bytes(reading(released))
 

@@ -16,19 +16,21 @@ from scipy.cluster.hierarchy import fcluster, ward
 from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, Faces, IntArray, Material, to_float
+from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, Faces, FloatArray, IntArray, Material, to_float
+from ppfr_bench.learning.mixed_channels import MixedChannels, fit_mixed_channels
 from ppfr_bench.learning.validation import validation_mask
 
 _IMAGES, _PLACES = 1000, 784  # At most so many of its own images, and places of each, does an attacker learn from.
 _CHECKED = 100  # At most so many images of held-out people decide whether draws are told apart.
 _DRAWS = 64  # At most so many.
-_PAYS = 0.98  # Draws are told apart where that leaves no more than this share of the squared error.
+_PAYS = 0.01  # Draws are told apart where that explains so much more of the variance of clear images.
 _MANY = 48  # More channels than this are first turned into pixels alone, and only these seen of the neighbours.
 _PENALTY = 1e-5  # Of the regression, as a share of the mean square of what is read.
 _ROUNDS = 3
 _BATCH = 25
 _AROUND = 9  # Detail is the pixels less the mean of so many a side.
-_TELLS = 0.05  # Less than this share of the detail, and nothing is read place by place.
+_TELLS = 0.05  # Less than this share of the detail of faces is as good as nothing.
+_MIXED = 28  # Channels on a finer grid are not taken to be mixed, as its covariance would be large.
 _VALIDATION_SHARE = 0.1  # Of the people.
 
 
@@ -86,8 +88,11 @@ class Reading:
     def of(arrays: Arrays) -> Reading:
         """The reading whose ``arrays`` these are, on the current device."""
         names = ("centres", "whiten", "alone", "weights")
-        tensors = (device.to(torch.from_numpy(np.array(arrays[name]))) for name in names)
-        return Reading(*tensors, errors=tuple(arrays["errors"].tolist()))
+        centres, whiten, alone, weights = (device.to(torch.from_numpy(np.array(arrays[name]))) for name in names)
+        return Reading(centres, whiten, alone, weights, tuple(arrays["errors"].tolist()))
+
+
+Reader = Reading | MixedChannels  # Makes images of releases uint8 (n, c, h, h): float32 (n, 3, 112, 112) in [0, 1].
 
 
 def reading() -> Material:
@@ -95,20 +100,27 @@ def reading() -> Material:
     return Material("reading", {"version": 1}, _compute, queries=False)
 
 
-def read_reading(view: AttackerView) -> Reading | None:
+def read_reading(view: AttackerView) -> Reader | None:
     """How the view's releases are read; None where they are images, or rendering them tells more.
 
     Raises:
         UserError: the attack did not declare the material.
     """
-    if view.releases_image:
-        return None
-    arrays = view.material(reading())
-    return Reading.of(arrays) if "weights" in arrays else None
+    return None if view.releases_image else reader_of(view.material(reading()))
+
+
+def reader_of(arrays: Arrays) -> Reader | None:
+    """The reader whose ``arrays`` are among these; None where there is none."""
+    if "weights" in arrays:
+        return Reading.of(arrays)
+    return MixedChannels.of(arrays) if "precision" in arrays else None
 
 
 def _compute(view: AttackerView, generator: torch.Generator) -> Arrays:
-    """Fit a reading, and keep it if it tells more of the detail of held-out people's faces than rendering does."""
+    """Fit a reading, and keep it if it tells more of the detail of held-out people's faces than rendering does.
+
+    Where neither tells anything, channels are taken to be mixed.
+    """
     released, faces = view.auxiliary_protected, view.auxiliary
     assert released is not None, "an aware attacker is given its protected images"
     if not readable(released.shape):
@@ -117,17 +129,23 @@ def _compute(view: AttackerView, generator: torch.Generator) -> Arrays:
     found = fit_reading(released, faces, validation, generator)
     rows = np.flatnonzero(validation if validation.any() else ~validation)[:_CHECKED]
     some, clear = np.asarray(released[rows]), to_float(faces.load(rows))
-    told = np.array([_detail_told(images, clear) for images in (found(some), to_float(view.render(some)))])
-    kept = found.arrays() if told[0] >= max(told[1], _TELLS) else {}
+    told = np.array(
+        [_detail_told(images, clear) for images in (found(some), to_float(view.render(some))[..., :SIZE, :SIZE])]
+    )
+    kept: Arrays = {}
+    if told[0] >= max(told[1], _TELLS):
+        kept = found.arrays()
+    elif told[1] < _TELLS and released.shape[-1] <= _MIXED:
+        known = np.flatnonzero(~validation)[:_IMAGES]
+        kept = fit_mixed_channels((faces.load(part) for part in _parts(known)), released.shape[-1]).arrays()
     return {**kept, "told": told}
 
 
 def _detail_told(images: torch.Tensor, clear: torch.Tensor) -> float:
-    """The squared correlation of the detail of images (n, 3, s, s) with that of the clear ones."""
-    a, b = (
-        x - functional.avg_pool2d(x, _AROUND, 1, _AROUND // 2, count_include_pad=False)
-        for x in (images[..., :SIZE, :SIZE], clear)
-    )
+    """The squared correlation of the detail of images (n, 3, s, s), less what all have, with that of the clear ones."""
+    pooled = (functional.avg_pool2d(x, _AROUND, 1, _AROUND // 2, count_include_pad=False) for x in (images, clear))
+    a, b = (x - around for x, around in zip((images, clear), pooled, strict=True))
+    a, b = a - a.mean(0), b - b.mean(0)
     return float((a * b).sum().square() / (a.square().sum() * b.square().sum()).clamp_min(1e-12))
 
 
@@ -154,13 +172,13 @@ def fit_reading(
     strengths = torch.cat([_strengths(released[rows]) for rows in _parts(known)])
     as_one = strengths.mean(0, keepdim=True), torch.eye(strengths.shape[1], device=strengths.device)
     best = _fitted(released, faces, known, *as_one, places)
-    errors = (_error(best, released, faces, held_out),)
+    errors, variance = [_error(best, released, faces, held_out)], float(to_float(faces.load(held_out)).var())
     apart = _told_apart(strengths)
     if len(apart[0]) > 1:
         found = _fitted(released, faces, known, *apart, places)
-        errors = *errors, _error(found, released, faces, held_out)
-        best = found if errors[1] <= _PAYS * errors[0] else best
-    return replace(best, errors=errors)
+        errors.append(_error(found, released, faces, held_out))
+        best = found if errors[0] - errors[1] >= _PAYS * variance else best
+    return replace(best, errors=tuple(errors))
 
 
 def _fitted(
@@ -198,7 +216,8 @@ def _solved(gram: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
     """The weights of a ridge regression; of a draw that no image was under, none."""
     gram, across = device.double(gram), device.double(across)
     penalty = (_PENALTY * gram.diagonal().mean()).clamp_min(1e-9) * torch.eye(len(gram), dtype=gram.dtype).to(gram)
-    return device.to(torch.linalg.solve(gram + penalty, across).float())
+    found: torch.Tensor = torch.linalg.solve(gram + penalty, across)
+    return device.to(found.float())
 
 
 def _error(reading: Reading, released: ByteArray, faces: Faces, rows: IntArray) -> float:
@@ -214,7 +233,7 @@ def _told_apart(strengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     within them was made round, as channels differ in how much they tell.
     """
     rows = strengths.double().cpu().numpy()
-    whiten = np.eye(rows.shape[1])
+    whiten: FloatArray = np.eye(rows.shape[1])
     for _ in range(_ROUNDS):
         seen = rows @ whiten
         tree = ward(seen)
@@ -224,7 +243,7 @@ def _told_apart(strengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         means = np.stack([rows[clusters == k].mean(0) for k in range(clusters.max() + 1)])
         within = np.cov((rows - means[clusters]).T)
         within += 1e-2 * np.trace(within) / len(within) * np.eye(len(within)) + 1e-12
-        whiten = np.linalg.cholesky(np.linalg.inv(within))
+        whiten = np.asarray(np.linalg.cholesky(np.linalg.inv(within)), dtype=np.float64)
     centres, turned = (device.to(torch.from_numpy(part).float()) for part in (means @ whiten, whiten))
     return centres, turned
 
