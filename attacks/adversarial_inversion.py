@@ -33,7 +33,7 @@ class AdversarialInversion(WarmInverter):
     regression over the other half of the people.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Adversarial inversion learning",
         family="adversarial",

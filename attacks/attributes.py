@@ -21,7 +21,7 @@ class Attributes(Attack):
     constant.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Attribute inference",
         family="attributes",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pydantic import Field
+from torch import Generator
 
-from ppfr_bench.api import AttackCard
-from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
+from ppfr_bench.api import AttackCard, AttackerView
+from ppfr_bench.learning.inversion import read_inversion_data
+from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, read_plain_networks
 
 
 class AveragingConfig(WarmInverterConfig):
@@ -19,10 +21,10 @@ class Averaging(WarmInverter):
 
     The closed-form estimate and the network work on the mean and the spread over the releases: zero-mean noise shrinks
     with the root of their number, and pixels that it leaves alone have no spread. Where every release of a photo is
-    the same there is nothing to average, and it is the U-Net attack trained for longer.
+    the same there is nothing to average, and it is the U-Net attack.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Averaging several releases",
         family="averaging",
@@ -39,6 +41,15 @@ class Averaging(WarmInverter):
     def shots(self) -> int:
         """As many as are fused."""
         return int(self.config.releases)
+
+    def fit(self, view: AttackerView, generator: Generator) -> None:
+        """Go on training from the plain U-Net on several releases, if there are any."""
+        if view.scope.shots > 1:
+            super().fit(view, generator)
+            return
+        self.data = read_inversion_data(view, self.config.size, 1)
+        self.networks, log = read_plain_networks(view, self.config.plain)
+        self.log |= log
 
 
 ATTACK = Averaging

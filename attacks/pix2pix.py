@@ -26,7 +26,7 @@ class Pix2pixConfig(WarmInverterConfig):
 class Pix2pix(WarmInverter):
     """The U-Net attacker with a discriminator of patches: prefers a sharp guess to a blurred mean."""
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="pix2pix inversion",
         family="reconstruction",
@@ -40,6 +40,7 @@ class Pix2pix(WarmInverter):
         ),
     )
     Config = Pix2pixConfig
+    answers_apart = False  # It is for what people and recognizers see.
 
     def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
         """The plain U-Net, and a discriminator with weights from the generator."""

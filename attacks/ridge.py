@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Config, Material, Scope
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, Config, Material, Scope
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.resizing import enlarge
 
@@ -26,11 +26,11 @@ class Ridge(Attack):
     """Protects its own images through the oracle and regresses the clear ones on them.
 
     A linear map sees the whole image at once, so it undoes any fixed permutation, which a convolution cannot; a
-    regression at each position on its bits undoes a key that is added or xored. Kernel and strength are chosen on
-    held-out people of the attacker's own.
+    regression at each position on its bits undoes a key that is added or xored. The kernel is chosen on held-out people
+    of the attacker's own, and so is the strength of the penalty, once for each measure: squared error prefers a blur.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Ridge inversion",
         family="reconstruction",
@@ -56,9 +56,10 @@ class Ridge(Attack):
         self._data = read_inversion_data(view, self.config.size, 1)
         self.log |= self._data.log
 
-    def run(self, view: AttackerView) -> ByteArray:
-        """Reconstructions from the first shot, uint8 (n, 3, 112, 112)."""
-        return enlarge(self._data.target_estimates.float() / 255)
+    def run(self, view: AttackerView) -> Answers:
+        """Reconstructions from the first shot, uint8 (n, 3, 112, 112), by measure under the penalty that suits it."""
+        by = {metric: enlarge(found.float() / 255) for metric, found in self._data.estimates_by.items()}
+        return Answers(enlarge(self._data.target_estimates.float() / 255), by)
 
 
 ATTACK = Ridge

@@ -6,7 +6,7 @@ import torch
 
 from ppfr_bench.api import AttackCard, AttackerView, Material, Scope
 from ppfr_bench.learning.inversion import read_inversion_data
-from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, read_plain_unet
+from ppfr_bench.learning.inverter import Inverter, InverterConfig, plain_unet, read_plain_networks
 
 
 class Unet(Inverter):
@@ -18,7 +18,7 @@ class Unet(Inverter):
     the person left out, so that it does not learn to trust them more than they deserve.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="U-Net inversion",
         family="reconstruction",
@@ -37,9 +37,9 @@ class Unet(Inverter):
         return (*super().starts_from(scope), plain_unet(scope, self.config))
 
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
-        """Read the network, which was trained on nine tenths of the auxiliary people and validated on the rest."""
+        """Read the networks, which were trained on nine tenths of the auxiliary people and validated on the rest."""
         self.data = read_inversion_data(view, self.config.size, self.shots)
-        self.network, log = read_plain_unet(view, self.config)
+        self.networks, log = read_plain_networks(view, self.config)
         self.log |= log
 
 

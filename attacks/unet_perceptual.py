@@ -22,7 +22,7 @@ class UnetPerceptualConfig(WarmInverterConfig):
 class UnetPerceptual(WarmInverter):
     """The U-Net attacker with a surrogate recognizer: goes on training with the distance of identity in its loss."""
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="U-Net inversion, perceptual and identity loss",
         family="reconstruction",
@@ -34,6 +34,7 @@ class UnetPerceptual(WarmInverter):
         needs_surrogate=True,
     )
     Config = UnetPerceptualConfig
+    answers_apart = False  # It is for what people and recognizers see.
 
     def prepare(self, view: AttackerView) -> None:
         """Fetch the recognizer of the loss."""

@@ -12,12 +12,13 @@ from ppfr_bench.learning.image_keys import LOOKED_AT, read_undone, undone
 class Unshuffle(Attack):
     """Finds out on its own images what kind of key changes an image, and undoes each target's by what faces look like.
 
-    Kinds: tiles, rows or columns that change places; quarter turns, mirrors, channel orders and inversions; cyclic
-    shifts. Where no such key explains what is released, the release is the answer. All other attacks that rebuild faces
-    start from what is undone here.
+    Kinds: tiles, rows or columns that change places; quarter turns, mirrors, channel orders and inversions, of the
+    image or of each tile in its place; cyclic shifts; numbers that are added to all pixels or xored with them. Where no
+    such key explains what is released, the release is the answer. All other attacks that rebuild faces start from what
+    is undone here.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Unshuffling by content",
         family="keyed",

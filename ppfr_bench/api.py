@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 __all__ = [
-    "SIZE", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense", "DefenseCard",
-    "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs", "Randomness",
-    "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "materialised",
-    "per_image_generators", "to_bytes", "to_float",
+    "SIZE", "Answers", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
+    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs",
+    "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "clear_view",
+    "materialised", "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -274,6 +274,12 @@ class Material:
         queries: whether ``compute`` sends images through the oracle, which it is given only then. The oracle draws for
             one attack: such a material belongs to the first attack of the suite that declares it.
         needs_surrogate: whether ``compute`` learns from the suite's surrogate, which it is given only then.
+        of_clear_images: whether ``compute`` reads nothing of the view but ``auxiliary``, ``surrogate``, ``scope`` and
+            materials of which the same holds. It is given ``clear_view`` then, no oracle, and is computed once for all
+            defenses.
+
+    Raises:
+        UserError: it is of clear images, and something in ``starts_from`` is not.
     """
 
     name: str
@@ -282,6 +288,14 @@ class Material:
     starts_from: tuple[Material, ...] = ()
     queries: bool = True
     needs_surrogate: bool = False
+    of_clear_images: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of_clear_images and not all(earlier.of_clear_images for earlier in self.starts_from):
+            raise UserError(
+                f"material '{self.name}' is of clear images and starts from one that is not",
+                "Declare that one of_clear_images too, or leave it out of both.",
+            )
 
     @property
     def key(self) -> str:
@@ -370,6 +384,42 @@ class AttackerView:
         return not self.releases_image
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What an attack answers, where it has more than one answer.
+
+    Attributes:
+        main: the answer as such: what other attacks start from, what pages show, and what is scored by every measure
+            that ``by_measure`` does not name.
+        by_measure: other answers, by the name of the metric that they are scored by in its place. Which is the better
+            one was decided on the attacker's own people, who are held out.
+        at: what it answers after a part of its budget, by the size of that part; none of them is better informed.
+        budget: what the sizes in ``at`` count: ``steps`` of training, or the attacker's own ``images``.
+    """
+
+    main: npt.NDArray[Any]
+    by_measure: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    at: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
+    budget: Literal["steps", "images"] = "steps"
+
+    @classmethod
+    def of(cls, answered: Any) -> Answers:
+        """What ``Attack.run`` has returned: an array is the one answer."""
+        return answered if isinstance(answered, cls) else cls(np.asarray(answered))
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of them by name: ``answer``, ``by_ssim``, ``at_75``."""
+        measures = {f"by_{name}": answer for name, answer in self.by_measure.items()}
+        return {"answer": self.main, **measures, **{f"at_{size}": answer for size, answer in self.at.items()}}
+
+
+def clear_view(auxiliary: Faces, scope: Scope, surrogate: nn.Module | None = None) -> AttackerView:
+    """What an attacker knows before anything is protected: its own clear images and, where needed, the surrogate."""
+    no_targets = np.empty((scope.shots, 0, 3, SIZE, SIZE), np.uint8)
+    return AttackerView("aware", auxiliary, no_targets, surrogate=surrogate, releases_image=scope.releases_image)
+
+
 class Attack(ABC):
     """Mounted by one attacker against one defense: ``fit`` on the attacker's own material, then ``run`` on the targets.
 
@@ -420,8 +470,8 @@ class Attack(ABC):
         """Learn from the attacker's own images. Default: nothing to learn."""
 
     @abstractmethod
-    def run(self, view: AttackerView) -> npt.NDArray[Any]:
-        """The attacker's answer on the targets."""
+    def run(self, view: AttackerView) -> npt.NDArray[Any] | Answers:
+        """The attacker's answer on the targets; ``Answers``, if it has others by measure or by budget."""
 
 
 def materialised(attack: Attack, view: AttackerView, seed: int = 0) -> AttackerView:
@@ -432,7 +482,8 @@ def materialised(attack: Attack, view: AttackerView, seed: int = 0) -> AttackerV
         for earlier in material.starts_from:
             compute(earlier)
         if material.key not in found:
-            found[material.key] = material.compute(replace(view, materials=found), torch.Generator().manual_seed(seed))
+            seen = clear_view(view.auxiliary, view.scope, view.surrogate) if material.of_clear_images else view
+            found[material.key] = material.compute(replace(seen, materials=found), torch.Generator().manual_seed(seed))
 
     for material in attack.starts_from(view.scope):
         compute(material)

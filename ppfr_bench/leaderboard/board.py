@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
 from ppfr_bench.leaderboard.dials import Dial, dials_of
+from ppfr_bench.leaderboard.price import Price, avoidable_column, prices_of
 from ppfr_bench.leaderboard.privacy import privacy_of
 from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
 from ppfr_bench.leaderboard.text import measure
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -65,6 +67,8 @@ class Section:
         privacies: names of those of its rows.
         spread: between seeds, folded into the intervals.
         other_seeds: the rows that were measured with further seeds, by label and seed.
+        prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
+            row where nothing is protected.
     """
 
     suite: str
@@ -79,6 +83,7 @@ class Section:
     seeds: tuple[int, ...]
     spread: Spread = field(default_factory=Spread)
     other_seeds: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     @property
     def by_seed(self) -> list[tuple[Row, list[SeedLine]]]:
@@ -111,8 +116,11 @@ class Section:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The numbers of each row that the track declares."""
-        return self.rules.columns(self.privacies) if self.rules is not None else ()
+        """The numbers of each row that the track declares, and what leaks beyond the price of utility."""
+        if self.rules is None:
+            return ()
+        price = self.prices.get(self.rules.privacies[0])
+        return (*self.rules.columns(self.privacies), *([avoidable_column(price)] if price is not None else []))
 
     @property
     def recognizers(self) -> list[tuple[str, str]]:
@@ -127,6 +135,12 @@ class Section:
             AttackColumn(cell.attack, cell.scorer, cell.sets)
             for row in self.rows for cell in row.cells if cell.attack and cell.faces != "unrelated"
         ))  # fmt: skip
+
+    @property
+    def decoded(self) -> list[str]:
+        """Labels of the attacks that rebuild faces from embeddings alone."""
+        found = (c.attack for row in self.rows for c in row.cells if c.from_embedding and c.faces == "rebuilt")
+        return list(dict.fromkeys(found))
 
     @property
     def setting_none(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -180,6 +194,23 @@ class Section:
             for cell in row.cells
             if not row.control and cell.attack == self.longest and cell.training is not None and cell.training.error
         ]
+
+    @cached_property
+    def budgets(self) -> dict[str, list[tuple[Row, BudgetCurve]]]:
+        """By privacy, what leaks after parts of the budget of the attack that sets it, for each row but the controls.
+
+        A row is left out where that attack does not tell; so is a privacy of which none does.
+        """
+        found: dict[str, list[tuple[Row, BudgetCurve]]] = {}
+        for row in self.rows:
+            for name, privacy in row.privacies.items():
+                curve = max(
+                    (cell.budget for cell in row.cells if cell.attack == privacy.attack and cell.budget is not None),
+                    key=lambda curve: curve.ends[-1], default=None,
+                )  # fmt: skip
+                if not row.control and curve is not None:
+                    found.setdefault(name, []).append((row, curve))
+        return found
 
     @property
     def grouped(self) -> dict[str, list[Row]]:
@@ -307,7 +338,7 @@ class Board:
             tuple(_canaries(records, planned.seed)),
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
-            other_seeds or {},
+            other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
         )  # fmt: skip
 
     @property

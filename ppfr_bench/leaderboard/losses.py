@@ -1,4 +1,4 @@
-"""Which defenses lose to more training or to more releases: what plots and pages name."""
+"""Which defenses lose to more training, budget or releases: what plots and pages name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ def gaining(section: Section, most: int = 8) -> list[str]:
     """Labels of the defenses against which training bought most, if over a hundredth of the first answer's error."""
     gains = [(1 - training.error[-1][1], row.defense) for row, training in section.trainings]
     return [label for gain, label in sorted(gains, key=lambda one: (-one[0], one[1]))[:most] if gain > 0.01]
+
+
+def rising(section: Section, privacy: str, most: int = 8) -> list[str]:
+    """Labels of the defenses that lost most of a privacy to the last doubling of its attack's budget, if they did."""
+    gains = [(curve.last_doubling or 0.0, row.defense) for row, curve in section.budgets[privacy] if curve.still_rising]
+    return [label for _, label in sorted(gains, key=lambda one: (-one[0], one[1]))[:most]]
 
 
 def losing(section: Section, privacy: str) -> list[str]:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import inline_plots, text
 from ppfr_bench.leaderboard.dials import settings_beside
-from ppfr_bench.leaderboard.losses import gaining, losing
+from ppfr_bench.leaderboard.losses import gaining, losing, rising
 from ppfr_bench.leaderboard.reported_figures import comparisons
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Row, Utility
 from ppfr_bench.metrics import metric_info
@@ -90,7 +90,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
-        comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining,
+        comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
     return environment, Markup(style), Markup(script)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ppfr_bench.cards import Guarantee
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Estimate, Interval
 from ppfr_bench.records.groups import GAP, Groups
 from ppfr_bench.tracks.base import Privacy, Utility
@@ -105,7 +106,9 @@ class Cell:
         leakage: in [0, 1], by measure.
         others: what is shown of an attack by which nothing leaks, by measurement.
         shots: releases of each target that the attack made use of.
+        budget: what leaks after parts of the attack's budget, where it tells.
         groups: what leaks of groups of people, by what they differ in.
+        from_embedding: its answer is made of what a recognizer makes of the image, or of a face rebuilt from that.
     """
 
     kind: str
@@ -123,7 +126,9 @@ class Cell:
     seconds: float = 0.0
     shots: int = 1
     training: Training | None = None
+    budget: BudgetCurve | None = None
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
+    from_embedding: bool = False
 
     @property
     def title(self) -> str:

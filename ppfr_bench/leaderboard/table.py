@@ -28,6 +28,7 @@ from ppfr_bench.leaderboard.rows import (
 )
 from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.plan_file import PlanFile
@@ -130,7 +131,9 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     attack = table.attack(slot) if label else None
     about: dict[str, Any] = {}
     if attack is not None:
-        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces}
+        sources = (table.planned.attacks.get(source) for source in attack.sources)
+        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces,
+                 "from_embedding": any(one.from_embedding for one in (attack, *filter(None, sources)))}  # fmt: skip
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
     record = records[0]
@@ -143,7 +146,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     return Cell(
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
-        groups=Groups.of_log(record.log),
+        budget=BudgetCurve.of_log(record.log), groups=Groups.of_log(record.log),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Undoes, position by position, what a fixed key does to the values of a pixel."""
+"""Undoes what a fixed key does to the values of a pixel: position by position, or level by level everywhere alike."""
 
 from __future__ import annotations
 
@@ -70,7 +70,31 @@ class Decoder:
         return torch.einsum("vf,pcfo->pcvo", basis, self.weights[:, 1:].unflatten(1, (3, 12)))
 
 
-def fit_decoder(released: ByteArray, faces: Faces, validation: npt.NDArray[np.bool_]) -> Decoder | None:
+@dataclass(frozen=True)
+class LevelsDecoder:
+    """At every position alike, the mean clear value behind each released one: undoes levels that changed places.
+
+    Attributes:
+        weights: float32 (3, 256), by channel and released value; the decoder works on the device that they are on.
+    """
+
+    weights: torch.Tensor
+
+    def __call__(self, images: ByteArray) -> torch.Tensor:
+        """Released images -> decoded images, uint8 (n, 3, h, w), on the device of the weights."""
+        table = (self.weights * 255).round().clamp(0, 255).to(torch.uint8)
+        values = torch.from_numpy(np.ascontiguousarray(images)).to(table.device)
+        return torch.stack([table[channel][values[:, channel].long()] for channel in range(3)], dim=1)
+
+
+def read_decoder(weights: torch.Tensor) -> Decoder | LevelsDecoder | None:
+    """The decoder of these weights; None where there are none."""
+    if not weights.numel():
+        return None
+    return LevelsDecoder(weights) if weights.ndim == 2 else Decoder(weights)
+
+
+def fit_decoder(released: ByteArray, faces: Faces, validation: npt.NDArray[np.bool_]) -> Decoder | LevelsDecoder | None:
     """Fit a decoder on the attacker's own images, where it pays.
 
     Args:
@@ -80,7 +104,7 @@ def fit_decoder(released: ByteArray, faces: Faces, validation: npt.NDArray[np.bo
 
     Returns:
         None where nobody is held out, where a regression on the plain values explains the clear ones already, or where
-        bits and waves explain hardly more.
+        neither bits and waves at each position nor a table of levels for all explain much more.
     """
     rows = np.linspace(0, len(faces) - 1, min(len(faces), _IMAGES)).astype(np.int64)
     held_out = torch.from_numpy(validation[rows])
@@ -93,9 +117,14 @@ def fit_decoder(released: ByteArray, faces: Faces, validation: npt.NDArray[np.bo
         weights = _solve(features[:, ~held_out], y[tried][:, ~held_out])
         missed = features[:, held_out] @ weights - y[tried][:, held_out].float() / 255
         errors.append(float(missed.square().mean()))
+    table = _table_of_levels(x[tried][:, ~held_out], y[tried][:, ~held_out])
+    found = torch.stack([table[channel][x[tried][:, held_out, channel].long()] for channel in range(3)], dim=-1)
+    errors.append(float((found - y[tried][:, held_out].float() / 255).square().mean()))
     spread = float((y[tried].float() / 255).var(1).mean())
-    if errors[0] < _LOST * spread or errors[1] > (1 - _GAIN) * errors[0]:
+    if errors[0] < _LOST * spread or min(errors[1:]) > (1 - _GAIN) * errors[0]:
         return None
+    if errors[2] < errors[1]:
+        return LevelsDecoder(_table_of_levels(x, y))
     parts = range(0, len(x), _POSITIONS)
     return Decoder(torch.cat([_solve(_basis_features(x[i : i + _POSITIONS]), y[i : i + _POSITIONS]) for i in parts]))
 
@@ -108,6 +137,20 @@ def _solve(features: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     ridge[0, 0] *= 1e-3  # The constant is hardly penalised, so that the answer shrinks towards the mean.
     solution: torch.Tensor = torch.linalg.solve(gram + ridge, features.mT @ target)
     return solution
+
+
+def _table_of_levels(released: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+    """The mean clear value behind each released one, uint8 (p, n, 3) twice -> float32 (3, 256).
+
+    A level that was never released is a half.
+    """
+    found = []
+    for channel in range(3):
+        levels = released[..., channel].flatten().long()
+        sums = torch.zeros(256, device=levels.device).index_add_(0, levels, clear[..., channel].flatten().float() / 255)
+        counts = levels.bincount(minlength=256)
+        found.append(torch.where(counts > 0, sums / counts.clamp_min(1), 0.5))
+    return torch.stack(found)
 
 
 def _by_position(images: ByteArray) -> torch.Tensor:

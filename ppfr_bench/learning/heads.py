@@ -15,6 +15,7 @@ from ppfr_bench.api import FloatArray, IntArray
 from ppfr_bench.learning.validation import validation_mask
 
 SHRINKAGES = (0.03, 0.3, 3.0)  # A covariance is drawn so far towards a round one of its mean variance.
+MAP_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # The same, on what a map differs from the identity in.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # The penalty on a map is this times the mean squared length.
 HEAD_VALIDATION_SHARE = 0.2  # This share of the people chooses between heads.
 
@@ -144,3 +145,66 @@ def share_named(scores: FloatArray, identities: IntArray) -> float:
 def unit_rows(rows: FloatArray) -> FloatArray:
     """Rows of length 1, (n, d) -> (n, d); a row of zeros stays."""
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Takes embeddings of protected images to those of the clear ones, as far as they tell of them.
+
+    Attributes:
+        center: float64 (d,), of the protected embeddings.
+        matrix: float64 (d, d).
+        mean: float64 (d,), of the clear embeddings.
+    """
+
+    center: FloatArray
+    matrix: FloatArray
+    mean: FloatArray
+
+    def __call__(self, embeddings: FloatArray) -> FloatArray:
+        """(n, d) -> (n, d), the shorter the less they tell."""
+        return np.asarray(self.mean + (embeddings - self.center) @ self.matrix)
+
+
+def choose_embedding_map(
+    protected: FloatArray, clear: FloatArray, validation: npt.NDArray[np.bool_]
+) -> tuple[EmbeddingMap, FloatArray, dict[str, float]]:
+    """The map with the least squared error on the held-out people, then fitted on everybody.
+
+    Args:
+        protected: float64 (n, d), embeddings of protected images.
+        clear: float64 (n, d), embeddings of the same images, clear.
+        validation: bool (n,), True for the images of the people who choose.
+
+    Returns:
+        The map; float64 (m, d), what it makes of the held-out images where it was fitted without them; and a note for
+        the record. Where nobody is held out, everybody's images stand for theirs.
+    """
+    known = ~validation if not validation.all() else validation
+    held_out = validation if validation.any() else known
+    fitted = {strength: fit_embedding_map(protected[known], clear[known], strength) for strength in MAP_STRENGTHS}
+    answers = {strength: one(protected[held_out]) for strength, one in fitted.items()}
+    best = min(answers, key=lambda strength: float(np.square(answers[strength] - clear[held_out]).mean()))
+    cosines = (unit_rows(answers[best]) * unit_rows(clear[held_out])).sum(1)
+    note = {"held_out_cosine": round(float(cosines.mean()), 4), "strength": best}
+    return fit_embedding_map(protected, clear, best), answers[best], note
+
+
+def fit_embedding_map(protected: FloatArray, clear: FloatArray, strength: float) -> EmbeddingMap:
+    """Ridge regression that is drawn towards the multiple of the identity that fits best, instead of towards 0.
+
+    A few hundred pairs are enough, as only what the defense changes for the recognizer has to be learnt. Where nothing
+    is protected it is the identity.
+
+    Args:
+        protected: float64 (n, d), embeddings of protected images.
+        clear: float64 (n, d), embeddings of the same images, clear.
+        strength: of the penalty, see ``MAP_STRENGTHS``.
+    """
+    center, mean = protected.mean(0), clear.mean(0)
+    x, y = protected - center, clear - mean
+    multiple = float((x * y).sum() / max(float((x * x).sum()), 1e-12))
+    gram, unit = x.T @ x, np.eye(x.shape[1])
+    scale = max(float(gram.diagonal().mean()), 1e-12)
+    matrix = np.linalg.solve(gram + strength * scale * unit, x.T @ (y - multiple * x)) + multiple * unit
+    return EmbeddingMap(center, matrix, mean)

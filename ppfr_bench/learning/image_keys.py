@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations, product
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment  # type: ignore[attr-defined]  # SciPy has no types.
+from torch.nn import functional
 
 from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, IntArray, Material, Scope
 from ppfr_bench.learning.jigsaw import Jigsaw, Tiling, eigenfaces
@@ -22,6 +24,7 @@ from ppfr_bench.learning.resizing import resize
 
 SIDES = (56, 28, 16, 14, 8, 7)  # Of square tiles, in pixels.
 LINES = (28, 16, 14, 8, 7, 4, 2, 1)  # Heights of rows, and widths of columns.
+TURNED_SIDES = (56, 28, 16, 14, 8)  # Of square tiles that are turned in their places.
 _FEWEST = 8  # Of fewer images nothing is learnt.
 _FEW = 16  # Images by which the kind of a key is found.
 _TRIED = 600  # Images that a solver learns from when it is tried.
@@ -33,6 +36,7 @@ _PAYS = 0.7  # Solving pays if so much of the squared difference is left, at mos
 _SOLVED = 1000  # Releases of the attacker's own images that are solved, where an image has 64 tiles; fewer where more.
 _BATCH = 128
 _SMALL = 28  # Side at which a face is judged.
+_SWEEPS = 6  # Over all tiles, at most.
 _PEAKS = 3  # So many shifts of the small image are looked at closely.
 
 
@@ -114,10 +118,10 @@ class _FaceLikelihood:
     def __init__(self, clear: torch.Tensor, size: int = _SMALL) -> None:
         self._size = size
         rows = self._rows(clear)
-        self._mean, self._faces = eigenfaces(rows, 80)
-        along = (rows - self._mean) @ self._faces
+        self.mean, self.faces = eigenfaces(rows, 80)
+        along = (rows - self.mean) @ self.faces
         self._variances = along.var(0) + 1e-6
-        self._rest = float((rows - self._mean - along @ self._faces.T).square().mean()) + 1e-6
+        self._rest = float((rows - self.mean - along @ self.faces.T).square().mean()) + 1e-6
 
     def _rows(self, images: torch.Tensor) -> torch.Tensor:
         return resize(images.float() / 255, self._size).flatten(1)
@@ -128,10 +132,13 @@ class _FaceLikelihood:
 
     def of_small(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, size, size) in [0, 1], flat or not -> (n,)."""
-        rows = images.flatten(1) - self._mean
-        along = rows @ self._faces
-        rest = (rows.square().sum(1) - along.square().sum(1)) / self._rest
-        return -((along.square() / self._variances).sum(1) + rest) / 2
+        rows = images.flatten(1) - self.mean
+        return self.of_parts(rows @ self.faces, rows.square().sum(1))
+
+    def of_parts(self, along: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
+        """Components along the faces (..., k), and the squared distance from the mean face (...) -> (...)."""
+        rest = (squares - along.square().sum(-1)) / self._rest
+        return -((along.square() / self._variances).sum(-1) + rest) / 2
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,9 @@ TURNS = tuple(
 )
 
 
+TILE_TURNS = tuple(turn for turn in TURNS if turn.order == (0, 1, 2) and len(set(turn.inverted)) == 1)
+
+
 class Turned(Key):
     """The whole image is turned or mirrored, its channels change places, or some are inverted."""
 
@@ -185,6 +195,69 @@ class Turned(Key):
         tried = [TURNS[i].undo(released) for i in self._turns]
         best = torch.stack([self._likelihood(one) for one in tried]).argmax(0)
         return torch.stack([tried[int(i)][row] for row, i in enumerate(best)])
+
+
+class TurnedTiles(Key):
+    """Each tile stays in its place and is turned, mirrored or inverted there, all its channels alike."""
+
+    alike = 0.8  # Tiles of one colour are the same however they are turned.
+
+    def __init__(self, tiling: Tiling) -> None:
+        self.tiling = tiling
+        self.name = f"turns, mirrors and inversions of {tiling.height}x{tiling.width} tiles"
+
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """For each tile the number of the turn after which it is nearest to the clear one."""
+        wanted, tiles = (self.tiling.cut(images) for images in (clear, released))
+        tried = [_difference(_turned_tiles(tiles, turn).flatten(0, 1), wanted.flatten(0, 1)) for turn in TILE_TURNS]
+        return torch.stack(tried).argmin(0).reshape(tiles.shape[:2])
+
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The tiles turned."""
+        counts = keys.flatten().bincount(minlength=len(TILE_TURNS))
+        self._turns = torch.nonzero(counts > 0.01 * counts.sum()).flatten().tolist()
+        tiles = self.tiling.cut(released)
+        return self._joined(torch.stack([_turned_tiles(tiles, turn) for turn in TILE_TURNS], dim=2), keys)
+
+    def _joined(self, tried: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        index = keys[:, :, None, None, None, None].expand(-1, -1, 1, *tried.shape[3:])
+        return self.tiling.joined(tried.gather(2, index)[:, :, 0])
+
+    def learn(self, clear: torch.Tensor) -> None:
+        """Which turns there are was seen when keys were applied; now learn what a face looks like."""
+        self._small = Tiling(self.tiling.height // 2, self.tiling.width // 2, SIZE // 2)
+        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT], SIZE // 2)
+
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The most face-like: tile by tile, all others as they are, until none changes."""
+        return torch.cat([self._undone(part) for part in released.split(_BATCH)])
+
+    def _undone(self, released: torch.Tensor) -> torch.Tensor:
+        tiles = self.tiling.cut(released)
+        tried = torch.stack([_turned_tiles(tiles, TILE_TURNS[i]) for i in self._turns], dim=2)
+        small = functional.avg_pool2d(tried.flatten(0, 2).float() / 255, 2).reshape(*tried.shape[:4], -1)
+        mean, faces = (
+            self._small.cut(part.reshape(-1, 3, SIZE // 2, SIZE // 2)).flatten(2)
+            for part in (self._likelihood.mean, self._likelihood.faces.T)
+        )
+        rows = small.flatten(3) - mean[0][:, None]  # (n, tiles, turns, pixels)
+        squares, along = rows.square().sum(3), torch.einsum("ntop,ktp->ntok", rows, faces)
+        keys = self._likelihood.of_parts(along, squares).argmax(2)  # As if all other tiles were the mean face's.
+        every = torch.arange(len(keys))
+        for _ in range(_SWEEPS):
+            before = keys.clone()
+            for tile in range(keys.shape[1]):
+                chosen = keys[:, :, None, None].expand(-1, -1, 1, along.shape[3])
+                others = along.gather(2, chosen)[:, :, 0].sum(1) - along[every, tile, keys[:, tile]]
+                keys[:, tile] = self._likelihood.of_parts(others[:, None] + along[:, tile], squares[:, tile]).argmax(1)
+            if torch.equal(before, keys):
+                break
+        return self._joined(tried, keys)
+
+
+def _turned_tiles(tiles: torch.Tensor, turn: _Turn) -> torch.Tensor:
+    """uint8 (n, tiles, 3, t, t) -> the same."""
+    return turn.undo(tiles.flatten(0, 1)).reshape(tiles.shape)
 
 
 class Rolled(Key):
@@ -232,15 +305,66 @@ def _rolled(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     return torch.stack(moved)
 
 
+class Levels(Key):
+    """All pixels of a channel have a number added to them modulo 256, or xored with them."""
+
+    def __init__(self, change: Literal["added to", "xored with"]) -> None:
+        self.name = f"numbers {change} all pixels"
+        self._added = change == "added to"
+
+    def keys(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The number that most pixels of a channel agree on, one a channel."""
+        numbers = released - clear if self._added else torch.bitwise_xor(released, clear)  # Bytes: modulo 256.
+        return numbers.flatten(2).long().mode(2).values
+
+    def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
+        """The number taken from the pixels of each channel."""
+        equal = (keys == keys[:, :1]).all(1).float().mean()
+        self._one_for_all = bool(equal > self.alike)
+        return self._without(keys.to(torch.uint8)[:, :, None, None], released)
+
+    def _without(self, numbers: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        return images - numbers if self._added else torch.bitwise_xor(images, numbers)
+
+    def learn(self, clear: torch.Tensor) -> None:
+        """Whether channels have the same number was seen when keys were applied; now learn what a face looks like."""
+        places = _places(clear[:LOOKED_AT])
+        parts = [places] if self._one_for_all else places.split(1, dim=1)
+        self._likelihoods = [_FaceLikelihood(part, places.shape[-1]) for part in parts]
+
+    def undone(self, released: torch.Tensor) -> torch.Tensor:
+        """The most face-like, by some of the pixels, each channel by itself if it has a number of its own."""
+        return torch.cat([self._undone(part) for part in released.split(_BATCH)])
+
+    def _undone(self, released: torch.Tensor) -> torch.Tensor:
+        places, keys = _places(released), []
+        parts = [places] if self._one_for_all else places.split(1, dim=1)
+        for part, likelihood in zip(parts, self._likelihoods, strict=True):
+            tried = (self._without(torch.tensor(number, dtype=torch.uint8), part) for number in range(256))
+            judged = torch.stack([likelihood.of_small(one.float() / 255) for one in tried])
+            keys.append(judged.argmax(0)[:, None].expand(-1, part.shape[1]))
+        return self._without(torch.cat(keys, dim=1).to(torch.uint8)[:, :, None, None], released)
+
+
+def _places(images: torch.Tensor) -> torch.Tensor:
+    """Some pixels of images, uint8 (n, c, s, s), as they are: means would not tell numbers that wrap around."""
+    step = images.shape[-1] // _SMALL
+    return images[:, :, step // 2 :: step, step // 2 :: step]
+
+
 def kinds() -> Iterator[Callable[[], Key]]:
     """Every kind of key, the simpler first."""
     yield Turned
     yield Rolled
+    yield partial(Levels, "added to")
+    yield partial(Levels, "xored with")
     tilings = [Tiling(height, SIZE) for height in LINES] + [Tiling(SIZE, width) for width in LINES]
     tilings += [Tiling(side, side) for side in SIDES]
     for tiling in sorted(tilings, key=lambda one: one.count):
         if tiling.solvable:
             yield partial(TileOrder, tiling)
+    for side in TURNED_SIDES:
+        yield partial(TurnedTiles, Tiling(side, side))
 
 
 def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
@@ -326,7 +450,7 @@ def undone(scope: Scope, shots: int) -> Material:
         shots: releases of each image that are solved; of the attacker's own, those beyond the first are asked for.
     """
     shots = min(shots, scope.shots)
-    return Material("undone", {"shots": shots, "version": 1}, partial(_undo, shots=shots), queries=shots > 1)
+    return Material("undone", {"shots": shots, "version": 2}, partial(_undo, shots=shots), queries=shots > 1)
 
 
 def read_undone(view: AttackerView, shots: int) -> Undone | None:

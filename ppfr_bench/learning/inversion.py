@@ -15,18 +15,21 @@ import torch
 from ppfr_bench import device
 from ppfr_bench.api import Arrays, AttackerView, ByteArray, IntArray, Material, Scope
 from ppfr_bench.datasets.faces import subset
-from ppfr_bench.learning.decoding import Decoder, fit_decoder
+from ppfr_bench.learning.decoding import Decoder, LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.image_keys import read_undone, undone
-from ppfr_bench.learning.kernel_ridge import fit_best_kernel_ridge
+from ppfr_bench.learning.kernel_ridge import KernelRidge, fit_best_kernel_ridge
+from ppfr_bench.learning.likeness import measured
 from ppfr_bench.learning.observations import Observations, observe
 from ppfr_bench.learning.reading import Reader, Reading, read_reading, reader_of, reading
 from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
+from ppfr_bench.metrics import is_better
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
 ESTIMATE_SIZE = 64  # Side in pixels of the closed-form estimates, at most.
 _READING = "reading "  # Before the names of its arrays.
 VALIDATION_SHARE = 0.1  # This share of the people is validated on.
+JUDGED = 24  # At most so many of the images that are held out say which answer is best by a measure.
 _BATCH = 128
 _BYTES = 2**29  # At most so many of releases are in memory together.
 
@@ -45,6 +48,8 @@ class InversionData:
             the smaller of s and 64.
         targets: observations of the m targets.
         target_estimates: uint8 (m, 3, e, e), the closed-form estimate of each.
+        estimates_by: by measure, the estimates uint8 (m, 3, e, e) under the penalty that is best by it.
+        held_out_by: by measure, what the closed form reaches on held-out people under that penalty.
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
         key: of the images' own keys, the kind that was undone; empty where there are none.
         decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
@@ -59,9 +64,11 @@ class InversionData:
     own_estimates: torch.Tensor
     targets: Observations
     target_estimates: torch.Tensor
+    estimates_by: dict[str, torch.Tensor]
+    held_out_by: dict[str, float]
     validation: torch.Tensor
     key: str
-    decoder: Decoder | None
+    decoder: Decoder | LevelsDecoder | None
     reading: Reader | None
     estimated_from: str
     log: dict[str, Any]
@@ -106,7 +113,7 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
-    spec = {"size": size, "shots": shots, "version": 4}
+    spec = {"size": size, "shots": shots, "version": 5}
     starts_from = (undone(scope, shots), *(() if scope.releases_image else (reading(),)))
     return Material("scene", spec, partial(_compute, size=size, shots=shots), starts_from, queries=shots > 1)
 
@@ -153,11 +160,48 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
     if how is not None:
         arrays |= {_READING + key: array for key, array in how.arrays().items()}
-    note = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
+    note: dict[str, Any] = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
+    rows = np.flatnonzero(validation)[:JUDGED]
+    if len(rows) and len(own) > len(rows):
+        given = targets.regression_inputs(side)[name]
+        judged = _judged(fitted, validation, rows, faces.load(rows), side)
+        note["strengths"] = {metric: found.strength for metric, found in judged.items()}
+        note["held_out"] = {metric: round(found.value, 5) for metric, found in judged.items()}
+        for metric, found_at in judged.items():
+            if found_at.strength != fitted.strength:
+                arrays[f"targets_first_{metric}"] = as_bytes(fitted.at(found_at.strength)(given), side).cpu().numpy()
     if found_key is not None:
         arrays["rows"] = found_key.rows
     named = np.array(found_key.name if found_key is not None else "")
     return arrays | {"held": validation, "view": np.array(name), "log": np.array(json.dumps(note)), "key": named}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The strength of the penalty that is best by a measure, and the measure under it, on held-out people."""
+
+    strength: float
+    value: float
+
+
+def _judged(
+    fitted: KernelRidge, validation: npt.NDArray[np.bool_], rows: IntArray, clear: ByteArray, side: int
+) -> dict[str, _Judged]:
+    """By each measure of a reconstruction, what answers best on ``rows`` of the held-out images.
+
+    Ever weaker penalties are tried until one is better by no measure.
+    """
+    found: dict[str, _Judged] = {}
+    for strength, answer in fitted.weaker(validation, rows):
+        values = measured(as_bytes(answer, side).float() / 255, clear)
+        better = {
+            name: _Judged(strength, value) for name, value in values.items()
+            if name not in found or is_better(name, value, found[name].value)
+        }  # fmt: skip
+        if not better:
+            break
+        found |= better
+    return found
 
 
 def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
@@ -172,13 +216,13 @@ def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
 
 
 def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
-    """From arrays that ``_compute`` gave, whose names are those of version 4 of the material."""
+    """From arrays that ``_compute`` gave, whose names are those of version 5 of the material."""
     words = ("log", "view", "key", "rows")
     read = {key.removeprefix(_READING): array for key, array in arrays.items() if key.startswith(_READING)}
     how = reader_of(read)
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()
                if key not in words and not key.startswith(_READING)}  # fmt: skip
-    decoder = Decoder(device.to(tensors["decoder"])) if tensors["decoder"].numel() else None
+    decoder = read_decoder(device.to(tensors["decoder"]))
     validation = tensors["held"]
     rows, key, faces = np.arange(len(view.auxiliary)), str(arrays["key"]), view.auxiliary
     if key:
@@ -201,6 +245,11 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
         own_estimates=tensors["first"],
         targets=Observations(tensors["targets"], tensors["targets_details"], tensors.get("targets_channels")),
         target_estimates=tensors["targets_first"],
+        estimates_by={
+            metric: tensors.get(f"targets_first_{metric}", tensors["targets_first"])
+            for metric in log["closed_form"].get("held_out", {})
+        },
+        held_out_by=log["closed_form"].get("held_out", {}),
         validation=validation,
         key=key,
         decoder=decoder,

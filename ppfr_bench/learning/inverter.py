@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from ppfr_bench import device
-from ppfr_bench.api import Arrays, Attack, AttackerView, ByteArray, Config, Material, Scope
-from ppfr_bench.learning.inversion import InversionData, inversion_data, read_inversion_data
-from ppfr_bench.learning.likeness import unlikeness
+from ppfr_bench.api import Answers, Arrays, Attack, AttackerView, ByteArray, Config, Material, Scope
+from ppfr_bench.learning.inversion import JUDGED, InversionData, inversion_data, read_inversion_data
+from ppfr_bench.learning.likeness import measured, structure_loss, unlikeness
 from ppfr_bench.learning.observations import IMAGE_CHANNELS, Observations
 from ppfr_bench.learning.resizing import enlarge, resize
 from ppfr_bench.learning.unet import Batch, Inputs, UNet, train, weights_from
+from ppfr_bench.metrics import is_better
 
 INPUT_CHANNELS = IMAGE_CHANNELS + 3  # The network is given the observation's images and the estimate.
 _VALIDATED = 32  # At most so many of the images that are held out are validated on.
 _BATCH = 64
+_APART = 4  # Without LPIPS in its loss, training goes on for the steps divided by this.
+_STRUCTURAL, _AT = "structural:", "at_"
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Answer and clear images -> a scalar.
 
 
 class InverterConfig(Config):
@@ -40,6 +47,26 @@ class InverterConfig(Config):
     width: int = Field(16, ge=8, multiple_of=8)
     size: int = Field(112, ge=32, le=112, multiple_of=16)
     learning_rate: float = Field(2e-3, gt=0)
+
+
+@dataclass
+class Networks:
+    """What training leaves.
+
+    Attributes:
+        main: of the main answer.
+        structural: trained further without LPIPS in its loss; None where there is none.
+        at: after parts of the training, by their size in steps.
+    """
+
+    main: UNet
+    structural: UNet | None = None
+    at: dict[int, UNet] = field(default_factory=dict)
+
+    def named(self) -> dict[str, UNet]:
+        """All of them by the prefix under which their weights are kept."""
+        structural = {_STRUCTURAL: self.structural} if self.structural is not None else {}
+        return {"": self.main, **structural, **{f"{_AT}{size}:": network for size, network in self.at.items()}}
 
 
 class WarmInverterConfig(InverterConfig):
@@ -64,10 +91,13 @@ class WarmInverterConfig(InverterConfig):
 class Inverter(Attack):
     """U-Net that learns what it is judged by; attack ``unet``, and the base of those with another start, data or loss.
 
-    It trains on nine tenths of the auxiliary people, and keeps the weights that do best on the others.
+    It trains on nine tenths of the auxiliary people, and keeps the weights that do best on the others. At the end a
+    copy goes on without LPIPS in its loss. Held-out people say by which of both, or by the closed-form estimate, each
+    measure is answered.
     """
 
     Config = InverterConfig
+    answers_apart: ClassVar[bool] = True  # Whether measures have answers of their own.
 
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:
         """The data, with as many shots as the attack asks for."""
@@ -77,19 +107,38 @@ class Inverter(Attack):
         """Train the network of ``start`` under ``loss`` on what ``batches`` gives."""
         c = self.config
         self.data = data = read_inversion_data(view, c.size, self.shots)
-        self.network = self.start(view, generator)
+        self.networks = networks = Networks(self.start(view, generator))
         rows = data.validation_rows[:_VALIDATED]
         clear = device.to(data.clear[rows]).float() / 255
 
-        def validate() -> float:
-            answer = rebuild(self.network, data.own[rows], data.own_estimates[rows])
+        def validate(network: UNet, loss: Loss) -> float:
+            answer = rebuild(network, data.own[rows], data.own_estimates[rows])
             with torch.no_grad():
-                return float(self.validation_loss(answer, clear))
+                return float(loss(answer, clear))
+
+        def keep(size: int) -> None:
+            networks.at[size] = copy.deepcopy(networks.main)
 
         self.prepare(view)
         batches = self.batches(view, generator)
-        found = train(self.network, batches, c.steps, c.learning_rate, self.loss, validate)
+        main = networks.main
+        found = train(
+            main, batches, c.steps, c.learning_rate, self.loss, lambda: validate(main, self.validation_loss), keep
+        )
+        if self.answers_apart:
+            networks.structural = structural = copy.deepcopy(main)
+            steps = max(1, c.steps // _APART)
+            own = train(
+                structural, batches, steps, c.learning_rate / 2, structure_loss,
+                lambda: validate(structural, structure_loss),
+            )  # fmt: skip
+            found["structural_validation"] = own["validation"]
         self.log |= data.log | found | {"batch": c.batch}
+
+    @property
+    def network(self) -> UNet:
+        """The network of the main answer."""
+        return self.networks.main
 
     def prepare(self, view: AttackerView) -> None:
         """Fetch what the loss needs. Default: nothing."""
@@ -110,9 +159,45 @@ class Inverter(Attack):
         """What decides, on held-out people, which weights are kept; arguments as of ``loss``. Default: the loss."""
         return self.loss(answer, clear)
 
-    def run(self, view: AttackerView) -> ByteArray:
-        """Reconstructions uint8 (n, 3, 112, 112)."""
-        return enlarge(rebuild(self.network, self.data.targets, self.data.target_estimates))
+    def run(self, view: AttackerView) -> Answers:
+        """Reconstructions uint8 (n, 3, 112, 112): the main ones, by measure, and after parts of the training."""
+        data = self.data
+
+        def answer(network: UNet) -> ByteArray:
+            return enlarge(rebuild(network, data.targets, data.target_estimates))
+
+        main, by_measure = answer(self.networks.main), {}
+        if (structural := self.networks.structural) is not None:
+            of_networks = {"main": main, "structural": answer(structural)}
+            for metric, chosen in self.chosen(view).items():
+                if chosen == "closed form":
+                    by_measure[metric] = enlarge(data.estimates_by[metric].float() / 255)
+                elif chosen != "main":
+                    by_measure[metric] = of_networks[chosen]
+        return Answers(main, by_measure, {size: answer(network) for size, network in self.networks.at.items()})
+
+    def chosen(self, view: AttackerView) -> dict[str, str]:
+        """By measure, what answers it best on held-out people: ``main``, ``structural`` or ``closed form``."""
+        assert self.networks.structural is not None, "there is something to choose from"
+        data = self.data
+        rows = data.validation_rows[:JUDGED]
+        clear = view.auxiliary.load(data.rows[rows.numpy()])
+        found = {
+            name: measured(rebuild(network, data.own[rows], data.own_estimates[rows]), clear)
+            for name, network in (("main", self.networks.main), ("structural", self.networks.structural))
+        }
+        if data.validation.any():  # What the closed form reaches is known of people whom it did not learn from.
+            found["closed form"] = data.held_out_by
+        best = {}
+        for metric in found["main"]:
+            best[metric] = "main"
+            for name in ("structural", "closed form"):
+                if metric in found.get(name, {}) and is_better(
+                    metric, found[name][metric], found[best[metric]][metric]
+                ):
+                    best[metric] = name
+        self.log["answered_by"] = best
+        return best
 
 
 class WarmInverter(Inverter):
@@ -135,15 +220,20 @@ def plain_unet(scope: Scope, config: InverterConfig) -> Material:
 
     ``read_plain_unet`` reads it under the same arguments. It starts from ``inversion_data(scope, config.size, 1)``.
     """
-    return trained(Inverter, config, "unet", version=3, scope=scope)
+    return trained(Inverter, config, "unet", version=4, scope=scope)
 
 
-def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
-    """The network of the material ``plain_unet(view.scope, config)``, on the current device, and its log.
+def read_plain_networks(view: AttackerView, config: InverterConfig) -> tuple[Networks, dict[str, Any]]:
+    """The networks of the material ``plain_unet(view.scope, config)``, on the current device, and its log.
 
     Raises:
         UserError: the attack did not declare that material.
     """
+    return read_networks(view.material(plain_unet(view.scope, config)), config.width)
+
+
+def read_plain_unet(view: AttackerView, config: InverterConfig) -> tuple[UNet, dict[str, Any]]:
+    """The main one of ``read_plain_networks``, and the log."""
     return read_network(view.material(plain_unet(view.scope, config)), config.width)
 
 
@@ -171,12 +261,16 @@ def _train(kind: type[Inverter], config: InverterConfig, view: AttackerView, gen
     inverter = kind(config)
     inverter.fit(view, generator)
     # Materials are NumPy arrays, as they are kept in files and serve every device.
-    weights = {key: tensor.cpu().numpy() for key, tensor in inverter.network.state_dict().items()}
+    weights = {
+        f"{prefix}{key}": tensor.cpu().numpy()
+        for prefix, network in inverter.networks.named().items()
+        for key, tensor in network.state_dict().items()
+    }
     return weights | {"log": np.array(json.dumps(inverter.log))}
 
 
-def read_network(arrays: Arrays, width: int) -> tuple[UNet, dict[str, Any]]:
-    """The network of a material that ``trained`` made, on the current device, and its log.
+def read_networks(arrays: Arrays, width: int) -> tuple[Networks, dict[str, Any]]:
+    """The networks of a material that ``trained`` made, on the current device, and its log.
 
     Args:
         arrays: of the material.
@@ -185,9 +279,29 @@ def read_network(arrays: Arrays, width: int) -> tuple[UNet, dict[str, Any]]:
     first, last = arrays.get("read.0.weight"), arrays.get("read.2.weight")
     channels = 0 if first is None else int(first.shape[1])
     finer = 1 if last is None else round((last.shape[0] / width) ** 0.5)
-    network = new_unet(width, torch.Generator().manual_seed(0), channels, finer)
-    network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key != "log"})
-    return network, json.loads(str(arrays["log"]))
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, array in arrays.items():
+        prefix, mark, name = key.rpartition(":")
+        if name != "log":
+            parts.setdefault(prefix + mark, {})[name] = torch.from_numpy(np.array(array))
+
+    def network(prefix: str) -> UNet:
+        made = new_unet(width, torch.Generator().manual_seed(0), channels, finer)
+        made.load_state_dict(parts[prefix])
+        return made
+
+    found = Networks(network(""))
+    if _STRUCTURAL in parts:
+        found.structural = network(_STRUCTURAL)
+    found.at = {int(prefix[len(_AT) : -1]): network(prefix) for prefix in parts if prefix.startswith(_AT)}
+    return found, json.loads(str(arrays["log"]))
+
+
+def read_network(arrays: Arrays, width: int) -> tuple[UNet, dict[str, Any]]:
+    """The main one of ``read_networks``, and the log."""
+    main = {key: array for key, array in arrays.items() if ":" not in key}
+    networks, log = read_networks(main, width)
+    return networks.main, log
 
 
 def new_unet(width: int, generator: torch.Generator, channels: int = 0, finer: int = 1) -> UNet:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from ppfr_bench import device
 from ppfr_bench.api import IntArray
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # The penalty is this times the mean of the Gram diagonal.
+_COMPARED = 800  # Kernels are compared on at most so many images; the best one is fitted on all.
 _COLUMNS = 2048  # So many columns are doubles at a time.
 _ROWS = 256  # Of a Gram matrix, whose upper half is not computed.
 
@@ -38,6 +39,7 @@ def spectrum(images: torch.Tensor) -> torch.Tensor:
 
 
 FEATURE_MAPS: dict[str, FeatureMap] = {"pixels": pixels, "spectrum": spectrum}
+KERNELS = (*FEATURE_MAPS, "curved")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class KernelRidge:
         name: of the kernel: ``pixels``, ``spectrum`` or ``curved`` (Gaussian of the distance in pixels).
         strength: of the penalty, one of ``STRENGTHS``.
         left_out: float32 (n, e), the answer on each image of the fit, had that person's images been left out of it.
-        error: mean squared error on the held-out people, by kernel, each at its best strength.
+        error: mean squared error on the held-out people, by kernel, each at its best strength, on the images that
+            kernels are compared on.
     """
 
     name: str
@@ -62,6 +65,30 @@ class KernelRidge:
     _outputs: torch.Tensor
     _mean: torch.Tensor
     _kernel: _Kernel
+    _gram: torch.Tensor
+
+    def weaker(self, validation: npt.NDArray[np.bool_], rows: IntArray) -> Iterator[tuple[float, torch.Tensor]]:
+        """Answers on held-out images under this penalty and all weaker ones, the strongest first.
+
+        Squared error prefers a blur; other measures may prefer what a weaker penalty answers.
+
+        Args:
+            validation: bool (n,), True for the images of the people who are left out here.
+            rows: int64 (k,), some of those images.
+
+        Yields:
+            A strength, and the answers under it, float32 (k, e).
+        """
+        known = torch.from_numpy(~validation)
+        inside, across = self._gram[known][:, known], self._gram[torch.from_numpy(rows)][:, known]
+        for strength in reversed([s for s in STRENGTHS if s <= self.strength]):
+            weights = torch.cholesky_solve(across.T, _factor(inside, strength))
+            yield strength, device.to(weights.T.float()) @ self._outputs[known] + self._mean
+
+    def at(self, strength: float) -> KernelRidge:
+        """The same under another penalty, fitted on all images; ``left_out`` stays that of this one."""
+        inverse = torch.cholesky_inverse(_factor(self._gram, strength))
+        return replace(self, strength=strength, _inverse=inverse)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
@@ -98,23 +125,29 @@ def fit_best_kernel_ridge(
     outputs = device.to(outputs)
     mean = outputs.mean(0)
     y = outputs - mean
-    inner = device.double(_self_product(y))  # Squared errors need only the inner products of the outputs.
-    held_out, known = torch.from_numpy(validation), torch.from_numpy(~validation)
-    least, found = float("inf"), None
-    for candidate, given in candidates.items():
-        inputs = device.to(given)
-        kernels = _kernels(inputs)
-        chosen = {name: _choose(gram, inner, known, held_out) for name, (_, gram) in kernels.items()}
-        name = min(chosen, key=lambda name: chosen[name][0])
-        if found is None or chosen[name][0] < least:
-            least, found = chosen[name][0], (candidate, inputs, name, chosen, kernels[name])
-    assert found is not None, "there is at least one candidate"
-    candidate, inputs, best, chosen, (kernel, gram) = found
-    strength = chosen[best][1]
+    some = np.linspace(0, len(y) - 1, min(len(y), _COMPARED)).astype(np.int64)
+    tried = _errors({name: device.to(given[some]) for name, given in candidates.items()}, y[some], validation[some])
+    candidate, best = min(tried, key=lambda pair: tried[pair][0])
+    inputs = device.to(candidates[candidate])
+    kernel, gram = _kernels(inputs, [best])[best]
+    # Squared errors need only the inner products of the outputs.
+    _, strength = _choose(gram, device.double(_self_product(y)), validation)
     inverse = torch.cholesky_inverse(_factor(gram, strength))
     left_out = device.to(_left_out(inverse, identities).float()) @ y + mean
-    errors = {name: round(error / y.shape[1], 7) for name, (error, _) in chosen.items()}
-    return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel)
+    errors = {name: round(tried[candidate, name][0] / y.shape[1], 7) for of, name in tried if of == candidate}
+    return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel, gram)
+
+
+def _errors(
+    candidates: Mapping[str, torch.Tensor], y: torch.Tensor, validation: npt.NDArray[np.bool_]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """The least squared error on the held-out images, and its strength, by candidate and kernel."""
+    inner = device.double(_self_product(y))
+    return {
+        (candidate, name): _choose(gram, inner, validation)
+        for candidate, inputs in candidates.items()
+        for name, (_, gram) in _kernels(inputs, KERNELS).items()
+    }
 
 
 def _left_out(inverse: torch.Tensor, identities: IntArray) -> torch.Tensor:
@@ -156,18 +189,21 @@ class _Kernel:
         return torch.exp(-squared / (2 * max(self.width, 1e-9)))
 
 
-def _kernels(inputs: torch.Tensor) -> dict[str, tuple[_Kernel, torch.Tensor]]:
-    """Every kernel and its Gram matrix; the Gaussian one is made from the inner products of the pixels."""
+def _kernels(inputs: torch.Tensor, names: Sequence[str]) -> dict[str, tuple[_Kernel, torch.Tensor]]:
+    """Kernels by name, each with its Gram matrix; the Gaussian one is made from the inner products of the pixels."""
     found = {}
     for name, features_of in FEATURE_MAPS.items():
-        features = features_of(inputs)
-        mean = features.mean(0)
-        features = features - mean  # Not in place: of single-precision inputs, features are a view.
-        found[name] = _Kernel(features_of, mean), _gram(features)
-    lengths = found["pixels"][1].diagonal()
-    curved = _Kernel(pixels, found["pixels"][0].mean, 2 * float(lengths.mean()))
-    found["curved"] = curved, curved.bend(found["pixels"][1], lengths, lengths)
-    return found
+        if name in names or (name == "pixels" and "curved" in names):
+            features = features_of(inputs)
+            mean = features.mean(0)
+            features = features - mean  # Not in place: of single-precision inputs, features are a view.
+            found[name] = _Kernel(features_of, mean), _gram(features)
+    if "curved" in names:
+        linear, gram = found["pixels"]
+        lengths = gram.diagonal()
+        curved = _Kernel(pixels, linear.mean, 2 * float(lengths.mean()))
+        found["curved"] = curved, curved.bend(gram, lengths, lengths)
+    return {name: found[name] for name in names}
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
@@ -190,10 +226,9 @@ def _self_product(rows: torch.Tensor) -> torch.Tensor:
     return product
 
 
-def _choose(
-    gram: torch.Tensor, inner: torch.Tensor, known: torch.Tensor, held_out: torch.Tensor
-) -> tuple[float, float]:
+def _choose(gram: torch.Tensor, inner: torch.Tensor, validation: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """The least squared error an image on the held-out rows, and its strength: the greatest one with that error."""
+    held_out, known = torch.from_numpy(validation), torch.from_numpy(~validation)
     if not bool(held_out.any()):
         return 0.0, STRENGTHS[-1]
     inside, across = gram[known][:, known], gram[held_out][:, known]

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import AttackerView, ByteArray, to_bytes, to_float
-from ppfr_bench.learning.decoding import Decoder
+from ppfr_bench.learning.decoding import Decoder, LevelsDecoder
 from ppfr_bench.learning.reading import Reader
 from ppfr_bench.learning.resizing import resize
 
@@ -78,7 +78,11 @@ class Observations:
 
 
 def observe(
-    view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | None, reading: Reader | None = None
+    view: AttackerView,
+    shots: ByteArray,
+    size: int,
+    decoder: Decoder | LevelsDecoder | None,
+    reading: Reader | None = None,
 ) -> Observations:
     """Observe protected images.
 
@@ -123,7 +127,9 @@ def _observe_channels(shots: ByteArray) -> torch.Tensor:
     return torch.cat([torch.stack(found).mean(0) for found in (as_released, by_strength)], dim=1).half()
 
 
-def _observe_images(released: ByteArray, size: int, decoder: Decoder | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _observe_images(
+    released: ByteArray, size: int, decoder: Decoder | LevelsDecoder | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(k, n, 3, h, w) -> float16 (n, 3, size, size) and uint8 (n, 7, size, size).
 
     The low bits have channels of their own, as a network does not find in the pixels what is hidden in them. So has

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,10 @@ Inputs = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # Images, or images a
 Batch = tuple[Inputs, torch.Tensor, torch.Tensor]  # Inputs, estimates and clear images, on the current device.
 _UNSHUFFLE = 2  # Blocks of so many pixels a side enter as channels: a quarter of the arithmetic, no worse an answer.
 _READ = 128  # Channels between those of a representation and the network's own.
-_CHECKS = 4  # Validations during training.
-_SETTLED = 0.03  # Relative fall of the validation loss over the last quarter that still counts as converged.
+_CHECKS = 2  # Validations during a cycle of training.
+_CYCLE = 20  # The shortest cycle, in steps, but for a budget that is shorter.
+_RISES = 0.15  # The learning rate rises for this share of a cycle.
+_SETTLED = 0.03  # Relative fall of the validation loss over the last half that still counts as converged.
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
@@ -95,12 +98,16 @@ def weights_from(generator: torch.Generator) -> Iterator[None]:
 def train(
     network: nn.Module, batches: Iterator[Batch], steps: int, learning_rate: float,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], validate: Callable[[], float],
+    reached: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train by AdamW under a one-cycle schedule; the network is left with the best weights that validation met.
+    """Train by AdamW in cycles that end at each of ``budgets(steps)``; the best weights that validation met are left.
 
-    The schedule always runs to its end: what brings nothing while the learning rate is high may bring most at its end.
+    Each cycle ends at a learning rate of nearly 0: the network is then what training for so long can give, and the next
+    cycle goes on from there. The last one always runs to its end: what brings nothing while the learning rate is high
+    may bring most at its end.
 
-    Source: AdamW, Loshchilov and Hutter, ICLR 2019; one-cycle schedule, Smith and Topin 2018.
+    Source: AdamW, Loshchilov and Hutter, ICLR 2019; one-cycle schedule, Smith and Topin 2018; warm restarts, each cycle
+    longer than those before, Loshchilov and Hutter, ICLR 2017.
 
     Args:
         network: inputs -> correction; on the device of the batches.
@@ -109,32 +116,53 @@ def train(
         learning_rate: the greatest of the schedule.
         loss: of the answer (estimate plus correction) and the clear images, float32 (n, 3, s, s) twice -> a scalar.
         validate: the loss on held-out people, under the network's present weights.
+        reached: told of each of ``budgets(steps)`` as its cycle ends; the network has the best weights until then.
 
     Returns:
         For the record: ``steps`` taken; ``validation``, (step, loss) from step 0 on; whether it has ``converged``.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.15)
     curve = [(0, round(validate(), 5))]
     best, kept = curve[0][1], _weights(network)
-    every = max(1, steps // _CHECKS)
-    for step in range(1, steps + 1):
-        network.train()
-        inputs, estimates, clear = next(batches)
-        with device.autocast():
-            correction = network(inputs)
-        optimizer.zero_grad(set_to_none=True)
-        loss(estimates + correction.float(), clear).backward()
-        optimizer.step()
-        schedule.step()
-        if step % every == 0 or step == steps:
-            curve.append((step, round(validate(), 5)))
-            if curve[-1][1] < best:
-                best, kept = curve[-1][1], _weights(network)
+    start = 0
+    for end in (*(budgets(steps) if reached else ()), steps):
+        checks = {start + round((end - start) * part / _CHECKS) for part in range(1, _CHECKS + 1)}
+        for step in range(start, end):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * _rate((step - start + 0.5) / (end - start))
+            network.train()
+            inputs, estimates, clear = next(batches)
+            with device.autocast():
+                correction = network(inputs)
+            optimizer.zero_grad(set_to_none=True)
+            loss(estimates + correction.float(), clear).backward()
+            optimizer.step()
+            if step + 1 in checks:
+                curve.append((step + 1, round(validate(), 5)))
+                if curve[-1][1] < best:
+                    best, kept = curve[-1][1], _weights(network)
+        if reached and end < steps:
+            present = _weights(network)
+            network.load_state_dict(kept)
+            reached(end)
+            network.load_state_dict(present)
+        start = end
     network.load_state_dict(kept)
     network.eval()
-    before = min(value for at, value in curve if at <= 0.75 * steps)
+    before = min(value for at, value in curve if at <= steps / 2)
     return {"steps": steps, "validation": curve, "converged": best > (1 - _SETTLED) * before}
+
+
+def budgets(steps: int) -> tuple[int, ...]:
+    """The parts of a budget after which training can be ended: a quarter and a half of it, if that is worth a cycle."""
+    return tuple(part for part in (steps // 4, steps // 2) if part >= _CYCLE)
+
+
+def _rate(progress: float) -> float:
+    """The share of the greatest learning rate at a place of a cycle, 0 to 1: it rises for a while, then falls to 0."""
+    if progress < _RISES:
+        return max(progress / _RISES, 0.04)
+    return 0.5 * (1 + math.cos(math.pi * (progress - _RISES) / (1 - _RISES)))
 
 
 def _weights(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from functools import cache
 
 from ppfr_bench import registry
-from ppfr_bench.metrics import attributes, identification, leakage, unlinkability, verification
+from ppfr_bench.metrics import attributes, identification, leakage, soft_biometrics, unlinkability, verification
 from ppfr_bench.metrics.base import ImageMetric, Metric, MetricInfo
 
-__all__ = ["IMAGE_METRICS", "ImageMetric", "Metric", "MetricInfo", "load_image_metric", "metric_info", "metric_names"]
+__all__ = [
+    "IMAGE_METRICS", "LEAKING", "ImageMetric", "Metric", "MetricInfo", "is_better", "load_image_metric", "metric_info",
+    "metric_names",
+]  # fmt: skip
 
 IMAGE_METRICS = (
     "lpips",
@@ -19,9 +22,10 @@ IMAGE_METRICS = (
     "ms_ssim",
     "psnr",
 )  # Every reconstruction is compared by these; a suite may ask for others.
+LEAKING = ("lpips", "ssim", "ms_ssim")  # Leakage is told by these: PSNR is unbounded, so a share of it means nothing.
 _NUMBERS: dict[str, MetricInfo] = {
     info.name: info
-    for module in (verification, identification, unlinkability, attributes, leakage)
+    for module in (verification, identification, unlinkability, attributes, soft_biometrics, leakage)
     for info in module.INFOS
 }
 
@@ -41,6 +45,11 @@ def metric_info(name: str) -> MetricInfo:
         return _NUMBERS[name]
     found: MetricInfo = registry.load("metric", name).info
     return found
+
+
+def is_better(name: str, value: float, than: float) -> bool:
+    """Whether a value of the metric of that name is better than another."""
+    return value < than if metric_info(name).direction == "lower_is_better" else value > than
 
 
 @cache

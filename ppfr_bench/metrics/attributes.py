@@ -1,7 +1,6 @@
 """Attributes: what can be measured of an aligned clear face without a label from anybody.
 
-Only what the pixels themselves settle. Age, sex, glasses and expression would need labels that neither the synthetic
-faces nor the recognizers can supply honestly; they are left out.
+Only what the pixels themselves settle. What a classifier has to say, such as age or sex, is in ``soft_biometrics``.
 """
 
 from __future__ import annotations

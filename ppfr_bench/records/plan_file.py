@@ -58,6 +58,8 @@ class PlannedAttack(Config):
         shown: the measurement that pages show where nothing leaks by it; empty for all of them.
         shots: releases of each target that it wants.
         sources: labels of the attacks whose reconstructions it starts from.
+        from_embedding: its answer is made of embeddings alone: what leaks by it where nothing is protected is the price
+            of utility.
         live: False: its answers were made elsewhere; only the rows that it is planned for have it, and its parameters
             are another in each of them.
     """
@@ -69,14 +71,17 @@ class PlannedAttack(Config):
     shown: str = ""
     shots: int = Field(1, ge=1)
     sources: tuple[str, ...] = ()
+    from_embedding: bool = False
     live: bool = True
 
     @model_serializer(mode="wrap")
-    def _live_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plans without answers that were made elsewhere stay as they were, to the byte."""
+    def _usual_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans without answers that were made elsewhere, or of embeddings, stay as they were, to the byte."""
         written: dict[str, Any] = dump(self)
         if self.live:
             written.pop("live", None)
+        if not self.from_embedding:
+            written.pop("from_embedding", None)
         return written
 
     @model_validator(mode="before")

@@ -191,12 +191,16 @@ class Graph:
     def _material(
         self, material: Material, defense: Component, known: Component, how: Mapping[str, Any], shots: int
     ) -> Stage:
-        upstream = self._seen(defense, known, shots)
+        shared = material.of_clear_images
+        upstream = {} if shared else self._seen(defense, known, shots)
         for earlier in material.starts_from:
             by_attack = self._first_declaration(earlier, defense, known)
             upstream[f"material {earlier.key}"] = by_attack or self._material(earlier, defense, known, how, shots)
         spec = self._attack_spec(defense, known) | {"name": material.name, "spec": dict(material.spec)}
-        if material.queries and "declared_by" in how:  # The oracle's draws are those of the attack that asks it.
+        if shared:  # It is the same for all defenses.
+            del spec["defense"], spec["known"]
+            how = {**how, "scope": [shots, type(self._defense(defense)).releases_image()]}
+        elif material.queries and "declared_by" in how:  # The oracle's draws are those of the attack that asks it.
             spec["asked_by"] = how["declared_by"]
         if material.needs_surrogate:
             spec["surrogate"] = self.setting.surrogate

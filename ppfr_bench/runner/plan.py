@@ -273,7 +273,7 @@ def _planned(attack: Component) -> PlannedAttack:
         faces = "unrelated" if scorer.ignores_target else "released" if mounted.card.shows_released else "rebuilt"
     return PlannedAttack(
         component=attack, scorer=name, sets=scorer.sets, faces=faces, shown=scorer.shown, shots=mounted.shots,
-        sources=mounted.sources, live=mounted.card.live,
+        sources=mounted.sources, from_embedding=scorer.from_embedding, live=mounted.card.live,
     )  # fmt: skip
 
 

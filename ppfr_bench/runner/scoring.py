@@ -22,10 +22,11 @@ from ppfr_bench.cards import TrainingLog
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers import external_recognizer
 from ppfr_bench.records import samples
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Cost, Environment, Record
 from ppfr_bench.runner.plan import Cell, Plan
-from ppfr_bench.scorers.base import Scorer, Truth
+from ppfr_bench.scorers.base import Scorer, Truth, sizes
 from ppfr_bench.scorers.verification import Verification
 from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.spec import Job
@@ -102,23 +103,26 @@ def unmeasured(head: Mapping[str, Any], environment: Environment, status: str, r
 def compared(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
     """What a scorer keeps of an answer beside the originals, as it says in ``Scorer.compare``."""
     scorer: Scorer = registry.load("scorer", job.spec["scorer"])(tuple(job.how.get("extra", ())))
-    answer, truth = inputs["answer"]["answer"], truth_of(context)
+    answers, truth = dict(inputs["answer"]), truth_of(context)
     if "row" in job.spec:
-        answer = np.asarray(answer[job.spec["row"]])[None]
+        answers = {"answer": np.asarray(answers["answer"][job.spec["row"]])[None]}
     else:
-        check_answer(scorer, answer, truth, job.how["label"])
-    if job.spec.get("another"):
-        answer = np.asarray(answer)[truth.of_another]
-    for name, array in scorer.compare(answer, truth).items():
+        check_answers(scorer, answers, truth, job.how["label"])
+    if job.spec.get("another"):  # A floor is of the whole budget.
+        parts = sizes(answers).values()
+        answers = {name: np.asarray(answer)[truth.of_another] for name, answer in answers.items() if name not in parts}
+    for name, array in scorer.compare(answers, truth).items():
         writer.save(name, np.asarray(array))
 
 
-def check_answer(scorer: Scorer, answer: npt.NDArray[Any], truth: Truth, attack: str) -> None:
+def check_answers(scorer: Scorer, answers: Mapping[str, npt.NDArray[Any]], truth: Truth, attack: str) -> None:
     """Raises:
     UserError: an attack has answered something that its scorer cannot read.
     """
-    if wrong := scorer.wrong_answer(answer, len(truth.targets), len(truth.gallery)):
-        raise UserError(f"attack {attack}: {wrong}", "See the scorer that its card names in `measures`.")
+    for name, answer in answers.items():
+        if wrong := scorer.wrong_answer(answer, len(truth.targets), len(truth.gallery)):
+            which = "" if name == "answer" else f" ({name})"
+            raise UserError(f"attack {attack}{which}: {wrong}", "See the scorer that its card names in `measures`.")
 
 
 def truth_of(context: Context) -> Truth:
@@ -156,18 +160,27 @@ def _attack(
     assert cell.attack is not None
     attack: Attack = registry.build("attack", cell.attack.name, cell.attack.config)
     answered = inputs["attack"]
-    check_answer(scorer, answered["answer"], truth, cell.attack.label)
+    check_answers(scorer, answered, truth, cell.attack.label)
     metrics = scorer.score(inputs, truth, bootstrap)
     training = TrainingLog.model_validate(answered.meta["training"])
     learned = attack.card.learned and training.training_images > 0
     flags = scorer.flags(metrics, learned=learned, same_key=attack.key_access == "same")
     if training.converged is False:
         flags.append("attack_not_converged")
-    groups = scorer.by_group(inputs, truth, bootstrap)
+    log: dict[str, Any] = {}
+    if groups := scorer.by_group(inputs, truth, bootstrap):
+        log["groups"] = groups
+    if spent := scorer.by_budget(inputs, truth):
+        whole = training.steps if answered.meta["budget"] == "steps" else training.training_images
+        of_whole = {name: one.leakage.value for name, one in metrics.items() if one.leakage is not None}
+        curve = BudgetCurve.of(answered.meta["budget"], spent, whole or 0, of_whole)
+        log["budget"] = curve.model_dump(mode="json")
+        if curve.still_rising:
+            flags.append("attack_still_rising")
     return metrics, {
         "flags": tuple(flags), "training": training, "faces": scorer.shows_faces, "answer": answered["answer"],
         "queries": answered.meta["queries"], "trained": training.training_images,
-        "log": {"groups": groups} if groups else {},
+        "log": log,
     }  # fmt: skip
 
 

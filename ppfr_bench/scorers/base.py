@@ -85,6 +85,8 @@ class Scorer(ABC):
         shown: the measurement that pages show of attacks by which nothing leaks; empty for all.
         ignores_target: whether the answers are marks to beat, given without a look at the target.
         shows_faces: whether an answer is images, of which the first faces are shown as samples (synthetic ones only).
+        from_embedding: whether answers are made of an embedding alone: what leaks by them where nothing is protected is
+            the price of utility.
 
     Args:
         extra: names of metrics that a suite asks for beside the scorer's own; those that it does not know it leaves.
@@ -97,6 +99,7 @@ class Scorer(ABC):
     shown: ClassVar[str] = ""
     ignores_target: ClassVar[bool] = False
     shows_faces: ClassVar[bool] = False
+    from_embedding: ClassVar[bool] = False
 
     def __init__(self, extra: tuple[str, ...] = ()) -> None:
         self.extra = extra
@@ -119,12 +122,16 @@ class Scorer(ABC):
             "ceiling": graph.attack(graph.ceiling, cell.attack, cell.recognizer),
         }
 
-    def compare(self, answer: npt.NDArray[Any], truth: Truth) -> Arrays:
-        """What of one answer is kept for ``score``, computed once an answer; (n targets, ...) each.
+    def compare(self, answers: Arrays, truth: Truth) -> Arrays:
+        """What of an attack's answers is kept for ``score``, computed once an attack; (n targets, ...) each.
 
-        Only for a scorer whose ``inputs`` ask for ``graph.compared``. Default: the answer.
+        Only for a scorer whose ``inputs`` ask for ``graph.compared``. Default: the answers.
+
+        Args:
+            answers: ``answer``, and those by measure and by budget under the names of ``Answers.arrays``.
+            truth: what they are held against.
         """
-        return {"answer": answer}
+        return answers
 
     @abstractmethod
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
@@ -132,6 +139,10 @@ class Scorer(ABC):
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
         """For the log: numbers of groups of people, as ``groups.compared_in_groups`` gives them. Default: none."""
+        return {}
+
+    def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
+        """What leaks, by name, after a part of the attack's budget, by the size of that part. Default: unknown."""
         return {}
 
     def flags(self, metrics: Mapping[str, Measurement], *, learned: bool, same_key: bool) -> list[str]:
@@ -142,6 +153,17 @@ class Scorer(ABC):
     def spec(self) -> dict[str, Any]:
         """What of the scorer determines a number: its version and those of its metrics."""
         return {"version": self.version, "metrics": {name: metric_info(name).version for name in self.metrics}}
+
+
+def sizes(arrays: Arrays, name: str = "") -> dict[int, str]:
+    """The arrays that hold an attack's answers after a part of its budget: their names by the size of the part.
+
+    Args:
+        name: of what was kept of the answers; empty for the answers themselves.
+    """
+    start = f"{name}_at_" if name else "at_"
+    found = {int(key.removeprefix(start)): key for key in arrays if key.startswith(start)}
+    return dict(sorted(found.items()))
 
 
 def wrong_array(answer: npt.NDArray[Any], shape: Sequence[int], *, images: bool) -> str:

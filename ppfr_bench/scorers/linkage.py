@@ -12,8 +12,9 @@ from ppfr_bench.api import Pairs
 from ppfr_bench.metrics import identification, verification
 from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at, rank_k_hits
 from ppfr_bench.metrics.intervals import weighted_eer, weighted_mean
+from ppfr_bench.metrics.leakage import leakage
 from ppfr_bench.records.estimate import Estimate, Measurement
-from ppfr_bench.scorers.base import Arrays, Scorer, Truth
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth, sizes
 from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, mean, measurement, share_and_draws
 from ppfr_bench.scorers.groups import compared_in_groups
 
@@ -43,6 +44,18 @@ class Linkage(Scorer):
             numbers[f"rank_{k}"] = partial(_regained, hits, weights)
         return compared_in_groups(truth, truth.dataset.targets, numbers)
 
+    def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
+        """How many people are named, beyond chance and of those named undefended."""
+        found = {}
+        for size, key in sizes(inputs["answer"]).items():
+            answer, ceiling = (np.asarray(one) for one in (inputs["answer"][key], inputs["ceiling"]["answer"]))
+            here, blind, most = (
+                float(rank_k_hits(scores, truth.targets, truth.gallery, 1).mean())
+                for scores in (answer, np.zeros_like(answer), ceiling)
+            )
+            found[size] = {"rank_1": leakage(here, blind, most)}
+        return found
+
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """From similarities (targets, gallery) of the answer and of the ceiling."""
         answer, ceiling = (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling"))
@@ -66,9 +79,9 @@ class Linkage(Scorer):
         for name, here, there in zip(("accuracy", "eer"), *verified, strict=True):
             out[name] = measurement(name, here, ceiling=there)
         largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # The match and every photo of the others.
-        sizes = [size for size in SIZES if size <= largest]
-        curves = [rank_1_at(scores, targets, gallery, sizes) for scores in (answer, ceiling)]
-        for size, here, there in zip(sizes, *curves, strict=True):
+        possible = [size for size in SIZES if size <= largest]
+        curves = [rank_1_at(scores, targets, gallery, possible) for scores in (answer, ceiling)]
+        for size, here, there in zip(possible, *curves, strict=True):
             out[f"rank_1_of_{size}"] = measurement(
                 f"rank_1_of_{size}", mean(here, weights, people), ceiling=mean(there, weights, people)
             )

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ppfr_bench.api import to_float
-from ppfr_bench.metrics import IMAGE_METRICS, load_image_metric, metric_info
+from ppfr_bench.metrics import IMAGE_METRICS, LEAKING, load_image_metric, metric_info
+from ppfr_bench.metrics.leakage import leakage
 from ppfr_bench.records.estimate import Measurement
-from ppfr_bench.scorers.base import Arrays, Scorer, Truth, wrong_images
+from ppfr_bench.scorers.base import Arrays, Scorer, Truth, sizes, wrong_images
 from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_and_draws
 from ppfr_bench.scorers.groups import compared_in_groups
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.graph import Graph
     from ppfr_bench.runner.plan import Cell
     from ppfr_bench.stages.spec import Stage
-
-LEAKING = ("lpips", "ssim", "ms_ssim")  # PSNR is unbounded, so a share of it means nothing.
 
 
 class Reconstruction(Scorer):
@@ -59,16 +58,22 @@ class Reconstruction(Scorer):
             for row in range(graph.mean_face_count)
         }
 
-    def compare(self, answer: npt.NDArray[Any], truth: Truth) -> Arrays:
-        """Every image metric, (n targets,) each; an answer of one image stands for all targets."""
-        found: dict[str, npt.NDArray[np.float64]] = {}
-        for name in self.image_metrics:
-            metric, values = load_image_metric(name), []
-            for part, originals in truth.originals():
+    def compare(self, answers: Arrays, truth: Truth) -> Arrays:
+        """Every image metric, (n targets,) each; an answer of one image stands for all targets.
+
+        A metric that the attack answers apart is of that answer. The leaking ones are also of the answers that it had
+        after a part of its budget, under names such as ``ssim_at_75``.
+        """
+        of = {name: answers.get(f"by_{name}", answers["answer"]) for name in self.image_metrics}
+        for size, at in sizes(answers).items():
+            of |= {f"{name}_at_{size}": answers[at] for name in LEAKING}
+        found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in of}
+        for part, originals in truth.originals():
+            clear = to_float(originals)
+            for name, answer in of.items():
                 guess = answer[part] if len(answer) > 1 else np.repeat(answer, len(originals), axis=0)
-                values.append(metric.values(to_float(guess), to_float(originals)))
-            found[name] = np.concatenate(values)
-        return found
+                found[name].append(load_image_metric(name.partition("_at_")[0]).values(to_float(guess), clear))
+        return {name: np.concatenate(values) for name, values in found.items()}
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Each image metric; what is regained of those that are bounded, and of those that a suite adds."""
@@ -88,6 +93,16 @@ class Reconstruction(Scorer):
 
         numbers = {name: partial(regained, name) for name in self.image_metrics if self.leaks(name)}
         return compared_in_groups(truth, truth.dataset.targets, numbers)
+
+    def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
+        """What is regained of each leaking measure."""
+        found: dict[int, dict[str, float]] = {}
+        for name in LEAKING:
+            _, floor, ceiling = (float(values.mean()) for values in _parts(name, inputs))
+            for size, key in sizes(inputs["answer"], name).items():
+                answer = float(np.asarray(inputs["answer"][key]).mean())
+                found.setdefault(size, {})[name] = leakage(answer, floor, ceiling, _lower(name))
+        return found
 
     def leaks(self, name: str) -> bool:
         """Whether the share that is regained is asked for of a metric."""

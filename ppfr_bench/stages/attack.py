@@ -12,7 +12,18 @@ import torch
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.api import Arrays, Attack, AttackCard, AttackerView, ByteArray, Material, Scope, TrainingLog
+from ppfr_bench.api import (
+    Answers,
+    Arrays,
+    Attack,
+    AttackCard,
+    AttackerView,
+    ByteArray,
+    Material,
+    Scope,
+    TrainingLog,
+    clear_view,
+)
 from ppfr_bench.errors import UserError
 from ppfr_bench.learning import adaptation
 from ppfr_bench.learning.adaptation import StudentConfig
@@ -51,6 +62,8 @@ class LiveOracle:
 def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     """``answer``: images uint8 (n, 3, 112, 112), similarities (n, gallery), or whatever the scorer of the attack reads.
 
+    Beside it are the answers by measure and by budget, if there are any, by the names of ``Answers.arrays``.
+
     Raises:
         UserError: the attack does not say what it has to of its training.
     """
@@ -60,7 +73,7 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     oracle = _oracle(context, spec["known"], purpose)
     view = attacker_view(mounted.card, job, inputs, context, oracle)
     mounted.fit(view, context.generator(*purpose))
-    answer = np.asarray(mounted.run(view))
+    answers = Answers.of(mounted.run(view))
     try:
         training = TrainingLog.of(mounted.log)
     except ValidationError as error:
@@ -68,16 +81,20 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
             f"attack {spec['attack']['name']}: its log: {explain(error, TrainingLog)}",
             'An attack tells how many releases of each target it made use of:  self.log["shots"] = 1',
         ) from error
-    writer.save("answer", answer)
+    for name, array in answers.arrays.items():
+        writer.save(name, np.asarray(array))
     own = len(inputs["own"]["images"]) if "own" in inputs and mounted.card.learned else 0
     writer.meta |= {"training": training.model_dump(mode="json"), "queries": oracle.queries + own}
+    if answers.at:
+        writer.meta["budget"] = answers.budget
 
 
 def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     """The arrays of something that attacks start from, or that a recognizer is fine-tuned from.
 
     It is computed in the view of the first attack of the suite that declares it, without what only the attack itself is
-    given: a recognizer, a protected gallery, reconstructions of other attacks.
+    given: a recognizer, a protected gallery, reconstructions of other attacks. One that is of clear images is given
+    these alone.
     """
     spec = job.spec
     if "adaptor" in job.how:
@@ -86,9 +103,13 @@ def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     else:
         mounted: Attack = build(job.how["declared_by"])
         card, starts = mounted.card, mounted.starts_from
-        purpose = ("attack", job.how["declared_by"], spec["defense"], spec["dataset"])
-        oracle = _oracle(context, spec["known"], purpose)
-    view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle)
+        purpose = ("attack", job.how["declared_by"], spec.get("defense"), spec["dataset"])
+        oracle = _oracle(context, spec["known"], purpose) if "known" in spec else None
+    if "known" in spec:
+        view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle)
+    else:
+        view = clear_view(context.dataset.attacker, Scope(*job.how["scope"]))
+        view = replace(view, materials=materials_of(inputs))
     found = find_material(starts(view.scope), spec["name"], spec["spec"])
     view = replace(
         view,
@@ -122,11 +143,14 @@ def _of_adaptor(config: Mapping[str, Any], scope: Scope) -> tuple[Material, ...]
 
 
 def material_generator(context: Context, material: Material, spec: Mapping[str, Any]) -> torch.Generator:
-    """The randomness of a material: one for each defense, and for each that the attacker knows it under."""
-    purpose = {"name": material.name, "shared": dict(material.spec), "defense": spec["defense"],
+    """The randomness of a material: one for each defense, and for each that the attacker knows it under.
+
+    There is one for all defenses of a material that is of clear images.
+    """
+    purpose = {"name": material.name, "shared": dict(material.spec), "defense": spec.get("defense"),
                "seed": context.setting.seed, "dataset": spec["dataset"],
                "threads": context.setting.protocol.threads}  # fmt: skip
-    if spec["known"] != spec["defense"]:
+    if spec.get("known") != spec.get("defense"):
         purpose["known"] = spec["known"]
     return context.generator("shared", purpose)
 

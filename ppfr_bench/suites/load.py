@@ -16,6 +16,8 @@ from ppfr_bench.suites.schema import Budget, Ensemble, Suite, explain
 from ppfr_bench.text import SMALL, parse_toml, printable, read_text
 from ppfr_bench.variants import read_sweep
 
+_OF_ENSEMBLE = ("ensemble", "budget", "recognizers")  # Which attacks there are depends on these.
+
 
 def suite_names() -> list[str]:
     """Names of the suites that ship with the package."""
@@ -44,14 +46,18 @@ def load_suite(
         raise UserError(f"unknown suite '{shown}'", did_you_mean(name, suite_names()))
     data = parse_toml(text, shown, "See ppfr_bench/suites/quick.toml for an example.")
     data.setdefault("name", stem)
+    changes: Changes = {}
+    first = [override for override in overrides if override.partition("=")[0].strip() in _OF_ENSEMBLE]
+    for override in first:
+        apply(data, override, changes)
     if "ensemble" in data:
         own = data.get("attack", [])
         data["attack"] = _ensemble(data) + (own if isinstance(own, list) else [])
     if dataset is not None:
         data["dataset"] = {"name": dataset}
-    changes: Changes = {}
     for override in overrides:
-        apply(data, override, changes)
+        if override not in first:
+            apply(data, override, changes)
     swept = [read_sweep(text) for text in sweeps]
     for sweep in swept:
         check_known(data, sweep.kind, sweep.label, f"--sweep {sweep.text}")

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ppfr_bench import device, registry, testing
 from ppfr_bench.api import (
+    Answers,
     Attack,
     AttackerView,
     ByteArray,
@@ -41,14 +42,17 @@ from ppfr_bench.learning.adaptation import (
     released_scene,
     student_materials,
 )
-from ppfr_bench.learning.decoding import fit_decoder
+from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
+from ppfr_bench.metrics.soft_biometrics import WIDTH
 
 NAMES = [name for name in registry.names("attack") if registry.load("attack", name).card.live]
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
+    "template": {"width": 8, "batch": 4, "steps": 2},
     "unet": TINY | {"steps": 3}, "attributes": TINY | {"steps": 3}, "ridge": {"size": 16},
+    "soft_biometrics": TINY | {"steps": 3, "images": 2},
 } | {
     name: TINY | {"warm": 2, "steps": 2}
     for name in (
@@ -88,8 +92,12 @@ def view_of(attack: Attack, defense: str, mine: Faces = MINE, targets: ByteArray
 
 
 def answer(attack: Attack, view: AttackerView, seed: int = 0) -> npt.NDArray[Any]:
+    return answers_of(attack, view, seed).main
+
+
+def answers_of(attack: Attack, view: AttackerView, seed: int = 0) -> Answers:
     attack.fit(view, seeded(seed))
-    return attack.run(view)
+    return Answers.of(attack.run(view))
 
 
 def mean_error(images: ByteArray, originals: ByteArray) -> float:
@@ -126,15 +134,19 @@ def test_answer_has_the_right_form_and_repeats_under_its_seed(name: str, defense
         attack = registry.build("attack", name, SMALL.get(name, {}))
         view = view_of(attack, defense)
         given = view.targets.copy()
-        answers.append(answer(attack, view))
+        answers.append(answers_of(attack, view).arrays)
         assert np.array_equal(view.targets, given), "the view is not to be written to"
-    if attack.card.measures in ("appearance", "control"):
-        assert answers[0].dtype == np.uint8 and answers[0].shape == TARGETS.shape
-    elif attack.card.measures == "attributes":
-        assert answers[0].shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(answers[0]).all()
-    else:
-        assert answers[0].shape == (len(TARGETS), len(GALLERY)) and np.isfinite(answers[0]).all()
-    assert np.array_equal(*answers)
+    for one in answers[0].values():
+        if attack.card.measures in ("appearance", "control", "template"):
+            assert one.dtype == np.uint8 and one.shape == TARGETS.shape
+        elif attack.card.measures == "attributes":
+            assert one.shape == (len(TARGETS), len(ATTRIBUTES)) and np.isfinite(one).all()
+        elif attack.card.measures == "soft_biometrics":
+            assert one.shape == (len(TARGETS), WIDTH) and np.isfinite(one).all()
+        else:
+            assert one.shape == (len(TARGETS), len(GALLERY)) and np.isfinite(one).all()
+    assert answers[0].keys() == answers[1].keys()
+    assert all(np.array_equal(answers[0][key], answers[1][key]) for key in answers[0])
     assert torch.equal(torch_state, torch.get_rng_state()), "all randomness from the generator passed in"
     log = TrainingLog.of(attack.log)
     assert 1 <= log.shots <= len(view.targets)
@@ -198,10 +210,14 @@ def test_known_weak_defenses_are_undone(name: str, defense: str, crowd: tuple[Fa
 
 
 def test_unet_starts_at_the_ridge_answer_and_improves() -> None:
-    """On a curve of the brightness, over pictures too varied for a linear map to know them by heart."""
+    """On a curve of mixed channels, over pictures too varied for a linear map to know them by heart.
+
+    A table of levels undoes a curve of each channel alone.
+    """
     pictures = to_bytes(functional.interpolate(torch.rand(240, 3, 14, 14, generator=seeded(2)), size=112))
     mine, targets = ArrayFaces(pictures[:220], np.arange(220), [str(i) for i in range(220)]), pictures[220:]
-    bent, bent_targets = (to_bytes(to_float(images) ** 4) for images in (pictures[:220], targets))
+    mixed = [(to_float(images) + to_float(images).roll(1, 1)) / 2 for images in (pictures[:220], targets)]
+    bent, bent_targets = (to_bytes(images**4) for images in mixed)
     view = AttackerView("aware", auxiliary=mine, targets=bent_targets[None], auxiliary_protected=bent)
     attack = registry.build("attack", "unet", LIGHT["unet"] | {"steps": 120})
     improved = mean_error(answer(attack, materialised(attack, view)), targets)
@@ -220,16 +236,20 @@ def _keyed(kind: str, images: ByteArray) -> ByteArray:
         return images + key
     if kind == "xored":
         return images ^ key
+    if kind == "substituted":
+        return np.stack([rng.permutation(256).astype(np.uint8)[images[:, channel]] for channel in range(3)], axis=1)
     noise = rng.integers(0, 16, images.shape, dtype=np.uint8)
     return (noise << 4) | (images >> 4)
 
 
-@pytest.mark.parametrize("kind", ["added", "xored", "low bits"])
+@pytest.mark.parametrize("kind", ["added", "xored", "substituted", "low bits"])
 def test_a_fixed_key_is_decoded(kind: str, crowd: tuple[Faces, ByteArray]) -> None:
-    """Added modulo 256, xored, or hidden under random high bits: undone position by position on faces unseen."""
+    """Added modulo 256, xored, levels that change places, or hidden under random high bits: undone on faces unseen."""
     mine, targets = crowd
     decoder = fit_decoder(_keyed(kind, all_of(mine)), mine, mine.identities % 5 == 0)
-    assert decoder is not None
+    assert decoder is not None and isinstance(decoder, LevelsDecoder) == (kind == "substituted")
+    read = read_decoder(decoder.weights)
+    assert read is not None and torch.equal(read(_keyed(kind, targets)), decoder(_keyed(kind, targets)))
     assert mean_error(decoder(_keyed(kind, targets)).numpy(), targets) < 0.3 * blind_error(crowd)
 
 
@@ -280,6 +300,47 @@ def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces
         view = replace(view_of(attack, "block_permutation", mine, targets), gallery=gallery)
         hits[name] = float((answer(attack, view).argmax(1) == np.arange(len(targets))).mean())
     assert hits["parrot"] >= max(0.5, hits["linkage"])
+
+
+def test_a_face_is_rebuilt_from_what_a_recognizer_makes_of_it(crowd: tuple[Faces, ByteArray]) -> None:
+    """People unseen, from their embeddings alone: nearer than the mean face, and not where nothing is released."""
+    mine, targets = crowd
+    params = SMALL["template"] | {"steps": 20}
+    errors = {}
+    for defense in ("no_defense", "gaussian_blur", "blackout"):
+        attack = registry.build("attack", "template", params)
+        rebuilt = answer(attack, view_of(attack, defense, mine, targets))
+        errors[defense] = mean_error(rebuilt, targets) / blind_error(crowd)
+        assert attack.log["shots"] == 1 and attack.log["pairs"] == len(mine) > attack.log["training_images"]
+    assert np.array_equal(rebuilt[0], rebuilt[-1]), "a black image tells nothing"
+    assert errors["no_defense"] < 0.5 and errors["gaussian_blur"] < 0.5 and errors["blackout"] > 0.9, errors
+
+
+def test_the_decoder_sees_nothing_that_was_protected(crowd: tuple[Faces, ByteArray]) -> None:
+    """So it is the same for all defenses."""
+    mine, targets = crowd
+    attack = registry.build("attack", "template", SMALL["template"])
+    (material,) = attack.starts_from(Scope(2))
+    seen: list[AttackerView] = []
+
+    def compute(view: AttackerView, generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
+        seen.append(view)
+        return dict(material.compute(view, generator))
+
+    found = []
+    for defense in ("no_defense", "pixelate"):
+        with patch.object(type(attack), "starts_from", lambda self, scope: (replace(material, compute=compute),)):
+            found.append(view_of(attack, defense, mine, targets).material(material))
+    for view in seen:
+        assert view.targets.shape[:2] == (2, 0) and view.surrogate is not None
+        assert view.auxiliary_protected is view.oracle is view.gallery is view.defense is view.recognizer is None
+    assert found[0].keys() == found[1].keys() and all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_what_is_of_clear_images_starts_from_nothing_else() -> None:
+    other = Material("scene", {}, lambda view, generator: {})
+    with pytest.raises(UserError, match="'faces' is of clear images"):
+        Material("faces", {}, lambda view, generator: {}, (other,), of_clear_images=True)
 
 
 def test_attributes_are_read_off_a_blur_and_not_off_a_black_picture(crowd: tuple[Faces, ByteArray]) -> None:

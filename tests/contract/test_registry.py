@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ppfr_bench import registry, testing
-from ppfr_bench.api import Attack, AttackerView
+from ppfr_bench.api import Answers, Attack, AttackerView
 from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.errors import UserError
@@ -364,7 +364,7 @@ def test_plug_ins_of_version_0_1_go_on_working(tmp_path: Path, monkeypatch: pyte
 
     def answer(attack: Attack, view: AttackerView) -> npt.NDArray[Any]:
         attack.fit(view, torch.Generator().manual_seed(0))
-        return attack.run(view)
+        return Answers.of(attack.run(view)).main
 
     for defense, representation in ((registry.build("defense", "pixelate", {}), False), (old, True)):
         attack = registry.build("attack", "old_attack", {})

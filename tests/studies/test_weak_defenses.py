@@ -26,7 +26,12 @@ from ppfr_bench.testing import example_faces
 STUDY = Path(__file__).parents[2] / "studies" / "weak_defenses"
 WEAK = {path.stem: path for path in sorted((STUDY / "defenses").glob("*.py"))}
 KEYED = {path.stem: path for path in sorted((STUDY / "keyed").glob("*.py"))}
-ATTACKS = {"validity": {"ridge", "unet", "averaging", "linkage_unet"}, "keys": {"unshuffle", "linkage_unshuffle"}}
+FINE = {path.stem: path for path in sorted((STUDY / "fine").glob("*.py"))}
+ATTACKS = {
+    "validity": {"ridge", "unet", "averaging", "linkage_unet"},
+    "keys": {"unshuffle", "linkage_unshuffle"},
+    "fine": {"ridge", "unet", "linkage_unet"},
+}
 BROKEN_AT = 0.9  # of what the same attack regains undefended
 Records = list[Record]
 
@@ -59,7 +64,7 @@ def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, s
     environment = os.environ | {"PPFR_BENCH_CACHE": str(folder)}
 
     def run(suite: str, name: str) -> Records:
-        weak = (WEAK | KEYED).get(name)
+        weak = (WEAK | KEYED | FINE).get(name)
         which = ["--plugin", str(weak)] if weak is not None else ["--defense", name]
         command = ["-m", "ppfr_bench.cli", "run", STUDY / f"{suite}.toml", *which, "--results", folder / "results"]
         done = warm_python.run(command, environment)
@@ -72,12 +77,12 @@ def attack_records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, s
     return run
 
 
-@pytest.mark.parametrize("name", WEAK | KEYED)
+@pytest.mark.parametrize("name", WEAK | KEYED | FINE)
 def test_a_weak_defense_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but an attack tells that it is weak; and the registry knows it only where it is asked for."""
     assert name not in registry.names("defense")
     monkeypatch.setattr(registry, "_added", {})
-    assert registry.add_plugin((WEAK | KEYED)[name]) == [("defense", name)]
+    assert registry.add_plugin((WEAK | KEYED | FINE)[name]) == [("defense", name)]
     assert check_plugin("defense", name) == []
     flags = randomness_flags(registry.build("defense", name, {}), example_faces().load(range(8)), seed=0)
     few = "low_entropy_draws"
@@ -124,7 +129,7 @@ def sees_nothing(records: Records) -> None:
 
 EXPECTED = {
     (suite, name): check
-    for suite, weak in (("validity", WEAK), ("keys", KEYED))
+    for suite, weak in (("validity", WEAK), ("keys", KEYED), ("fine", FINE))
     for name, check in (
         *((name, is_seen_through) for name in weak), ("no_defense", reaches_the_ceiling), ("blackout", sees_nothing)
     )

@@ -32,7 +32,7 @@ REPLICATES = 200
 
 
 SCORERS = {"appearance": "reconstruction", "identity": "linkage"}  # what an attack measures -> its scorer
-SETS = {"appearance": "appearance", "attributes": "appearance", "identity": "identity"}
+SETS = {"appearance": "appearance", "attributes": "appearance", "identity": "identity", "template": "appearance"}
 LOWER = ("lpips", "eer")  # metrics of which less is better
 
 
@@ -272,11 +272,14 @@ def _table_of(record: Record, seed: int) -> PlannedTable:
 
 def _attack_of(record: Record) -> PlannedAttack:
     assert record.attack is not None
-    faces = {"reconstruction": "released" if record.attack.name == "visual" else "rebuilt", "control": "unrelated"}
+    faces = {"reconstruction": "released" if record.attack.name == "visual" else "rebuilt", "control": "unrelated",
+             "template": "rebuilt"}  # fmt: skip
+    probe = record.attack.config.get("probe")
     return PlannedAttack(
         component=record.attack, scorer=record.scorer, sets=record.sets, faces=faces.get(record.scorer, ""),
         shown="d_sys" if record.scorer == "unlinkability" else "", shots=record.attack.config.get("releases", 1),
-        live=not record.attack.name.endswith("_elsewhere"),
+        live=not record.attack.name.endswith("_elsewhere"), from_embedding=record.scorer == "template",
+        sources=(probe,) if probe else (),
     )  # type: ignore[arg-type]  # fmt: skip
 
 

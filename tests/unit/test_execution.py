@@ -123,7 +123,7 @@ def test_every_stage_and_cell_is_run_once_and_a_second_run_has_nothing_to_do(
     plan = plan_of()
     told: list[tuple[str, str]] = []
     outcome = run(plan, store, report=lambda cell, record: told.append((cell.title, record.status)))
-    assert (outcome.cached, outcome.counts, outcome.failed) == (0, {"ok": 54}, 0)
+    assert (outcome.cached, outcome.counts, outcome.failed) == (0, {"ok": 58}, 0)
     assert {task.key for task in engine.tasks} == {one.key for one in (*plan.stages, *plan.cells)}
     assert scored(engine) == [cell.key for cell in plan.cells]
     assert told == [(cell.title, "ok") for cell in plan.cells]
@@ -132,7 +132,7 @@ def test_every_stage_and_cell_is_run_once_and_a_second_run_has_nothing_to_do(
     assert not list(Path(str(store.root)).rglob(".cells/*.j*")), "what was recorded is folded"
     engine.tasks = []
     again = run(plan, store)
-    assert (again.cached, again.counts, engine.tasks) == (54, {}, [])
+    assert (again.cached, again.counts, engine.tasks) == (58, {}, [])
 
 
 def test_a_cell_is_scored_as_soon_as_its_stages_are_there(engine: type[Made], store: ResultStore) -> None:
@@ -173,7 +173,7 @@ def test_a_run_that_is_ended_keeps_what_it_has_recorded_and_the_next_does_the_re
     assert Times().estimate(plan.stages).unknown < len(plan.stages), "the times it took are kept too"
     engine.after = 1_000
     outcome = run(plan, store)
-    assert (outcome.cached, outcome.counts["ok"]) == (20, 34)
+    assert (outcome.cached, outcome.counts["ok"]) == (20, 38)
     assert scored(engine) == [cell.key for cell in plan.cells[20:]]
 
 
@@ -194,11 +194,11 @@ def test_what_is_listed_under_two_labels_is_measured_once(engine: type[Made], st
     plan = plan_of(suite.model_copy(update={"defense": (*suite.defense, twin)}))
     told: list[str] = []
     outcome = run(plan, store, report=lambda cell, record: told.append(cell.title))
-    assert len(plan.cells) == 67 and len(scored(engine)) == 54
-    assert outcome.counts == {"ok": 67} and sorted(told) == sorted(cell.title for cell in plan.cells)
+    assert len(plan.cells) == 72 and len(scored(engine)) == 58
+    assert outcome.counts == {"ok": 72} and sorted(told) == sorted(cell.title for cell in plan.cells)
     assert {record.defense.label for record in store.records()} == {one.label for one in suite.defense}
     again = run(plan, store)
-    assert (again.cached, again.counts) == (67, {})
+    assert (again.cached, again.counts) == (72, {})
 
 
 # What is missing -----------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_a_stage_that_fails_fails_its_own_cells_with_its_reason(
     engine.failures[stage.key] = Failure("failed", "RuntimeError: no face")
     outcome = run(plan, store)
     lost = needing(plan, stage)
-    assert 0 < len(lost) < 14 and outcome.counts == {"failed": len(lost), "ok": 54 - len(lost)}
+    assert 0 < len(lost) < 15 and outcome.counts == {"failed": len(lost), "ok": 58 - len(lost)}
     assert outcome.failed == len(lost)
     for record in store.records():
         expected = ("failed", "RuntimeError: no face") if record.key in lost else ("ok", "")
@@ -271,10 +271,10 @@ def test_what_cannot_be_had_is_skipped_and_tried_again_by_every_run(engine: type
     )  # fmt: skip
     engine.failures[stage.key] = Failure("skipped", "dlib is missing")
     outcome = run(plan, store)
-    assert outcome.counts == {"skipped": 4, "ok": 50} and outcome.failed == 0
+    assert outcome.counts == {"skipped": 4, "ok": 54} and outcome.failed == 0
     assert {record.slot for record in store.records() if record.status == "skipped"} == {("utility", "", "dlib_resnet")}
     outcome = run(plan, store)
-    assert (outcome.cached, outcome.counts) == (50, {"skipped": 4})
+    assert (outcome.cached, outcome.counts) == (54, {"skipped": 4})
     engine.failures.clear()
     assert run(plan, store).counts == {"ok": 4}
     assert {record.status for record in store.records()} == {"ok"}
@@ -283,13 +283,13 @@ def test_what_cannot_be_had_is_skipped_and_tried_again_by_every_run(engine: type
 def test_what_failed_is_run_again_on_request_alone(engine: type[Made], store: ResultStore) -> None:
     plan = plan_of()
     engine.failures[plan.cells[5].key] = Failure("failed", "x" * 3000)
-    assert run(plan, store).counts == {"failed": 1, "ok": 53}
+    assert run(plan, store).counts == {"failed": 1, "ok": 57}
     found = store.find("smoke", plan.cells[5].key)
     assert found is not None and found.reason == "x" * 2000
     engine.failures.clear()
     assert run(plan, store).counts == {} and run(plan, store, rerun="failed").counts == {"ok": 1}
     assert scored(engine) == [plan.cells[5].key]
-    assert run(plan, store, rerun="all").counts == {"ok": 54} and len(list(store.records())) == 54
+    assert run(plan, store, rerun="all").counts == {"ok": 58} and len(list(store.records())) == 58
 
 
 # How long it takes ---------------------------------------------------------------------------------------------------

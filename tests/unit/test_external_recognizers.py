@@ -266,17 +266,15 @@ def test_two_recognizers_of_one_label_are_refused(tmp_path: Path) -> None:
         plan(recognizers=tuple(cards), surrogate="")
 
 
-@pytest.mark.parametrize(
-    "suite", sorted({folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir()} - AWAITING)
-)
-def test_built_in_recognizers_keep_the_keys_of_the_committed_records(suite: str) -> None:
-    """Every cell of the first and the last defenses of a suite."""
+def test_built_in_recognizers_keep_the_keys_of_the_committed_records() -> None:
+    """Every cell of the first and the last defenses of a suite; of one that is to be measured anew, all but attacks."""
     store = ResultStore(ROOT / "results")
-    recorded, of = store.statuses(suite), next(store.records(suite))
-    whole = load_suite(suite)
+    recorded, of = store.statuses("quick"), next(store.records("quick"))
+    whole = load_suite("quick")
     some = whole.model_copy(update={"defense": whole.defense[:2] + whole.defense[-2:]})
     cells = make_plan(some, revision(of.dataset_revision, of.dataset.version)).cells
-    assert len(cells) > 50 and {cell.key for cell in cells} <= set(recorded)
+    kept = {cell.key for cell in cells if cell.attack is None or "quick" not in AWAITING}
+    assert len(kept) > 10 and kept <= set(recorded)
 
 
 # Surrogates

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppfr_bench.datasets.faces import ArrayFaces
+from ppfr_bench.metrics import LEAKING
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 from ppfr_bench.scorers.attributes import Attributes
 from ppfr_bench.scorers.base import Truth
 from ppfr_bench.scorers.bootstrap import Bootstrap
-from ppfr_bench.scorers.reconstruction import LEAKING, Reconstruction
+from ppfr_bench.scorers.reconstruction import Reconstruction
+from ppfr_bench.scorers.template import Template
 from ppfr_bench.stages.floor import FACES, SIGMAS, mean_faces
 
 
@@ -72,6 +74,20 @@ def test_what_an_attack_knows_of_faces_is_no_leak() -> None:
     del inputs["another"]
     found = Reconstruction().score(inputs, truth_of(who), Bootstrap(20, 0, np.unique(who)))["lpips"].leakage
     assert found is not None and found.value == pytest.approx(0.1 / 0.41, rel=1e-4)
+
+
+def test_a_face_from_an_embedding_is_measured_against_a_perfect_copy() -> None:
+    """What the attack regains undefended is the price of utility; it must not count as all there is."""
+    who = np.repeat(np.arange(30), 2)
+    metrics = ("lpips", "ssim", "ms_ssim", "psnr")
+    parts = {"answer": 0.30, "another": 0.40, "mean_face_0": 0.50, "floor": 0.50, "ceiling": 0.30}
+    inputs = {part: {name: np.full(60, value) for name in metrics} for part, value in parts.items()}
+    found = Template().score(inputs, truth_of(who), Bootstrap(20, 0, np.unique(who)))
+    assert found["lpips"].ceiling is not None and found["lpips"].ceiling.value == 0
+    assert found["lpips"].leakage is not None and found["lpips"].leakage.value == pytest.approx(0.1 / 0.4)
+    assert found["ssim"].ceiling is not None and found["ssim"].ceiling.value == 1
+    assert found["ssim"].leakage is not None and found["ssim"].leakage.value == 0
+    assert inputs["ceiling"]["lpips"][0] == 0.30, "what the scorer is given is not to be written to"
 
 
 def test_attributes_that_are_read_off_anybody_alike_are_no_leak() -> None:

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from ppfr_bench import registry, testing
 from ppfr_bench.api import ByteArray
 from ppfr_bench.datasets.faces import ArrayFaces, subset
-from ppfr_bench.learning.image_keys import TURNS, Rolled, TileOrder, Turned, find_key, read_undone, undone
+from ppfr_bench.learning.image_keys import (
+    TILE_TURNS,
+    TURNS,
+    Levels,
+    Rolled,
+    TileOrder,
+    Turned,
+    TurnedTiles,
+    find_key,
+    read_undone,
+    undone,
+)
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.jigsaw import Jigsaw, Tiling
 
@@ -66,6 +77,29 @@ def rolled(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.stack([image.roll(tuple(by), (1, 2)) for image, by in zip(images, shifts, strict=True)])
 
 
+def leveled(change: str) -> Protect:
+    def protect(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        numbers = torch.randint(256, (len(images), 3, 1, 1), generator=generator).to(torch.uint8)
+        return images + numbers if change == "added" else torch.bitwise_xor(images, numbers)
+
+    return protect
+
+
+def tiles_turned(side: int, numbers: list[int]) -> Protect:
+    tiling = Tiling(side, side)
+
+    def protect(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        tiles = tiling.cut(images).flatten(0, 1)
+        drawn = torch.randint(len(numbers), (len(tiles),), generator=generator).tolist()
+        turned = torch.cat([TILE_TURNS[numbers[i]].undo(tiles[row : row + 1]) for row, i in enumerate(drawn)])
+        return tiling.joined(turned.unflatten(0, (len(images), tiling.count)))
+
+    return protect
+
+
+NEGATIVES = [i for i, turn in enumerate(TILE_TURNS) if not turn.mirrored and turn.quarters == 0]
+
+
 def one_for_all(protect: Protect) -> Protect:
     def same(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         key = int(torch.randint(2**31, (1,), generator=generator))
@@ -88,10 +122,24 @@ ORDERS = [i for i in UPRIGHT if not any(TURNS[i].inverted)]
         (tiles_of(16, 112), TileOrder, 0.1),
         (turned_by(INVERSIONS), Turned, 0.01),
         (turned_by(ORDERS), Turned, 0.1),
+        (leveled("added"), Levels, None),  # Three people do not teach how bright a face is, either.
+        (leveled("xored"), Levels, 0.2),
+        (tiles_turned(16, NEGATIVES), TurnedTiles, 0.2),
         (turned_by(QUARTERS), Turned, None),  # Three people do not teach what is upright, or in the middle:
         (rolled, Rolled, None),  # studies/weak_defenses has 500, and records of what they teach.
     ],
-    ids=["tiles", "rows", "bands", "inversions", "channel orders", "quarter turns", "shifts"],
+    ids=[
+        "tiles",
+        "rows",
+        "bands",
+        "inversions",
+        "channel orders",
+        "numbers added",
+        "numbers xored",
+        "tiles inverted",
+        "quarter turns",
+        "shifts",
+    ],
 )
 def test_the_kind_is_found_and_a_face_that_was_never_seen_is_restored(
     own: ByteArray, targets: ByteArray, protect: Protect, kind: type, solved: float | None
@@ -112,12 +160,14 @@ def test_the_kind_is_found_and_a_face_that_was_never_seen_is_restored(
     [
         one_for_all(tiles_of(28, 28)),
         one_for_all(rolled),
+        one_for_all(leveled("xored")),
+        one_for_all(tiles_turned(16, NEGATIVES)),
         lambda images, generator: images,
         lambda images, generator: torch.zeros_like(images),
         lambda images, generator: torch.randint(256, images.shape, generator=generator).to(torch.uint8),
         lambda images, generator: torch.nn.functional.avg_pool2d(images.float(), 9, 1, 4).to(torch.uint8),
     ],
-    ids=["one order", "one shift", "nothing", "black", "noise", "blur"],
+    ids=["one order", "one shift", "one number", "the same tiles", "nothing", "black", "noise", "blur"],
 )
 def test_what_is_no_key_of_an_image_s_own_is_left_alone(own: ByteArray, protect: Protect) -> None:
     assert find_key(own, protect(torch.from_numpy(own), seeded()).numpy()) is None

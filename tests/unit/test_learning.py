@@ -10,9 +10,11 @@ import torch
 from pretended_device import OTHERS, assert_alike, other_device
 
 from ppfr_bench import device, registry, testing
-from ppfr_bench.api import ByteArray
+from ppfr_bench.api import ByteArray, FloatArray
 from ppfr_bench.datasets.faces import ArrayFaces, subset
 from ppfr_bench.learning.decoding import fit_decoder
+from ppfr_bench.learning.face_decoder import STRENGTHS, fit_linear_faces
+from ppfr_bench.learning.heads import MAP_STRENGTHS, choose_embedding_map, fit_embedding_map
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
 from ppfr_bench.learning.resizing import shrink_faces
@@ -143,3 +145,56 @@ def test_shrunk_faces_are_kept_for_the_device_that_computed_them(kind: str, monk
     with other_device(kind) as exact:
         assert_alike(shrink_faces(faces, 56), here, exact)
     assert len(asked) == 2 and asked[1].startswith(kind)
+
+
+# Embeddings ----------------------------------------------------------------------------------------------------------
+
+
+def unit_embeddings(count: int, dimension: int, seed: int) -> FloatArray:
+    rows = np.random.default_rng(seed).normal(size=(count, dimension))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def test_where_nothing_is_protected_the_map_of_embeddings_is_the_identity() -> None:
+    clear = unit_embeddings(40, 64, 0)  # Fewer than dimensions: nothing else determines it.
+    found, _, note = choose_embedding_map(clear, clear, np.arange(40) % 5 == 0)
+    fresh = unit_embeddings(10, 64, 1)
+    assert np.allclose(found(fresh), fresh, atol=1e-9) and note["held_out_cosine"] == 1
+
+
+def test_a_map_of_embeddings_undoes_what_a_defense_does_to_them_and_keeps_what_it_leaves() -> None:
+    random = np.random.default_rng(2)
+    clear, fresh = unit_embeddings(400, 32, 3), unit_embeddings(50, 32, 4)
+    rotation, _ = np.linalg.qr(random.normal(size=(32, 32)))
+    held_out = np.arange(400) % 5 == 0
+
+    def cosine(found: FloatArray) -> float:
+        return float(((found / np.linalg.norm(found, axis=1, keepdims=True)) * fresh).sum(1).mean())
+
+    found, _, _ = choose_embedding_map(clear @ rotation, clear, held_out)
+    assert cosine(found(fresh @ rotation)) > 0.9 > 0.3 > cosine(fresh @ rotation)
+    noise = [0.5 * unit_embeddings(len(rows), 32, 5 + i) for i, rows in enumerate((clear, fresh))]
+    found, _, note = choose_embedding_map((clear + noise[0])[:30], clear[:30], held_out[:30])
+    assert cosine(found(fresh + noise[1])) > 0.95 * cosine(fresh + noise[1]), "thirty pairs do no harm"
+    assert note["strength"] > min(MAP_STRENGTHS)
+
+
+def test_an_embedding_that_tells_nothing_is_mapped_to_the_mean() -> None:
+    clear = unit_embeddings(200, 16, 6)
+    found = fit_embedding_map(np.ones_like(clear), clear, 1.0)
+    assert np.allclose(found(np.ones((3, 16))), clear.mean(0))
+
+
+def test_closed_form_faces_left_out_are_those_of_a_fit_without_that_person() -> None:
+    """Against refitting with the person's rows away, but for the shift of the means."""
+    embeddings = torch.from_numpy(unit_embeddings(90, 12, 7)).float()
+    weights, noise = (torch.rand(n, 3 * 64 * 64, generator=seeded(n)) - 0.5 for n in (12, 90))
+    rows = (0.4 * embeddings @ weights + 0.3 * noise + 0.5).clamp(0, 1)
+    faces = (rows * 255).to(torch.uint8).reshape(-1, 3, 64, 64)
+    people = np.repeat(np.arange(30), 3)
+    linear, left_out, strength = fit_linear_faces(embeddings, faces, people, people >= 27)
+    mine = people == 4
+    others, _, same = fit_linear_faces(embeddings[~mine], faces[~mine], people[~mine], people[~mine] >= 27)
+    assert same == strength in STRENGTHS
+    with_them, without = ((one(embeddings[mine]) - left_out[mine]).square().mean().sqrt() for one in (linear, others))
+    assert without < 0.2 * with_them

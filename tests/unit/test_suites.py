@@ -99,3 +99,12 @@ def test_a_label_cannot_leave_the_results_folder(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="lower-case letters, digits and _"):
         load_suite(str(path))
+
+
+def test_another_budget_brings_the_attacks_of_that_budget() -> None:
+    """A budget that is set chooses from the ensemble, as one that the suite names does."""
+    whole, set_here = load_suite("standard"), load_suite("quick", ("budget=standard",))
+    assert [entry.label for entry in set_here.attack] == [entry.label for entry in whole.attack]
+    assert next(e for e in set_here.attack if e.name == "unet").params == {"steps": 600}
+    with pytest.raises(UserError, match="unknown budget"):
+        load_suite("quick", ("budget=huge",))

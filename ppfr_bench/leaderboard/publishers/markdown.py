@@ -56,6 +56,7 @@ def _section(section: Section) -> list[str]:
     if section.rows:
         if not section.spread.defenses:
             parts.append(ONE_SEED)
+        parts.append(_prices(section))
         parts.append(_table(_main(section)))
         parts += [f"### {TARGETS}", _table(_targets(section))]
         if section.attacks:
@@ -66,6 +67,8 @@ def _section(section: Section) -> list[str]:
             parts += ["### Along one parameter", _table(_dials(section))]
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
+        if section.budgets:
+            parts += ["### Leakage after parts of the attacker's budget", _table(_budgets(section))]
         if section.longest:
             parts += [f"### What training bought: {markdown(section.longest)}", _table(_training(section))]
         if section.baselines:
@@ -81,6 +84,15 @@ def _section(section: Section) -> list[str]:
     if section.canaries:
         parts += ["### Canaries (clear against clear)", _table(_canaries(section))]
     return parts
+
+
+def _prices(section: Section) -> str:
+    """The price of utility, or that it was not measured."""
+    found = [
+        f"{markdown(text.words(price.privacy))} leakage {bracketed(price.estimate)}, by {markdown(price.set_by)}"
+        for price in section.prices.values()
+    ]
+    return f"**Price of utility:** {'; '.join(found) or 'not measured'}."
 
 
 def _main(section: Section) -> Table:
@@ -192,6 +204,19 @@ def _shots(section: Section) -> Table:
     for row in section.rows:
         found = [estimate for name in section.privacies for estimate in section.against(row, name)]
         rows.append([markdown(row.defense), *(bracketed(estimate) for estimate in found)])
+    return rows
+
+
+def _budgets(section: Section) -> Table:
+    rows = [["privacy", "defense", "set by", "budget", "leakage, by size", "last doubling"]]
+    for name, found in section.budgets.items():
+        for row, curve in found:
+            along = ", ".join(f"{size}: {text.number(end)}" for size, end in zip(curve.sizes, curve.ends, strict=True))
+            gain = curve.last_doubling
+            rows.append([
+                markdown(text.words(name)), markdown(row.defense), markdown(row.privacies[name].attack), curve.unit,
+                along, "" if gain is None else f"{gain:+.3f}",
+            ])  # fmt: skip
     return rows
 
 

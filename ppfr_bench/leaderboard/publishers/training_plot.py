@@ -19,7 +19,7 @@ class TrainingPlot(Plot):
 
     stem = "training"
     name = "training*"
-    order = 13
+    order = 14
     height = 0.75 * SIDE
 
     def panels(self, board: Board) -> list[Panel]:

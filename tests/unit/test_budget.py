@@ -1,0 +1,79 @@
+"""Answers by measure and by budget: what is scored of them, and when a curve is still rising."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ppfr_bench.api import Answers
+from ppfr_bench.datasets.faces import ArrayFaces
+from ppfr_bench.learning.unet import budgets
+from ppfr_bench.metrics import IMAGE_METRICS, LEAKING
+from ppfr_bench.records.budget import BudgetCurve
+from ppfr_bench.scorers.base import Truth, sizes
+from ppfr_bench.scorers.linkage import Linkage
+from ppfr_bench.scorers.reconstruction import Reconstruction
+
+RANDOM = np.random.default_rng(0)
+ORIGINALS = RANDOM.integers(0, 256, (4, 3, 112, 112), dtype=np.uint8)
+OTHER = RANDOM.integers(0, 256, (4, 3, 112, 112), dtype=np.uint8)
+
+
+def truth() -> Truth:
+    who = np.arange(4)
+    data: Any = SimpleNamespace(evaluation=ArrayFaces(ORIGINALS, who, tuple("abcd")), targets=who, gallery=who)
+    return Truth(data, 32)
+
+
+def test_a_measure_is_scored_by_the_answer_that_names_it() -> None:
+    """Random pixels, but the original for SSIM alone: its SSIM is 1, and every other measure is as bad as before."""
+    alone = Reconstruction().compare(Answers(OTHER).arrays, truth())
+    both = Reconstruction().compare(Answers(OTHER, {"ssim": ORIGINALS}).arrays, truth())
+    assert both["ssim"] == pytest.approx(1) and (alone["ssim"] < 0.5).all()
+    for name in set(IMAGE_METRICS) - {"ssim"}:
+        np.testing.assert_array_equal(both[name], alone[name])
+
+
+def test_what_leaks_after_a_part_of_the_budget() -> None:
+    """The original itself after 10 steps, and nothing of it after 20: read in the order of sizes, not of names."""
+    scorer = Reconstruction()
+    answer = scorer.compare(Answers(ORIGINALS, at={100: OTHER, 20: OTHER, 10: ORIGINALS}).arrays, truth())
+    none, whole = scorer.compare({"answer": OTHER}, truth()), scorer.compare({"answer": ORIGINALS}, truth())
+    found = scorer.by_budget({"answer": answer, "floor": none, "ceiling": whole}, truth())
+    assert found == {10: dict.fromkeys(LEAKING, 1.0), 20: dict.fromkeys(LEAKING, 0.0), 100: dict.fromkeys(LEAKING, 0.0)}
+    assert list(sizes(answer, "ssim")) == [10, 20, 100] and sizes(whole) == {}
+
+
+def test_who_is_named_after_a_part_of_the_budget() -> None:
+    right, wrong = np.eye(4), np.roll(np.eye(4), 1, axis=1)
+    inputs = {"answer": Answers(right, at={5: wrong}, budget="images").arrays, "ceiling": {"answer": right}}
+    assert Linkage().by_budget(inputs, truth()) == {5: {"rank_1": 0.0}}
+
+
+def test_a_curve_rises_where_the_last_doubling_adds_leakage() -> None:
+    """By the measure that leaks most: what others gain late does not set a privacy."""
+    parts = {25: {"ssim": 0.1, "lpips": 0.0}, 50: {"ssim": 0.30, "lpips": 0.05}}
+    found = BudgetCurve.of("steps", parts, 100, {"ssim": 0.31, "lpips": 0.2, "psnr": None})
+    assert found.sizes == (25, 50, 100) and found.leakage == {"ssim": (0.1, 0.3, 0.31), "lpips": (0.0, 0.05, 0.2)}
+    assert found.last_doubling == pytest.approx(0.01) and not found.still_rising
+    assert BudgetCurve.of("steps", parts, 100, {"ssim": 0.33, "lpips": 0.2}).still_rising
+    assert BudgetCurve.of_log({"budget": found.model_dump(mode="json")}) == found
+    assert BudgetCurve.of_log({}) is None and BudgetCurve.of_log({"budget": {"unit": "hours"}}) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sizes": [10, 5], "leakage": {}}, {"sizes": [5, 10], "leakage": {"ssim": [0.1]}},
+     {"sizes": [5, 10], "leakage": {"ssim": [0.1, 1.2]}}, {"sizes": [5], "leakage": {}}],
+)  # fmt: skip
+def test_an_impossible_curve_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        BudgetCurve.model_validate({"unit": "steps", **wrong})
+
+
+def test_parts_of_a_budget_are_worth_a_cycle() -> None:
+    assert budgets(4) == () and budgets(40) == (20,) and budgets(150) == (37, 75) and budgets(600) == (150, 300)
