@@ -76,7 +76,7 @@ class AdversarialInversion(WarmInverter):
                 chosen = np.sort(order[start : start + self.config.batch])
                 images = _moved(faces.load(chosen), generator)
                 released = np.stack([view.oracle.protect(images) for _ in range(shots)])
-                own = observe(view, released, size, data.decoder)
+                own = observe(view, released, size, data.decoder, data.reading)
                 given = own.regression_inputs(side)[data.estimated_from]
                 of_half, of_others = (as_bytes(regression(given), side) for regression in fitted)
                 in_half = device.to(torch.from_numpy(half[chosen]))[:, None, None, None]

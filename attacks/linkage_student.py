@@ -1,4 +1,4 @@
-"""Linkage student: an adaptor before a frozen recognizer, trained so that a protected image embeds as the clear one."""
+"""Linkage student: a recognizer that is trained so that a protected image embeds as the clear one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from ppfr_bench import device
 from ppfr_bench.api import (
-    SIZE,
+    Attack,
     AttackCard,
     AttackerView,
     ByteArray,
@@ -21,58 +22,138 @@ from ppfr_bench.api import (
     to_float,
 )
 from ppfr_bench.datasets.faces import subset
-from ppfr_bench.learning.adaptation import Student, StudentConfig, embed_with
-from ppfr_bench.learning.inverter import rebuild
-from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.adaptation import (
+    StudentConfig,
+    embed_bytes,
+    pictures,
+    read_student,
+    seen_or_rebuilt,
+    student_material,
+)
+from ppfr_bench.learning.heads import share_named, unit_rows
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
+from ppfr_bench.learning.inverter import plain_unet
 from ppfr_bench.learning.restriction import Restriction
+
+_OF_GALLERY = 4  # So often is each gallery photo sent through the oracle.
 
 
 class LinkageStudentConfig(StudentConfig):
-    """``images``: of its own that it learns from, 0 for all; ``trained_on``: the defense, or a high-pass proxy."""
+    """Parameters of the attack beside those of the student.
 
+    Attributes:
+        releases: of each target that are compared together.
+        images: of its own that it learns from, 0 for all.
+        trained_on: the defense, or a high-pass proxy.
+    """
+
+    releases: int = Field(1, ge=1, le=64)
     images: int = Field(0, ge=0)
     trained_on: Literal["defense", "high_pass"] = "defense"
 
+    @property
+    def student(self) -> StudentConfig:
+        """Of the student, which attacks with other releases share."""
+        return StudentConfig(**self.model_dump(include=set(StudentConfig.model_fields)))
 
-class LinkageStudent(Student):
-    """Trains student(protected) = teacher(clear), the student being a network before the teacher's own recognizer: L5.
 
-    Compares the student's embeddings of the targets with the teacher's of the clear gallery. ``trained_on`` high_pass
-    knows nothing of the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
+class LinkageStudent(Attack):
+    """Trains a whole recognizer so that student(protected) = teacher(clear): L5.
+
+    Compares the student's embeddings of the targets with the teacher's of the clear gallery, and with the student's own
+    of the gallery sent through the oracle; each counts as much as it named of the people held out. Of several releases
+    of a target it takes the mean embedding, and the embedding of their mean. ``trained_on`` high_pass knows nothing of
+    the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
     """
 
     version = 4
     card = AttackCard(
         title="Linkage student",
         family="linkage",
-        reference="FaceLinkGen (adaptor and distillation); ladder L5 of the threat model",
+        reference="FaceLinkGen, arXiv 2602.02914 (adaptor, whole recognizer and distillation); ladder L5 of the threat "
+        "model",
         licence="MIT",
         measures="identity",
         knowledge="aware",
         learned=True,
         needs_gallery=True,
         needs_surrogate=True,
-        deviations=("The adaptor is the U-Net of the reconstruction attacks; the recognizer stays frozen.",),
+        builds_on=("linkage",),
+        deviations=(
+            "The surrogate with two convolutions before it is the student, trained on the attacker's few images for "
+            "minutes; the paper trains a larger one on 90,000.",
+            "It is given images: releases as they are, channels read place by place, or the answers of the U-Net.",
+        ),
     )
     Config = LinkageStudentConfig
 
+    @property
+    def shots(self) -> int:
+        """As many releases as are compared."""
+        return int(self.config.releases)
+
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:
-        """The data and the plain U-Net; those of the restricted view, where the parameters restrict it."""
+        """The student and what it learnt from; those of the restricted view, where the parameters restrict it."""
         materials, restriction = self._of_restricted(scope), self._restriction()
         return materials if restriction is None else tuple(map(restriction.material, materials))
 
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
-        """Train the adaptor."""
+        """Read the student; learn on held-out people how much to make of each side that it can be compared with."""
+        view = self._restricted(view)
+        config = self.config.student
+        self.student = read_student(view, view.scope, config)
+        data = read_inversion_data(view, config.size, 1)
+        self.log |= self.student.log | {"trained_on": self.config.trained_on}
+        rows = data.validation_rows
+        faces = subset(view.auxiliary, data.rows[rows.numpy()])
+        assert view.surrogate is not None, "the card asks for it"
+        self.teacher = device.to(view.surrogate)
+        protected = embed_bytes(self.student.network, seen_or_rebuilt(view, data, rows, self.student.given, config))
+        clear = embed_bytes(self.teacher, faces.load(range(len(faces))))
+        self.log["named"] = {
+            side: round(share_named(protected @ other.T, faces.identities), 4)
+            for side, other in (("clear", clear), ("protected", protected))
+        }
+
+    def run(self, view: AttackerView) -> FloatArray:
+        """Similarities (n_targets, n_gallery)."""
+        assert view.gallery is not None, "the card asks for it"
+        gallery = view.gallery
+        view = self._restricted(view)
+        data = read_inversion_data(view, self.config.size, self.config.releases)
+        network, seen = self.student.network, self.student.given == "seen" and not data.key
+        self.log["shots"] = data.log["shots"]
+        if seen:
+            shots = [pictures(view, data, shot) for shot in view.targets[: data.log["shots"]]]
+            probes = self._pooled(shots)
+        else:
+            probes = embed_bytes(network, seen_or_rebuilt(view, data, None, self.student.given, self.config.student))
+        named = self.log["named"]
+        scores = named["clear"] ** 2 * probes @ embed_bytes(self.teacher, gallery).T
+        if seen and view.oracle is not None:
+            drawn = [pictures(view, data, view.oracle.protect(gallery)) for _ in range(_OF_GALLERY)]
+            scores = scores + named["protected"] ** 2 * probes @ self._pooled(drawn).T
+        return np.asarray(scores, dtype=np.float64)
+
+    def _pooled(self, shots: list[ByteArray]) -> FloatArray:
+        """Unit (n, d): of releases of n images the mean embedding, and the embedding of the mean."""
+        found = np.mean([embed_bytes(self.student.network, shot) for shot in shots], axis=0)
+        if len(shots) > 1:
+            together = torch.stack([to_float(shot) for shot in shots]).mean(0)
+            found = found + embed_bytes(self.student.network, to_bytes(together))
+        return unit_rows(found)
+
+    def _restricted(self, view: AttackerView) -> AttackerView:
         restriction = self._restriction()
-        if restriction is not None:
-            view = restriction.view(view, self._of_restricted(view.scope))
-        super().fit(view, generator)
-        self.log["trained_on"] = self.config.trained_on
+        return view if restriction is None else restriction.view(view, self._of_restricted(view.scope))
 
     def _of_restricted(self, scope: Scope) -> tuple[Material, ...]:
         """What a student starts from in the restricted view, given the scope of the whole one."""
-        high_pass = self.config.trained_on == "high_pass"
-        return super().starts_from(replace(scope, releases_image=True) if high_pass else scope)
+        c = self.config
+        if c.trained_on == "high_pass":
+            scope = replace(scope, releases_image=True)
+        found = [inversion_data(scope, c.size, shots) for shots in {1, min(c.releases, scope.shots)}]
+        return (*found, plain_unet(scope, c.plain), student_material(scope, c.student))
 
     def _restriction(self) -> Restriction | None:
         """What the parameters leave of the view; None where that is all."""
@@ -96,13 +177,6 @@ class LinkageStudent(Student):
                 view, auxiliary_protected=proxy, oracle=None, targets=targets, releases_image=True, render=np.asarray
             )
         return view
-
-    def run(self, view: AttackerView) -> FloatArray:  # type: ignore[override]  # Its answer is scores.
-        """Similarities (n_targets, n_gallery)."""
-        assert view.gallery is not None, "the card asks for it"
-        adapted = resize(rebuild(self.network, self.data.targets, self.data.target_estimates), SIZE)
-        probes, gallery = (embed_with(self.teacher, part) for part in (adapted, to_float(view.gallery)))
-        return (probes @ gallery.T).cpu().numpy().astype(np.float64)  # Attacks answer with NumPy arrays.
 
 
 def _high_pass(images: ByteArray) -> ByteArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from pydantic import Field
@@ -18,7 +19,8 @@ PLANE = BLOCK**2  # One colour has so many frequencies.
 CHANNELS = 3 * PLANE  # Channel 64 c + 8 v + h is colour c of Y, Cb, Cr at vertical frequency v and horizontal h.
 _MEASURED = 500  # So many of the defender's images give the ranges.
 _QUANTILE = 0.999
-_BATCH = 64
+_VALUES = 256  # At most so many images at a time, if they are not enlarged.
+_COARSE = 28  # Sides beyond this are averaged down where a defense learns.
 
 # JPEG's colours, ITU-R BT.601 in full range: luma and two scaled colour differences.
 _COLOURS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -73,8 +75,21 @@ def _enlargement(side: int, enlarge: int) -> tuple[torch.Tensor, torch.Tensor]:
     return there.float(), torch.linalg.pinv(there).float()
 
 
+@device.per_device
+def _around_pixel() -> torch.Tensor:
+    """(192, 3, 3, 3): from a pixel and those around it to the frequencies of the block that it is enlarged to."""
+    after = (torch.arange(BLOCK, dtype=torch.float64) + 0.5) / BLOCK - 0.5  # Where the block's pixels lie, about it.
+    up = torch.stack([(-after).clamp_min(0), 1 - after.abs(), after.clamp_min(0)], dim=1)
+    taps, colours = dct_matrix.on(device.CPU) @ up, torch.tensor(_COLOURS, dtype=torch.float64)
+    kernel: torch.Tensor = torch.einsum("cr,vy,hx->cvhryx", colours, taps, taps)
+    return kernel.reshape(CHANNELS, 3, 3, 3).float()
+
+
 def lift(images: torch.Tensor, enlarge: int) -> torch.Tensor:
     """Frequencies of the enlarged image, (n, 192, h * enlarge / 8, ...); edges are repeated up to whole blocks."""
+    if enlarge == BLOCK:  # A block is a pixel, and sees only the pixels around it: a tenth of the arithmetic.
+        padded = functional.pad(images - 0.5, (1, 1, 1, 1), mode="replicate")
+        return functional.conv2d(padded, _around_pixel.on(images.device))
     step = BLOCK // math.gcd(BLOCK, enlarge)
     bottom, right = (-side % step for side in images.shape[-2:])
     images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
@@ -90,8 +105,22 @@ def lower(channels: torch.Tensor, enlarge: int) -> torch.Tensor:
     return lowered
 
 
+def at_a_time(enlarge: int) -> int:
+    """Images that are enlarged together: 64 twofold, 4 eightfold, which take half a gigabyte either way."""
+    return max(1, _VALUES // enlarge**2)
+
+
+def coarse(values: torch.Tensor) -> torch.Tensor:
+    """(n, c, h, w) -> the same where h and w are 28 at most, else averaged to 28 or a little more a side."""
+    step = max(1, min(values.shape[-2:]) // _COARSE)
+    return values if step == 1 else functional.avg_pool2d(values, step)
+
+
 class Frequency(Defense):
-    """Base: measures in ``fit`` how far each frequency swings, so that eight bits a value lose little of it."""
+    """Base: measures in ``fit`` how far each frequency swings, so that eight bits a value lose little of it.
+
+    A subclass defines ``sent`` and ``shown``, which are ``protect`` and ``render`` of a few images at a time.
+    """
 
     Config = FrequencyConfig
     ranges: torch.Tensor | None = None  # (192, 1, 1)
@@ -100,9 +129,26 @@ class Frequency(Defense):
         """The range of every frequency on the defender's images."""
         images = _background.some(faces, _MEASURED, generator)
         enlarge = self.config.enlarge
-        swings = torch.cat([lift(part.float() / 255, enlarge).abs().amax((2, 3)) for part in images.split(_BATCH)])
+        parts = images.split(at_a_time(enlarge))
+        swings = torch.cat([lift(part.float() / 255, enlarge).abs().amax((2, 3)) for part in parts])
         # The CPU takes the quantile, as torch ranks in float64, which not every device has.
         self.ranges = device.to(swings.cpu().quantile(_QUANTILE, dim=0).clamp_min(1e-3)[:, None, None])
+
+    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """``sent``, a few images at a time."""
+        return torch.cat([self.sent(part, generator) for part in images.split(at_a_time(self.config.enlarge))])
+
+    def render(self, released: torch.Tensor) -> torch.Tensor:
+        """``shown``, a few images at a time."""
+        return torch.cat([self.shown(part) for part in released.split(at_a_time(self.config.enlarge))])
+
+    @abstractmethod
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """What is released, (n, c, h, w)."""
+
+    @abstractmethod
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
+        """The image of what is released, (n, 3, h, w)."""
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Frequencies (n, 192, ...) of images, each in [-1, 1] of its range; the rare ones beyond are clipped."""

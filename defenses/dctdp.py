@@ -14,7 +14,7 @@ from . import _frequency as freq
 
 _HEAD = 64  # The recognizer reads so many dimensions off the noisy frequencies.
 _IMAGES = 1000
-_BATCH, _STEP = 64, 16  # Images at a time, and in a step of training.
+_STEP = 16  # Images in a step of training.
 _SHARP = 16.0  # The softmax multiplies the cosines by it.
 _TAIL = 3.0  # The eight bits hold the range and so many scales of noise beyond it.
 
@@ -50,7 +50,8 @@ class Dctdp(freq.Frequency):
             freq.ENLARGED,
             "So there are a 16th of the values: an epsilon of 8 each is the paper's budget of 0.5 each for the whole "
             "image, 94.5 a pixel.",
-            "Shares are learnt against a linear recognizer of the defender's people instead of a deep one.",
+            "Shares are learnt against a linear recognizer of the defender's people instead of a deep one, and for "
+            "28x28 groups of blocks at most.",
             "Ranges are measured on the defender's images and clipped to, where the released code takes 1; noise is "
             "drawn for every image, where it is drawn once a batch, and has no learnt offset.",
             "Released in 8 bits a value.",
@@ -58,7 +59,7 @@ class Dctdp(freq.Frequency):
         ),
     )
     Config = DctdpConfig
-    scale: torch.Tensor | None = None  # (189, h, w)
+    scale: torch.Tensor | None = None  # (189, h, w), on a grid of 28 where the image is enlarged more than twofold
 
     @property
     def guarantee(self) -> Guarantee:
@@ -70,8 +71,11 @@ class Dctdp(freq.Frequency):
         """Ranges; then the shares, under recognition loss less the logarithm of the mean scale of the noise."""
         super().fit(faces, generator)
         order = torch.randperm(len(faces), generator=generator).numpy()[:_IMAGES]
-        parts = (_background.loaded(faces, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH))
-        values = torch.cat([self._values(part.float() / 255).half() for part in parts])
+        at_a_time = freq.at_a_time(self.config.enlarge)
+        parts = (_background.loaded(faces, order[i : i + at_a_time]) for i in range(0, len(order), at_a_time))
+        values = torch.cat([freq.coarse(self._values(part.float() / 255)).half() for part in parts])
+        side = SIZE * self.config.enlarge // freq.BLOCK
+        averaged = max(1.0, side / values.shape[-1])  # Of so many noises a side, the mean is that much smaller.
         people, who = torch.from_numpy(faces.identities[order]).unique(return_inverse=True)
         labels = device.to(who)
         rho = torch.zeros(values.shape[1:], device=values.device, requires_grad=True)
@@ -86,7 +90,7 @@ class Dctdp(freq.Frequency):
                 rows = device.draw(torch.randint, generator, 0, len(values), (_STEP,))
                 scale = self._scale(rho)
                 noise = device.to(_draws.laplace(generator, (_STEP, *rho.shape)))
-                seen = values[rows].float() + scale * noise
+                seen = values[rows].float() + scale * noise / averaged
                 code = functional.normalize(seen.flatten(1) @ first, dim=1)
                 logits = _SHARP * code @ functional.normalize(last, dim=0)
                 loss = functional.cross_entropy(logits, labels[rows]) - scale.mean().log()
@@ -101,14 +105,14 @@ class Dctdp(freq.Frequency):
         scale: torch.Tensor = 2 / (shares * self.config.epsilon * rho.numel())
         return scale
 
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 189, h, w): noisy frequencies."""
         values = self._values(images)
         scale = self._scale_on(values)
         noise = _draws.per_image(generator, images, lambda one: _draws.laplace(one, values.shape[1:]))
         return freq.in_bytes((values + scale * noise) / (1 + _TAIL * scale))
 
-    def render(self, released: torch.Tensor) -> torch.Tensor:
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
         """What the noisy frequencies look like."""
         values = freq.signed(released) * (1 + _TAIL * self._scale_on(released))
         return self.image_of(freq.placed(values, freq.channels_of.on(values.device, freq.WITHOUT_MEANS)))

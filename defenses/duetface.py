@@ -38,7 +38,7 @@ class DuetFace(freq.Frequency):
         ),
     )
 
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 163, h, w): the high frequencies of the three colours, then the map."""
         scaled, where = self.scaled(images), images.device
         high, skin = (freq.channels_of.on(where, frequencies) for frequencies in (_HIGH, _SKIN))
@@ -47,7 +47,7 @@ class DuetFace(freq.Frequency):
         look_at = (energy - least) / (most - least).clamp_min(1e-6)
         return torch.cat([freq.in_bytes(scaled[:, high]), look_at], dim=1)
 
-    def render(self, released: torch.Tensor) -> torch.Tensor:
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
         """What the high frequencies look like."""
         high = freq.channels_of.on(released.device, _HIGH)
         return self.image_of(freq.placed(freq.signed(released[:, :-1]), high))

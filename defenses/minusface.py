@@ -114,14 +114,14 @@ class MinusFace(freq.Frequency):
         shuffled = residue.gather(1, orders[:, :, None, None].expand_as(residue))
         return freq.lower(shuffled, self.config.enlarge) - 0.5
 
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 48, h / 4, w / 4): the shuffled residue as an image, square by square."""
         shuffled = self._shuffled(images, generator)
         drawn = freq.in_bytes(shuffled / _background.fitted(images, self.reach))
         bottom, right = (-side % _SQUARE for side in drawn.shape[-2:])
         return functional.pixel_unshuffle(functional.pad(drawn, (0, right, 0, bottom), value=0.5), _SQUARE)
 
-    def render(self, released: torch.Tensor) -> torch.Tensor:
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
         """The image of which the squares are."""
         return functional.pixel_shuffle(released, _SQUARE)
 

@@ -68,9 +68,11 @@ class PartialFace(freq.Frequency):
         """Ranges, and how strong each frequency is on the defender's faces: public, as the defender's people are."""
         super().fit(faces, generator)
         images = _background.some(faces, 200, generator)
-        self.strength = torch.cat([_strength(self.scaled(part.float() / 255)) for part in images.split(64)]).mean(0)
+        self.strength = torch.cat(
+            [_strength(self.scaled(part.float() / 255)) for part in images.split(freq.at_a_time(self.config.enlarge))]
+        ).mean(0)
 
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 27, h, w): nine frequencies of each colour, in their order."""
         table, scaled = self.table, self.scaled(images)
         sent = _draws.keyed(
@@ -80,7 +82,7 @@ class PartialFace(freq.Frequency):
         at = freq.per_colour(sent)[:, :, None, None].expand(-1, -1, *scaled.shape[-2:])
         return freq.in_bytes(scaled.gather(1, at))
 
-    def render(self, released: torch.Tensor) -> torch.Tensor:
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
         """Each subset put back where its energies say that it belongs, and what that looks like."""
         table = _table.on(released.device, self.config.subsets, self.config.orders)
         channels, sent = freq.per_colour(table), freq.signed(released)

@@ -57,19 +57,21 @@ class PpfrFd(freq.Frequency):
         super().fit(faces, generator)
         rows = torch.randperm(len(faces), generator=generator).numpy()[:_LEARNT_FROM]
         rows = rows[np.argsort(faces.identities[rows], kind="stable")]
-        codes = torch.cat([self.scaled(_background.loaded(faces, part).float() / 255).half()
-                           for part in np.array_split(rows, max(1, len(rows) // 64))])  # fmt: skip
+        parts = np.array_split(rows, max(1, len(rows) // freq.at_a_time(self.config.enlarge)))
+        codes = torch.cat(
+            [freq.coarse(self.scaled(_background.loaded(faces, part).float() / 255)).half() for part in parts]
+        )
         _, counts = np.unique(faces.identities[rows], return_counts=True)
-        parts = codes.split(counts.tolist())
-        within = torch.stack([(p.float() - p.float().mean(0)).square().sum(0) for p in parts]).sum(0)
-        means = torch.stack([p.float().mean(0) for p in parts])
+        people = codes.split(counts.tolist())
+        within = torch.stack([(p.float() - p.float().mean(0)).square().sum(0) for p in people]).sum(0)
+        means = torch.stack([p.float().mean(0) for p in people])
         weights = device.to(torch.from_numpy(counts))[:, None, None, None]
         between = ((means - means.mean(0)).square() * weights).sum(0)
         ratio = (between.sum((1, 2)) / within.sum((1, 2)).clamp_min(1e-9)).clone()
         ratio[:: freq.PLANE] = -1  # These channels are the means of blocks.
         self.kept = ratio.argsort(descending=True, stable=True)[: self.config.keep].sort().values
 
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def sent(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(n, 36, h, w): masked channels."""
         kept = _background.fitted(images, self.kept)
         scaled, keep = self.scaled(images)[:, kept], len(kept)
@@ -82,7 +84,7 @@ class PpfrFd(freq.Frequency):
         spread, mean = torch.std_mean(mixed, (2, 3), keepdim=True, correction=0)
         return freq.in_bytes((mixed - mean) / (spread + 1e-3) / _SWING)
 
-    def render(self, released: torch.Tensor) -> torch.Tensor:
+    def shown(self, released: torch.Tensor) -> torch.Tensor:
         """The masked channels in the places that they were chosen from, at the strength that is usual there."""
         return self.image_of(freq.placed(freq.signed(released), _background.fitted(released, self.kept)))
 

@@ -20,15 +20,18 @@ from ppfr_bench.learning.image_keys import read_undone, undone
 from ppfr_bench.learning.kernel_ridge import KernelRidge, fit_best_kernel_ridge
 from ppfr_bench.learning.likeness import measured
 from ppfr_bench.learning.observations import Observations, observe
+from ppfr_bench.learning.reading import Reader, Reading, read_reading, reader_of, reading
 from ppfr_bench.learning.resizing import shrink_faces
 from ppfr_bench.learning.validation import validation_mask
 from ppfr_bench.metrics import is_better
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
 ESTIMATE_SIZE = 64  # Side in pixels of the closed-form estimates, at most.
+_READING = "reading "  # Before the names of its arrays.
 VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 JUDGED = 24  # At most so many of the images that are held out say which answer is best by a measure.
 _BATCH = 128
+_BYTES = 2**29  # At most so many of releases are in memory together.
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class InversionData:
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
         key: of the images' own keys, the kind that was undone; empty where there are none.
         decoder: found by ``decoding``, if any; its weights are on the device that was current when it was read.
+        reading: of a representation, how it is read, if any; on the device that was current then.
         estimated_from: the name in ``Observations.regression_inputs`` that the estimates start from.
         log: for the record: images that were learnt from, shots, whether a key was decoded, the regression's choices.
     """
@@ -65,6 +69,7 @@ class InversionData:
     validation: torch.Tensor
     key: str
     decoder: Decoder | LevelsDecoder | None
+    reading: Reader | None
     estimated_from: str
     log: dict[str, Any]
 
@@ -108,10 +113,9 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
-    spec = {"size": size, "shots": shots, "version": 4}
-    return Material(
-        "scene", spec, partial(_compute, size=size, shots=shots), (undone(scope, shots),), queries=shots > 1
-    )
+    spec = {"size": size, "shots": shots, "version": 5}
+    starts_from = (undone(scope, shots), *(() if scope.releases_image else (reading(),)))
+    return Material("scene", spec, partial(_compute, size=size, shots=shots), starts_from, queries=shots > 1)
 
 
 def read_inversion_data(view: AttackerView, size: int, shots: int) -> InversionData:
@@ -134,9 +138,10 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     identities = faces.identities
     validation = validation_mask(identities, VALIDATION_SHARE, generator)
     decoder = fit_decoder(first, faces, validation) if view.releases_image else None
+    how = read_reading(view)
     releases = found_key.batches if found_key is not None else _releases_of_own(view, shots)
-    own = Observations.concatenated([observe(view, part, size, decoder) for part in releases])
-    targets = observe(view, shown, size, decoder)
+    own = Observations.concatenated([observe(view, part, size, decoder, how) for part in releases])
+    targets = observe(view, shown, size, decoder, how)
     side = min(size, ESTIMATE_SIZE)
     outputs = device.to(shrink_faces(faces, side)).flatten(1).float() / 255
     name, fitted = fit_best_kernel_ridge(own.regression_inputs(side), outputs, identities, validation)
@@ -153,6 +158,8 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     found |= {key: tensor for key, tensor in channels.items() if tensor is not None}
     # Materials are NumPy arrays, as they are kept in files and serve every device.
     arrays: dict[str, npt.NDArray[Any]] = {key: tensor.cpu().numpy() for key, tensor in found.items()}
+    if how is not None:
+        arrays |= {_READING + key: array for key, array in how.arrays().items()}
     note: dict[str, Any] = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
     rows = np.flatnonzero(validation)[:JUDGED]
     if len(rows) and len(own) > len(rows):
@@ -201,8 +208,8 @@ def _judged(
 def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
     """The attacker's own images, (k, n, ...): their first release is at hand, the others come from the oracle."""
     assert view.auxiliary_protected is not None
-    start = 0
-    for batch in view.auxiliary.batches(_BATCH):
+    start, size = 0, shots * int(np.prod(view.auxiliary_protected.shape[1:]))
+    for batch in view.auxiliary.batches(max(1, min(_BATCH, _BYTES // size))):
         first = np.asarray(view.auxiliary_protected[start : start + len(batch)])
         more = [view.oracle.protect(batch) for _ in range(shots - 1)] if view.oracle is not None else []
         yield np.stack([first, *more])
@@ -210,9 +217,12 @@ def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
 
 
 def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
-    """From arrays that ``_compute`` gave, whose names are those of version 4 of the material."""
+    """From arrays that ``_compute`` gave, whose names are those of version 5 of the material."""
     words = ("log", "view", "key", "rows")
-    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key not in words}
+    read = {key.removeprefix(_READING): array for key, array in arrays.items() if key.startswith(_READING)}
+    how = reader_of(read)
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()
+               if key not in words and not key.startswith(_READING)}  # fmt: skip
     decoder = read_decoder(device.to(tensors["decoder"]))
     validation = tensors["held"]
     rows, key, faces = np.arange(len(view.auxiliary)), str(arrays["key"]), view.auxiliary
@@ -225,6 +235,10 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
         log["undone"] = key
     if not view.releases_image:
         log["closed_form"]["of"] = estimated_from
+    if isinstance(how, Reading):
+        log["read"] = {"draws": how.draws, "errors": [round(error, 5) for error in how.errors]}
+    elif how is not None:
+        log["read"] = "as mixed channels"
     return InversionData(
         clear=shrink_faces(faces, spec["size"]),
         rows=rows,
@@ -240,6 +254,7 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
         validation=validation,
         key=key,
         decoder=decoder,
+        reading=how,
         estimated_from=estimated_from,
         log=log,
     )

@@ -10,13 +10,16 @@ import torch
 from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import AttackerView, ByteArray, to_float
+from ppfr_bench.api import AttackerView, ByteArray, to_bytes, to_float
 from ppfr_bench.learning.decoding import Decoder, LevelsDecoder
+from ppfr_bench.learning.reading import Reader
 from ppfr_bench.learning.resizing import resize
 
 IMAGE_CHANNELS = 13  # What a network is shown of images: pixels 3, low bits 3, texture 1, spread 3, high-pass 3.
 _AROUND = 9  # The high-pass is the pixels less the mean of so many a side.
 _BATCH = 128
+_BYTES = 2**26  # At most so many of releases are looked at together.
+_GRID = 28  # Channels on a finer grid are averaged to so many places a side, as reading them leaves images of them.
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Observations:
     """What is seen of n protected images, in [0, 1].
 
     Attributes:
-        images: float16 (n, 3, s, s), the mean over the shots of the images that are released or rendered, decoded
+        images: float16 (n, 3, s, s), the mean over the shots of the images that are released, rendered or read, decoded
             where a key was found.
         details: uint8 (n, 7, s, s), in steps of 1/255: their low four bits, the local deviation of the luma, the
             deviation over several shots.
         channels: float16 (n, 2 c, h, w), of a representation: its c channels as released, and the same channels in
-            order of strength, so that a channel order of its own for every image hides less. None where images are
-            released.
+            order of strength, so that a channel order of its own for every image hides less; averaged to 28 places a
+            side where they have more. None where images are released.
     """
 
     images: torch.Tensor
@@ -74,7 +77,13 @@ class Observations:
         return Observations(images, details, torch.cat(channels) if channels else None)
 
 
-def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | LevelsDecoder | None) -> Observations:
+def observe(
+    view: AttackerView,
+    shots: ByteArray,
+    size: int,
+    decoder: Decoder | LevelsDecoder | None,
+    reading: Reader | None = None,
+) -> Observations:
     """Observe protected images.
 
     Args:
@@ -82,14 +91,16 @@ def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | 
         shots: uint8 (k, n, c, h, w), k releases of the same n images, as released.
         size: side in pixels of the result.
         decoder: applied to every shot first, where a key was found; never of a representation.
+        reading: makes the images of a representation, where one was found; else they are rendered.
 
     Returns:
         Observations of the n images, on the current device.
     """
-    parts = [np.asarray(shots[:, start : start + _BATCH]) for start in range(0, shots.shape[1], _BATCH)]
+    count = max(1, min(_BATCH, _BYTES * shots.shape[1] // max(1, shots.nbytes)))
+    parts = [np.asarray(shots[:, start : start + count]) for start in range(0, shots.shape[1], count)]
     if view.releases_image:
         return Observations.concatenated([Observations(*_observe_images(part, size, decoder)) for part in parts])
-    rendered = [np.stack([view.render(shot) for shot in part]) for part in parts]
+    rendered = [np.stack([seen_as_images(view, shot, reading) for shot in part]) for part in parts]
     return Observations.concatenated(
         [
             Observations(*_observe_images(image, size, None), _observe_channels(part))
@@ -98,12 +109,19 @@ def observe(view: AttackerView, shots: ByteArray, size: int, decoder: Decoder | 
     )
 
 
+def seen_as_images(view: AttackerView, released: ByteArray, reading: Reader | None) -> ByteArray:
+    """Releases uint8 (n, c, h, w) as read or, without a reading, as rendered: uint8 (n, 3, s, s)."""
+    return view.render(released) if reading is None else to_bytes(reading(released))
+
+
 def _observe_channels(shots: ByteArray) -> torch.Tensor:
     """Means over the shots of the channels as released and by strength, (k, n, c, h, w) -> (n, 2 c, h, w)."""
     as_released, by_strength = [], []
     for shot in shots:
         channels = to_float(shot)
         order = channels.std((2, 3)).argsort(dim=1, descending=True)
+        if channels.shape[-1] > _GRID:
+            channels = functional.adaptive_avg_pool2d(channels, _GRID)
         as_released.append(channels)
         by_strength.append(channels.gather(1, order[:, :, None, None].expand_as(channels)))
     return torch.cat([torch.stack(found).mean(0) for found in (as_released, by_strength)], dim=1).half()

@@ -11,7 +11,7 @@ from typing import Any
 
 from ppfr_bench import device, registry
 from ppfr_bench.api import Attack, Defense, Material, Scope
-from ppfr_bench.learning.adaptation import StudentConfig, student_material
+from ppfr_bench.learning.adaptation import StudentConfig, student_materials
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.record import Component
 from ppfr_bench.scorers.base import Scorer
@@ -80,11 +80,10 @@ class Graph:
         """``embeddings`` of the same by a recognizer that was fine-tuned on the defense."""
         config = StudentConfig(**recognizer.config)
         scope = Scope(1, type(self._defense(defense)).releases_image())
-        student = student_material(scope, config)
+        how = {"adaptor": dict(recognizer.config)}
         upstream = self._seen(defense, defense, 1) | {
-            f"material {student.key}": self._material(
-                student, defense, defense, {"adaptor": dict(recognizer.config)}, 1
-            )
+            f"material {material.key}": self._material(material, defense, defense, how, 1)
+            for material in student_materials(scope, config)
         }
         return self._stage("adapt", self._attack_spec(defense, defense) | {"recognizer": recognizer.spec}, upstream)
 

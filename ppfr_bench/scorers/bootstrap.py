@@ -37,7 +37,10 @@ class Bootstrap:
 
     def pairs(self, identities: Array, pairs: Pairs) -> Array:
         """(replicates, pairs): how often each pair counts in each draw."""
-        left, right = identities[pairs.left], identities[pairs.right]
+        return self.between(identities[pairs.left], identities[pairs.right])
+
+    def between(self, left: Array, right: Array) -> Array:
+        """(replicates, m): as ``pairs``, of pairs of these people, (m,) each."""
         return identity_pair_weights(left, right, self.replicates, self.seed, universe=self.universe)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ppfr_bench.api import Pairs
 from ppfr_bench.metrics import identification, verification
 from ppfr_bench.metrics.identification import FPIRS, SIZES, open_set, rank_1_at, rank_k_hits
-from ppfr_bench.metrics.intervals import weighted_mean
+from ppfr_bench.metrics.intervals import weighted_eer, weighted_mean
 from ppfr_bench.metrics.leakage import leakage
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth, sizes
@@ -18,15 +19,16 @@ from ppfr_bench.scorers.bootstrap import Array, Bootstrap, compared, estimate, m
 from ppfr_bench.scorers.groups import compared_in_groups
 
 FAR = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
+FOLDS = 10  # At most, of two people at least.
 
 
 class Linkage(Scorer):
-    """Ranks between chance and the same attack without a defense; TAR at FAR; galleries of several sizes; open set."""
+    """Ranks between chance and the same attack without a defense; verification; galleries of all sizes; open set."""
 
-    version = 2
+    version = 3
     title = "naming from a clear gallery"
     sets = "identity"
-    metrics = (*(info.name for info in identification.INFOS), *FAR, "leakage")
+    metrics = (*(info.name for info in identification.INFOS), *FAR, "accuracy", "eer", "leakage")
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
         """How many people of each group are named, beyond chance and of those named undefended."""
@@ -73,6 +75,9 @@ class Linkage(Scorer):
                 true_accept_rate(scores.ravel(), same.ravel(), far, genuine, people) for scores in (answer, ceiling)
             ]
             out[name] = measurement(name, rates[0], ceiling=rates[1])
+        verified = [_verified(scores, targets, gallery, bootstrap) for scores in (answer, ceiling)]
+        for name, here, there in zip(("accuracy", "eer"), *verified, strict=True):
+            out[name] = measurement(name, here, ceiling=there)
         largest = len(gallery) - int(same.sum(axis=1).max()) + 1  # The match and every photo of the others.
         possible = [size for size in SIZES if size <= largest]
         curves = [rank_1_at(scores, targets, gallery, possible) for scores in (answer, ceiling)]
@@ -94,6 +99,47 @@ class Linkage(Scorer):
             ]
             out[name] = measurement(name, missed[0], ceiling=missed[1])
         return out
+
+
+def verification_pairs(targets: Array, gallery: Array) -> Pairs:
+    """Two pairs of each target with a gallery photo, as of LFW: its person's, and that of the next person in its fold.
+
+    Args:
+        targets: who is on each target, (n,); ``gallery``: on each gallery photo, every person of the targets.
+
+    Returns:
+        Pairs whose ``left`` are targets and ``right`` gallery photos, in at most ten folds of disjoint people.
+    """
+    people, first = np.unique(gallery, return_index=True)
+    folds = max(1, min(FOLDS, len(people) // 2))
+    who = np.searchsorted(people, targets)
+    fold = who % folds
+    other = np.where(who + folds < len(people), who + folds, fold)
+    right, same = np.concatenate([first[who], first[other]]), np.arange(2 * len(targets)) < len(targets)
+    return Pairs(np.tile(np.arange(len(targets)), 2), right, same, np.tile(fold, 2))
+
+
+def _verified(scores: Array, targets: Array, gallery: Array, bootstrap: Bootstrap) -> tuple[Estimate, Estimate]:
+    """Accuracy at the threshold of the other folds, and EER, of ``verification_pairs``."""
+    pairs = verification_pairs(targets, gallery)
+    if len(np.unique(pairs.fold)) < 2 or (gallery[pairs.right] == targets[pairs.left])[~pairs.same].any():
+        few = estimate(None, len(pairs), reason="there are fewer than four people")
+        return few, few
+    judged, people = scores[pairs.left, pairs.right], bootstrap.people
+    weights = bootstrap.between(targets[pairs.left], gallery[pairs.right])
+    result = verification.k_fold_accuracy(judged, pairs.same, pairs.fold)
+    accuracy = estimate(result.accuracy, len(pairs), accuracy_draws(result.correct, pairs.same, weights), people=people)
+    errors = verification.eer(judged, pairs.same)
+    return accuracy, estimate(errors, len(pairs), weighted_eer(judged, pairs.same, weights), people=people)
+
+
+def accuracy_draws(correct: Array, same: Array, weights: Array) -> Array:
+    """Mean of the two classes' rates, so that a draw with more impostor pairs does not shift the accuracy."""
+    share = same.mean()
+    return np.asarray(
+        share * weighted_mean(correct[same].astype(float), weights[:, same])
+        + (1 - share) * weighted_mean(correct[~same].astype(float), weights[:, ~same])
+    )
 
 
 def _regained(hits: Sequence[Array], weights: Array, rows: Array) -> tuple[float, Array]:

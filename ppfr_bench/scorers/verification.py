@@ -17,7 +17,7 @@ from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.scorers.base import Arrays, Scorer, Truth
 from ppfr_bench.scorers.bootstrap import Array, Bootstrap, estimate, measurement
 from ppfr_bench.scorers.groups import compared_in_groups
-from ppfr_bench.scorers.linkage import FAR, true_accept_rate
+from ppfr_bench.scorers.linkage import FAR, accuracy_draws, true_accept_rate
 
 if TYPE_CHECKING:
     from ppfr_bench.runner.graph import Graph
@@ -77,10 +77,10 @@ class Verification(Scorer):
         out = self._verify(protected, pairs, identities, bootstrap)
         weights, n = bootstrap.pairs(identities, pairs), len(pairs)
         kept, before = (verify.k_fold_accuracy(scores, pairs.same, pairs.fold) for scores in (protected, clear))
-        now, then = (_accuracy_draws(result.correct, pairs, weights) for result in (kept, before))
+        now, then = (accuracy_draws(result.correct, pairs.same, weights) for result in (kept, before))
         at_frozen = (protected >= frozen) == pairs.same
         people = bootstrap.people
-        drawn = _accuracy_draws(at_frozen, pairs, weights)
+        drawn = accuracy_draws(at_frozen, pairs.same, weights)
         frozen_accuracy = estimate(float(at_frozen.mean()), n, drawn, people=people)
         out["accuracy_frozen"] = measurement("accuracy", frozen_accuracy)
         out["clear_accuracy"] = measurement("accuracy", estimate(before.accuracy, n, then, people=people))
@@ -103,7 +103,9 @@ class Verification(Scorer):
         result = verify.k_fold_accuracy(scores, pairs.same, pairs.fold)
         n, same, people = len(pairs), pairs.same, bootstrap.people
         found: dict[str, Estimate] = {
-            "accuracy": estimate(result.accuracy, n, _accuracy_draws(result.correct, pairs, weights), people=people),
+            "accuracy": estimate(
+                result.accuracy, n, accuracy_draws(result.correct, pairs.same, weights), people=people
+            ),
             "auc": estimate(verify.auc(scores, same), n, weighted_auc(scores, same, weights), people=people),
             "eer": estimate(verify.eer(scores, same), n, weighted_eer(scores, same, weights), people=people),
         }
@@ -172,16 +174,6 @@ def _class_rates(correct: Array, same: Array, weights: Array) -> tuple[float, Ar
     classes = [(correct[of].astype(float), weights[:, of]) for of in (same, ~same)]
     value = float(np.mean([values.mean() for values, _ in classes]))
     return value, np.asarray(np.mean([weighted_mean(values, drawn) for values, drawn in classes], axis=0))
-
-
-def _accuracy_draws(correct: Array, pairs: Pairs, weights: Array) -> Array:
-    """Mean of the two classes' rates, so that a draw with more impostor pairs does not shift the accuracy."""
-    same, other = pairs.same, ~pairs.same
-    share = same.mean()
-    return np.asarray(
-        share * weighted_mean(correct[same].astype(float), weights[:, same])
-        + (1 - share) * weighted_mean(correct[other].astype(float), weights[:, other])
-    )
 
 
 SCORER = Verification

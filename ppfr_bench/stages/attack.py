@@ -133,16 +133,13 @@ def adapt(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     view = attacker_view(ADAPTOR, job, inputs, context, None)
     released, config = np.asarray(inputs["evaluation"]["images"]), StudentConfig(**spec["recognizer"]["config"])
     adapted = adaptation.adapted(view, released, config, lambda found: material_generator(context, found, spec))
-    purpose = ("adapted", spec["recognizer"], spec["defense"], spec["dataset"])
-    embeddings, writer.meta["log"] = adaptation.fine_tuned_embeddings(
-        adapted, context.dataset.attacker.identities, context.generator(*purpose)
-    )
+    embeddings, writer.meta["log"] = adaptation.fine_tuned_embeddings(adapted, context.dataset.attacker.identities)
     writer.save("embeddings", embeddings.astype(np.float32))
 
 
 def _of_adaptor(config: Mapping[str, Any], scope: Scope) -> tuple[Material, ...]:
     """What a fine-tuned recognizer starts from."""
-    return (adaptation.student_material(scope, StudentConfig(**config)),)
+    return adaptation.student_materials(scope, StudentConfig(**config))
 
 
 def material_generator(context: Context, material: Material, spec: Mapping[str, Any]) -> torch.Generator:

@@ -60,7 +60,7 @@ class Protocol(Config):
     samples: int = Field(4, ge=0, le=8)  # Faces in a record's sample strip (synthetic data only).
     batch: int = Field(64, ge=1)  # Images in memory at a time.
     # Training steps of a fine-tuned recognizer.
-    adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 120})
+    adaptor: dict[str, int] = Field(default_factory=lambda: {"warm": 1200, "steps": 250, "draws": 1})
 
 
 Budget = Literal["smoke", "quick", "standard", "full"]

@@ -40,7 +40,7 @@ from ppfr_bench.learning.adaptation import (
     fine_tuned_embeddings,
     released_digest,
     released_scene,
-    student_material,
+    student_materials,
 )
 from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
@@ -382,8 +382,18 @@ def test_students_of_other_material_share_nothing() -> None:
     for params in ({}, {"images": 4}, {"trained_on": "high_pass"}):
         attack = registry.build("attack", "linkage_student", SMALL["linkage_student"] | params)
         keys.append(set(declared(attack.starts_from(Scope(2)))))
-        assert {key.split()[0] for key in keys[-1]} == {"undone", "scene", "unet"}
-    assert len(set.union(*keys)) == sum(map(len, keys)) == 9
+        assert {key.split()[0] for key in keys[-1]} == {"undone", "scene", "unet", "student"}
+    assert len(set.union(*keys)) == sum(map(len, keys)) == 12
+
+
+def test_students_that_compare_more_releases_are_the_same() -> None:
+    """They are trained once; only what they look at of the targets differs."""
+    found = []
+    for releases in (1, 4):
+        attack = registry.build("attack", "linkage_student", SMALL["linkage_student"] | {"releases": releases})
+        found.append(set(declared(attack.starts_from(Scope(4)))))
+    one, four = found
+    assert one < four and {key.split()[0] for key in four - one} == {"undone", "scene"}
 
 
 @pytest.mark.parametrize("scope", [Scope(1), Scope(4), Scope(2, releases_image=False)])
@@ -472,15 +482,16 @@ def test_every_attack_takes_a_representation(name: str) -> None:
         assert np.array_equal(found, rendered) and not np.array_equal(found, view.targets[0])
 
 
-def test_a_shuffle_a_photo_is_read_better_by_strength(crowd: tuple[Faces, ByteArray]) -> None:
-    """Channels in a random order tell a regression nothing; ordered by how strong they are they do."""
+def test_a_shuffle_a_photo_is_read_by_what_it_leaves(crowd: tuple[Faces, ByteArray]) -> None:
+    """Channels in a random order tell a regression nothing; what no mixture of them hides does."""
     mine, targets = crowd
     shuffled = registry.build("defense", "ppfr_fd", {"key": "image"})
     shuffled.fit(mine, seeded())
     view = testing.attacker_view(registry.build("attack", "ridge", {}), shuffled, mine, targets, targets)
     data = read_inversion_data(view, 64, 1)
     assert set(data.own.regression_inputs(56)) == {"picture", "channels", "by strength"}
-    assert data.representation_channels == (2 * 36, 1) and data.estimated_from == "by strength"
+    assert data.representation_channels == (2 * 36, 1) and data.estimated_from == "picture"
+    assert data.log["read"] == "as mixed channels"
 
 
 def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray]) -> None:
@@ -493,7 +504,7 @@ def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray])
         card = registry.load("attack", "linkage_student").card
 
         def starts_from(self, scope: Scope) -> tuple[Material, ...]:
-            return (student_material(scope, config),)
+            return student_materials(scope, config)
 
         def run(self, view: AttackerView) -> npt.NDArray[Any]:
             raise NotImplementedError
@@ -509,7 +520,7 @@ def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray])
     assert scene.spec["material"] == {"released": released_digest(view.targets[0])} and scene.key not in view.materials
     assert found.own.shape == (len(mine), 192) and found.released.shape == (len(targets), 192)
     np.testing.assert_allclose(np.linalg.norm(found.released, axis=1), 1, atol=1e-5)
-    embeddings, log = fine_tuned_embeddings(found, mine.identities, seeded())
+    embeddings, log = fine_tuned_embeddings(found, mine.identities)
     assert embeddings.shape == found.released.shape and np.isfinite(embeddings).all()
     assert log["shots"] == 1 and 0 <= log["without_head_rank_1"] <= 1 and "shrinkage" in log["head"]
     with pytest.raises(UserError, match="student"):

@@ -120,6 +120,15 @@ def test_dctdp_with_less_budget_has_more_noise() -> None:
     torch.testing.assert_close(loud.scale, 8 * quiet.scale)  # type: ignore[attr-defined]
 
 
+def test_dctdp_enlarged_eightfold_has_the_same_budget_for_more_values() -> None:
+    """Shares are learnt for groups of sixteen blocks; what an image gets does not depend on those beside it."""
+    defense: Any = built("dctdp", enlarge=8, epsilon=0.5, steps=2)
+    assert defense.scale.shape == (189, 28, 28) and defense.guarantee.epsilon == 8 * 189 * 28 * 28
+    found = released(defense, IMAGES[:5])
+    assert found.shape == (5, 189, 112, 112)
+    assert torch.equal(found[:2], released(defense, IMAGES[:2]))
+
+
 def test_minusface_subtracts_what_is_seen_and_shuffles_the_rest() -> None:
     defense: Any = built("minusface")
     with torch.no_grad():

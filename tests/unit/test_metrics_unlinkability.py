@@ -16,7 +16,7 @@ from ppfr_bench.metrics.unlinkability import binned, d_sys, global_measure, loca
 from ppfr_bench.records.estimate import Estimate, column
 from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.scorers.bootstrap import Bootstrap
-from ppfr_bench.scorers.linkage import Linkage
+from ppfr_bench.scorers.linkage import Linkage, verification_pairs
 from ppfr_bench.scorers.unlinkability import Unlinkability
 
 
@@ -215,3 +215,23 @@ def test_linkage_gains_the_curve_and_the_open_set_and_keeps_its_names() -> None:
     assert missed.value is not None and missed.interval is not None and missed.interval[0] <= missed.value
     assert metric_info("fnir_at_fpir_1e-1").direction == "lower_is_better" and best.value == 0
     assert all(metric_info(name.removesuffix("_ceiling")).contains(metrics[name].value or 0) for name in curve | fnir)
+
+
+def test_linkage_verifies_pairs_of_disjoint_folds() -> None:
+    (answer, targets, gallery), (ceiling, *_) = similarities(1.0), similarities(8.0)
+    pairs = verification_pairs(targets, gallery)
+    assert (gallery[pairs.right] == targets[pairs.left]).tolist() == pairs.same.tolist()
+    assert pairs.same.sum() == (~pairs.same).sum() == len(targets)
+    people = [set(targets[pairs.left[pairs.fold == f]]) | set(gallery[pairs.right[pairs.fold == f]]) for f in range(10)]
+    assert sum(map(len, people)) == len(set().union(*people)) == 60
+    metrics = scored(Linkage(), answer, ceiling, targets, gallery, 200)
+    accuracy, most, errors = (metrics[name].value for name in ("accuracy", "accuracy_ceiling", "eer"))
+    assert accuracy is not None and most is not None and errors is not None
+    # Genuine scores lie one deviation above those of impostors, so the best threshold errs in Phi(-1/2) = 31%.
+    assert accuracy == pytest.approx(0.69, abs=0.05) and errors == pytest.approx(0.31, abs=0.05) and most > 0.99
+    low, high = metrics["accuracy"].interval or (0.0, 0.0)
+    assert low < accuracy < high and high - low < 0.15
+    blank = scored(Linkage(), 0 * answer, ceiling, targets, gallery, 50)
+    assert blank["accuracy"].value == 0.5 and blank["eer"].value == 0.5
+    few, who, shown = similarities(8.0, targets=6, people=3)
+    assert scored(Linkage(), few, few, who, shown, 50)["accuracy"].value is None
