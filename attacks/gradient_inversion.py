@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from ppfr_bench import device
 from ppfr_bench.api import (
     SIZE,
     Attack,
@@ -23,18 +20,12 @@ from ppfr_bench.api import (
     to_bytes,
     to_float,
 )
-from ppfr_bench.learning.face_prior import NOT_FOR, SIDE, face_prior, unseen_people
-from ppfr_bench.learning.inversion import InversionData, inversion_data, read_inversion_data
+from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
-from ppfr_bench.learning.likeness import perceptual_distance
-from ppfr_bench.learning.posterior import agreeing, sample, trust
+from ppfr_bench.learning.prior_inversion import PriorSettings, best_way, choosers
 from ppfr_bench.learning.resizing import resize
 
 _BATCH = 64
-_LAST = 0.05  # The noise level that sampling ends at.
-_MOST_CHOOSE = 64  # At most so many held-out images choose.
-_EXACT = (0.5 / 255) ** 2  # No release is known more exactly than that, as variance of a value.
-_Rebuild = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]  # Start and release -> answer.
 
 
 class GradientInversionConfig(WarmInverterConfig):
@@ -42,7 +33,8 @@ class GradientInversionConfig(WarmInverterConfig):
 
     ``releases``: shots it has; ``draws``: of the defense a step, where it is random. Of photographs: ``levels`` of
     noise that samples may start from, in units of half the range; ``denoisings`` a sample; ``pulls`` towards the
-    release at each; ``averaged``: samples of which the mean is tried, too.
+    release at each; ``averaged``: samples of which the mean is tried, too; ``adapting``: steps in which the prior
+    learns the start's errors, at most at the rate ``adapting_rate``.
     """
 
     steps: int = Field(60, ge=1)
@@ -51,10 +43,12 @@ class GradientInversionConfig(WarmInverterConfig):
     stay: float = Field(1e-3, ge=0)
     releases: int = Field(4, ge=1, le=64)
     draws: int = Field(2, ge=1)
-    levels: tuple[float, ...] = (0.15, 0.3, 0.6)
-    denoisings: int = Field(6, ge=1)
+    levels: tuple[float, ...] = (0.1, 0.3)
+    denoisings: int = Field(4, ge=1)
     pulls: int = Field(3, ge=1)
     averaged: int = Field(4, ge=1)
+    adapting: int = Field(200, ge=0)
+    adapting_rate: float = Field(1e-3, gt=0)
 
 
 class GradientInversion(Attack):
@@ -63,9 +57,11 @@ class GradientInversion(Attack):
     Minimises |mean of D(x) - mean of the releases|^2 + smooth * total variation + stay * |x - start|^2 by Adam. Where
     no gradient comes through the defense, the start is the answer, and the record says so.
 
-    Of photographs it has a generative prior of faces as well, trained on photographs of other people: samples start
-    from the U-Net's answer under noise, and are held to the release at every step. People of its own, whom neither the
-    U-Net nor the prior has seen, choose by LPIPS between the start, the search, one sample and a mean of samples.
+    Of photographs it has a generative prior of faces as well, trained on photographs of other people. It adapts the
+    prior to the U-Net's errors on its own images, as if they were noise. Samples start from the better of both answers
+    under noise, and are held to the release at every step. People of its own, whom neither the U-Net nor the prior nor
+    its adaptation has learnt from, choose by LPIPS between the start, the adapted prior's answer, the search, one
+    sample and a mean of samples.
     """
 
     version = 2
@@ -106,72 +102,24 @@ class GradientInversion(Attack):
         self._random = len(view.targets) > 1
         self._curve: FloatArray = np.zeros(c.steps)
         wanted = torch.stack([to_float(shot) for shot in view.targets]).mean(0)
-        chosen: _Rebuild = self._search
-        rows = _choosers(view, data)
-        if len(rows):
-            own = resize(rebuild(network, data.own[rows], data.own_estimates[rows]), SIZE)
-            chosen = self._choose(view, data, rows, own, generator)
+        way = self._search
+        if len(choosers(view, data)):
+            settings = PriorSettings(
+                c.adapting, c.adapting_rate, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
+            )  # fmt: skip
+            way, self.log["prior"] = best_way(view, data, network, self._release, self._search, settings, generator)
         self._curve[:] = 0
-        self._answer = to_bytes(chosen(start, wanted, generator))
+        self._answer = to_bytes(way(start, wanted, generator))
         self.log |= {"steps": c.steps}
         if self._curve.any():
             self.log["objective"] = [float(f"{v:.4g}") for v in self._curve[:: max(1, c.steps // 6)]]
-
-    def _choose(
-        self, view: AttackerView, data: InversionData, rows: torch.Tensor, start: torch.Tensor,
-        generator: torch.Generator,
-    ) -> _Rebuild:  # fmt: skip
-        """The way to rebuild that comes out best by LPIPS on people of the attacker's own; the start, if none helps."""
-        c = self.config
-        clear = resize(device.to(data.clear[rows]).float() / 255, SIZE)
-        assert view.auxiliary_protected is not None
-        wanted = to_float(view.auxiliary_protected[data.rows[rows.numpy()]])
-        with torch.no_grad():
-            held = self._release(resize(resize(clear, SIDE), SIZE), 0)
-        error = max(float((held - wanted).square().mean()), _EXACT)
-        candidates: dict[str, _Rebuild] = {"start": lambda start, wanted, generator: start, "search": self._search}
-        for level in c.levels:
-            candidates[f"sample {level}"] = partial(self._sampled, error, level, 1)
-            if c.averaged > 1:
-                candidates[f"mean of {c.averaged}, {level}"] = partial(self._sampled, error, level, c.averaged)
-        found = {}
-        for name, rebuilt in candidates.items():
-            answer = rebuilt(start, wanted, generator).clamp(0, 1)
-            with torch.no_grad():
-                found[name] = round(float(perceptual_distance(answer, clear).mean()), 5)
-        best = min(found, key=lambda name: found[name])
-        self.log["prior"] = {"chosen": best, "choosers": len(rows), "distances": found, "error": float(f"{error:.3g}")}
-        return candidates[best]
 
     def _release(self, images: torch.Tensor, seed: int) -> torch.Tensor:
         """The mean of the defense's draws, the same at every call with the same seed."""
         defense: Any = self._defense
         seeds = range(seed, seed + (self.config.draws if self._random else 1))
-        draws = [defense.protect(images.clamp(0, 1), torch.Generator().manual_seed(s)) for s in seeds]
+        draws = [defense.protect(images, torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(draws).mean(0)
-
-    def _sampled(
-        self, error: float, level: float, count: int, start: torch.Tensor, wanted: torch.Tensor,
-        generator: torch.Generator,
-    ) -> torch.Tensor:  # fmt: skip
-        """The mean of ``count`` samples from the start under noise, with those details of the start that 64 pixels lose."""
-        c, prior = self.config, face_prior.on(device.current())
-        small = resize(start, SIDE)
-
-        def denoise(noisy: torch.Tensor, level: float) -> torch.Tensor:
-            with torch.inference_mode():
-                parts = [prior(part, part.new_full((len(part),), level)) for part in noisy.split(_BATCH)]
-            return torch.cat(parts).clone()
-
-        def guide(expected: torch.Tensor, level: float) -> torch.Tensor:
-            pairs = zip(expected.split(_BATCH), wanted.split(_BATCH), strict=True)
-            seed = round(1e6 * level)
-            return torch.cat([agreeing(part, seen, lambda x: self._release(_enlarged(x), seed), error, trust(level),
-                                       c.pulls) for part, seen in pairs])  # fmt: skip
-
-        levels = np.geomspace(level, min(_LAST, level / 2), c.denoisings).tolist()
-        found = torch.stack([sample(denoise, small * 2 - 1, levels, generator, guide) for _ in range(count)]).mean(0)
-        return start - _grown(small) + _grown((found.clamp(-1, 1) + 1) / 2)
 
     def _search(self, start: torch.Tensor, wanted: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The descent, a batch at a time."""
@@ -197,29 +145,6 @@ class GradientInversion(Attack):
     def run(self, view: AttackerView) -> ByteArray:
         """Reconstructions uint8 (n, 3, 112, 112)."""
         return self._answer
-
-
-def _choosers(view: AttackerView, data: InversionData) -> torch.Tensor:
-    """Rows of photographs of people whom neither the U-Net nor the prior has seen; none where there is no prior."""
-    if not view.photographs_of or view.photographs_of in NOT_FOR:
-        return torch.empty(0, dtype=torch.int64)
-    names: Sequence[str] = view.auxiliary.names
-    held_out = data.validation_rows
-    unseen = unseen_people([names[int(row)] for row in data.rows[held_out.numpy()]])
-    # Without anybody held out, the validation rows are all rows.
-    if not bool(data.validation.any()):
-        return torch.empty(0, dtype=torch.int64)
-    return held_out[torch.from_numpy(unseen)][:_MOST_CHOOSE]
-
-
-def _grown(images: torch.Tensor) -> torch.Tensor:
-    """To the size of the data set."""
-    return torch.nn.functional.interpolate(images, size=(SIZE, SIZE), mode="bicubic")
-
-
-def _enlarged(images: torch.Tensor) -> torch.Tensor:
-    """From the prior's range [-1, 1] and size to the defense's."""
-    return _grown((images + 1) / 2)
 
 
 def _has_gradient(defense: Any, images: torch.Tensor, generator: torch.Generator) -> bool:

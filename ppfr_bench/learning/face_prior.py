@@ -66,8 +66,16 @@ class _Attention(nn.Module):
         return features + written
 
 
-def _blocks(width: int, count: int) -> nn.ModuleList:
-    return nn.ModuleList(_Residual(width) for _ in range(count))
+class _Blocks(nn.ModuleList):
+    """So many blocks, one after the other."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__(_Residual(width) for _ in range(count))
+
+    def forward(self, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        for block in self:
+            features = block(features, noise)
+        return features
 
 
 class FacePrior(nn.Module):
@@ -81,11 +89,11 @@ class FacePrior(nn.Module):
         super().__init__()
         self.noise = nn.Sequential(nn.Linear(2 * _NOISE_FEATURES, 2 * _NOISE_FEATURES), nn.SiLU())
         self.enter = nn.Conv2d(3 * _UNSHUFFLE**2, WIDTHS[0], 3, padding=1)
-        self.down = nn.ModuleList(_blocks(width, count) for width, count in zip(WIDTHS, _DOWN, strict=True))
+        self.down = nn.ModuleList(_Blocks(width, count) for width, count in zip(WIDTHS, _DOWN, strict=True))
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(WIDTHS))
         self.deepest = _Attention(WIDTHS[-1])
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(WIDTHS))
-        self.up = nn.ModuleList(_blocks(width, count) for width, count in zip(WIDTHS[:-1], _UP, strict=True))
+        self.up = nn.ModuleList(_Blocks(width, count) for width, count in zip(WIDTHS[:-1], _UP, strict=True))
         last = nn.Conv2d(WIDTHS[0], 3 * _UNSHUFFLE**2, 3, padding=1)
         nn.init.zeros_(last.weight)
         self.out = nn.Sequential(nn.GroupNorm(8, WIDTHS[0]), nn.SiLU(), last)
@@ -115,18 +123,14 @@ class FacePrior(nn.Module):
         waves = level[:, None] * rates
         noise = self.noise(torch.cat([waves.cos(), waves.sin()], dim=1))
         squares = functional.pixel_unshuffle(images, _UNSHUFFLE).contiguous(memory_format=torch.channels_last)
-        features, skips = self.enter(squares), []
-        for level, blocks in enumerate(self.down):
-            if level:
-                features = self.widen[level - 1](functional.avg_pool2d(features, 2))
-            for block in blocks:
-                features = block(features, noise)
+        features = self.down[0](self.enter(squares), noise)
+        skips = [features]
+        for widen, blocks in zip(self.widen, self.down[1:], strict=True):
+            features = blocks(widen(functional.avg_pool2d(features, 2)), noise)
             skips.append(features)
         features = self.deepest(features)
         for narrow, blocks, skip in reversed(list(zip(self.narrow, self.up, skips[:-1], strict=True))):
-            features = functional.interpolate(narrow(features), scale_factor=2.0) + skip
-            for block in blocks:
-                features = block(features, noise)
+            features = blocks(functional.interpolate(narrow(features), scale_factor=2.0) + skip, noise)
         return functional.pixel_shuffle(self.out(features), _UNSHUFFLE)
 
 

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from ppfr_bench import training
@@ -207,7 +207,7 @@ def main() -> None:
             said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             print(f"{done} of {made.steps}: {said}", file=sys.stderr, flush=True)
 
-    _, log = training.train(made, spec, given.out, show)
+    weights, log = training.train(made, spec, given.out, show)
     network = FacePrior()
     network.load_state_dict({name: tensor.float() for name, tensor in made.weights().items()})
     network.eval().requires_grad_(False)
@@ -215,7 +215,7 @@ def main() -> None:
     print(json.dumps({name: value for name, value in card.items() if name != "log"}, indent=1))
     (given.out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     if given.ship:
-        save_file({name: tensor.contiguous() for name, tensor in made.weights().items()}, WEIGHTS)
+        copyfile(weights, WEIGHTS)
         WEIGHTS.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
