@@ -34,7 +34,7 @@ class GradientInversionConfig(WarmInverterConfig):
     ``releases``: shots it has; ``draws``: of the defense a step, where it is random. Of photographs: ``levels`` of
     noise that samples may start from, in units of half the range; ``denoisings`` a sample; ``pulls`` towards the
     release at each; ``averaged``: samples of which the mean is tried, too; ``adapting``: steps in which the prior
-    learns the start's errors, at most at the rate ``adapting_rate``.
+    learns the start's errors, at most at the rate ``adapting_rate``, LPIPS weighing ``perception``.
     """
 
     steps: int = Field(60, ge=1)
@@ -43,12 +43,13 @@ class GradientInversionConfig(WarmInverterConfig):
     stay: float = Field(1e-3, ge=0)
     releases: int = Field(4, ge=1, le=64)
     draws: int = Field(2, ge=1)
-    levels: tuple[float, ...] = (0.1, 0.3)
+    levels: tuple[float, ...] = (0.1,)
     denoisings: int = Field(4, ge=1)
     pulls: int = Field(3, ge=1)
     averaged: int = Field(4, ge=1)
     adapting: int = Field(200, ge=0)
     adapting_rate: float = Field(1e-3, gt=0)
+    perception: float = Field(4.0, ge=0)
 
 
 class GradientInversion(Attack):
@@ -105,8 +106,8 @@ class GradientInversion(Attack):
         way = self._search
         if len(choosers(view, data)):
             settings = PriorSettings(
-                c.adapting, c.adapting_rate, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
-            )  # fmt: skip
+                c.adapting, c.adapting_rate, c.perception, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
+            )
             way, self.log["prior"] = best_way(view, data, network, self._release, self._search, settings, generator)
         self._curve[:] = 0
         self._answer = to_bytes(way(start, wanted, generator))

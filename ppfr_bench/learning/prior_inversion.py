@@ -37,6 +37,7 @@ class PriorSettings:
     Attributes:
         adapting: steps in which it learns the first answers' errors.
         rate: the greatest learning rate of these.
+        perception: the weight of LPIPS in these, beside L1 and SSIM.
         batch: images a step.
         levels: of noise that samples start from, in units of half the range.
         denoisings: of a sample.
@@ -46,6 +47,7 @@ class PriorSettings:
 
     adapting: int
     rate: float
+    perception: float
     batch: int
     levels: tuple[float, ...]
     denoisings: int
@@ -132,12 +134,15 @@ def _adapted(
     rows = rows[torch.randperm(len(rows), generator=generator)[:_MOST_ADAPT]]
     answers, wanted = (torch.from_numpy(to_bytes(x)) for x in (_first(network, data, rows), _clear(data, rows)))
 
+    def loss(answer: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return unlikeness(answer, truth, settings.perception)
+
     def validate(corrector: Refiner) -> float:
         with torch.no_grad():
-            return float(unlikeness(_corrected(corrector, start), clear))
+            return float(loss(_corrected(corrector, start), clear))
 
     prior = face_prior.on(device.current())
-    return refiner(prior, answers, wanted, settings.adapting, settings.batch, settings.rate, validate, generator)
+    return refiner(prior, answers, wanted, settings.adapting, settings.batch, settings.rate, loss, validate, generator)
 
 
 def _sampled(

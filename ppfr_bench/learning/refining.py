@@ -13,7 +13,6 @@ from torch.nn import functional
 from ppfr_bench import device
 from ppfr_bench.api import SIZE
 from ppfr_bench.learning.face_prior import SIDE, FacePrior
-from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import Batch, train
 
@@ -40,9 +39,10 @@ class Refiner(nn.Module):
 
 def refiner(
     prior: FacePrior, answers: torch.Tensor, clear: torch.Tensor, steps: int, batch: int, learning_rate: float,
-    validate: Callable[[Refiner], float], generator: torch.Generator,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], validate: Callable[[Refiner], float],
+    generator: torch.Generator,
 ) -> tuple[Refiner, dict[str, Any]]:  # fmt: skip
-    """Adapt the prior to first answers, under L1, SSIM and LPIPS.
+    """Adapt the prior to first answers.
 
     Args:
         prior: on the current device; it stays as it is.
@@ -51,6 +51,7 @@ def refiner(
         steps: of training.
         batch: images a step, mirrored or not.
         learning_rate: the greatest of the one-cycle schedule.
+        loss: of the corrected answers and the clear images, as in ``train``.
         validate: the loss on people who are not among ``answers``: the best weights are kept.
         generator: of the batches.
 
@@ -69,11 +70,11 @@ def refiner(
                 first = device.to(given).float() / 255
                 yield first, first, device.to(truth).float() / 255
 
-    def loss() -> float:
+    def validated() -> float:
         found.eval()
         return validate(found)
 
-    log = train(found, batches(), steps, learning_rate, unlikeness, loss)
+    log = train(found, batches(), steps, learning_rate, loss, validated)
     return found.requires_grad_(False), log | {"level": round(found.level, 4)}
 
 

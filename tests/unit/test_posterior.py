@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import torch
 
-from ppfr_bench.learning.face_prior import SPREAD, FacePrior, preconditioning, unseen_people
+from ppfr_bench.learning.face_prior import SPREAD, WEIGHTS, FacePrior, face_prior, preconditioning, unseen_people
 from ppfr_bench.learning.posterior import agreeing, sample, trust
 
 _ERROR = 0.01
@@ -79,3 +82,15 @@ def test_people_are_held_out_by_name_whatever_the_photo_or_folder() -> None:
     assert (unseen[::2] == unseen[1::2]).all()
     assert 0.1 < unseen.mean() < 0.3
     assert (unseen_people([f"cfp/{name}" for name in names]) == unseen).all()
+
+
+def test_the_weights_are_those_of_their_card_and_know_what_a_face_is_not() -> None:
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == card["log"]["sha256"]
+    assert card["hash_distance_to_training_images"]["samples"]["copies"] == 0
+    prior = face_prior.on(torch.device("cpu"))
+    assert sum(weight.numel() for weight in prior.parameters()) == card["parameters"]
+    noise = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        faces = prior(5 * noise, torch.full((4,), 5.0))
+    assert (faces - faces.flip(-1)).square().mean() < 0.5 * faces.var(), "at much noise it expects a mirrored mean face"
