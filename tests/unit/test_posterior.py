@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from ppfr_bench.learning.face_prior import SPREAD, WEIGHTS, FacePrior, face_prior, preconditioning, unseen_people
+from ppfr_bench import registry, testing
+from ppfr_bench.api import DatasetCard, to_float
+from ppfr_bench.learning.face_prior import (
+    SIDE,
+    SPREAD,
+    WEIGHTS,
+    FacePrior,
+    face_prior,
+    preconditioning,
+    unseen_people,
+)
 from ppfr_bench.learning.posterior import agreeing, sample, trust
+from ppfr_bench.learning.resizing import resize
+from ppfr_bench.stages.attack import attacker_view
 
 _ERROR = 0.01
 
@@ -84,13 +99,30 @@ def test_people_are_held_out_by_name_whatever_the_photo_or_folder() -> None:
     assert (unseen_people([f"cfp/{name}" for name in names]) == unseen).all()
 
 
-def test_the_weights_are_those_of_their_card_and_know_what_a_face_is_not() -> None:
+def test_the_weights_are_those_of_their_card_and_know_faces() -> None:
     card = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == card["log"]["sha256"]
     assert card["hash_distance_to_training_images"]["samples"]["copies"] == 0
     prior = face_prior.on(torch.device("cpu"))
     assert sum(weight.numel() for weight in prior.parameters()) == card["parameters"]
-    noise = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    faces = testing.example_faces()
+    clear = resize(to_float(faces.load(range(len(faces)))), SIDE) * 2 - 1
+    noisy = clear + 0.5 * torch.randn(clear.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        faces = prior(5 * noise, torch.full((4,), 5.0))
-    assert (faces - faces.flip(-1)).square().mean() < 0.5 * faces.var(), "at much noise it expects a mirrored mean face"
+        found = prior(noisy, torch.full((len(clear),), 0.5))
+    gaussian = _denoise(noisy, 0.5)
+    assert (found - clear).square().mean() < 0.3 * (gaussian - clear).square().mean()
+
+
+@pytest.mark.parametrize(("real", "expected"), [(True, "somewhere"), (False, "")])
+def test_an_attacker_is_told_whether_images_are_photographs(real: bool, expected: str) -> None:
+    faces = testing.example_faces()
+    card = DatasetCard(title="Faces", reference="a test", licence="MIT", real_people=real)
+    dataset = SimpleNamespace(name="somewhere", card=card, attacker=faces, evaluation=faces, targets=np.arange(2))
+    context: Any = SimpleNamespace(
+        dataset=dataset, defense=lambda _: registry.build("defense", "pixelate", {}), render=lambda _: np.asarray
+    )
+    job: Any = SimpleNamespace(spec={"defense": {}, "known": {}})
+    released: Any = {name: {"images": faces.load(range(4))} for name in ("evaluation", "own")}
+    view = attacker_view(registry.load("attack", "gradient_inversion").card, job, released, context, None)
+    assert view.photographs_of == expected
