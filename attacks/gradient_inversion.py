@@ -22,7 +22,7 @@ from ppfr_bench.api import (
 )
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
-from ppfr_bench.learning.prior_inversion import PriorSettings, best_way, choosers
+from ppfr_bench.learning.prior_inversion import PriorSettings, Way, best_way, choosers
 from ppfr_bench.learning.resizing import resize
 
 _BATCH = 64
@@ -103,7 +103,7 @@ class GradientInversion(Attack):
         self._random = len(view.targets) > 1
         self._curve: FloatArray = np.zeros(c.steps)
         wanted = torch.stack([to_float(shot) for shot in view.targets]).mean(0)
-        way = self._search
+        way: Way = self._search
         if len(choosers(view, data)):
             settings = PriorSettings(
                 c.adapting, c.adapting_rate, c.perception, c.batch, c.levels, c.denoisings, c.pulls, c.averaged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -160,8 +160,8 @@ def _sampled(
         def released(images: torch.Tensor) -> torch.Tensor:
             return release(grown((images + 1) / 2).clamp(0, 1), round(1e6 * level))
 
-        pairs: Sequence[tuple[torch.Tensor, ...]] = list(zip(expected.split(_BATCH), wanted.split(_BATCH), strict=True))
-        return torch.cat([agreeing(*pair, released, error, trust(level), settings.pulls) for pair in pairs])
+        pairs = zip(expected.split(_BATCH), wanted.split(_BATCH), strict=True)
+        return torch.cat([agreeing(one, seen, released, error, trust(level), settings.pulls) for one, seen in pairs])
 
     levels = np.geomspace(level, min(_LAST, level / 2), settings.denoisings).tolist()
     found = torch.stack([sample(denoise, small * 2 - 1, levels, generator, guide) for _ in range(count)]).mean(0)
