@@ -22,6 +22,7 @@ from ppfr_bench.api import (
 )
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
+from ppfr_bench.learning.prior_inversion import PriorSettings, Way, best_way, choosers
 from ppfr_bench.learning.resizing import resize
 
 _BATCH = 64
@@ -30,7 +31,10 @@ _BATCH = 64
 class GradientInversionConfig(WarmInverterConfig):
     """``steps`` of the search; ``warm``: of the network it starts from; ``smooth``, ``stay``: weights of the prior.
 
-    ``releases``: shots it has; ``draws``: of the defense a step, where it is random.
+    ``releases``: shots it has; ``draws``: of the defense a step, where it is random. Of photographs: ``levels`` of
+    noise that samples may start from, in units of half the range; ``denoisings`` a sample; ``pulls`` towards the
+    release at each; ``averaged``: samples of which the mean is tried, too; ``adapting``: steps in which the prior
+    learns the start's errors, at most at the rate ``adapting_rate``, LPIPS weighing ``perception``.
     """
 
     steps: int = Field(60, ge=1)
@@ -39,6 +43,13 @@ class GradientInversionConfig(WarmInverterConfig):
     stay: float = Field(1e-3, ge=0)
     releases: int = Field(4, ge=1, le=64)
     draws: int = Field(2, ge=1)
+    levels: tuple[float, ...] = (0.1,)
+    denoisings: int = Field(4, ge=1)
+    pulls: int = Field(3, ge=1)
+    averaged: int = Field(4, ge=1)
+    adapting: int = Field(200, ge=0)
+    adapting_rate: float = Field(1e-3, gt=0)
+    perception: float = Field(4.0, ge=0)
 
 
 class GradientInversion(Attack):
@@ -46,13 +57,20 @@ class GradientInversion(Attack):
 
     Minimises |mean of D(x) - mean of the releases|^2 + smooth * total variation + stay * |x - start|^2 by Adam. Where
     no gradient comes through the defense, the start is the answer, and the record says so.
+
+    Of photographs it has a generative prior of faces as well, trained on photographs of other people. It adapts the
+    prior to the U-Net's errors on its own images, as if they were noise. Samples start from the better of both answers
+    under noise, and are held to the release at every step. People of its own, whom neither the U-Net nor the prior nor
+    its adaptation has learnt from, choose by LPIPS between the start, the adapted prior's answer, the search, one
+    sample and a mean of samples.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Gradient inversion",
         family="optimisation",
-        reference="Mahendran and Vedaldi, CVPR 2015; Geiping et al., NeurIPS 2020 (prior); EOT, Athalye et al. 2018",
+        reference="Mahendran and Vedaldi, CVPR 2015; Geiping et al., NeurIPS 2020 (prior); EOT, Athalye et al. 2018; "
+        "SDEdit, Meng et al., ICLR 2022 and DiffPIR, Zhu et al., CVPR Workshops 2023 (samples)",
         licence="MIT",
         measures="appearance",
         knowledge="informed",
@@ -74,7 +92,7 @@ class GradientInversion(Attack):
         data = read_inversion_data(view, c.size, 1)
         network, _ = read_plain_unet(view, c.plain)
         start = resize(rebuild(network, data.targets, data.target_estimates), SIZE)
-        defense = view.defense
+        self._defense = defense = view.defense
         assert defense is not None, "an informed attacker has the defense"
         differentiable = _has_gradient(defense, start[:2], generator)
         self.log |= {"differentiable": differentiable, "training_images": data.log["training_images"],
@@ -82,31 +100,48 @@ class GradientInversion(Attack):
         self._answer = to_bytes(start)
         if not differentiable:
             return
-        answers, curve = [], np.zeros(c.steps)
-        for at in range(0, len(start), _BATCH):
-            part = slice(at, at + _BATCH)
-            wanted = torch.stack([to_float(shot[part]) for shot in view.targets]).mean(0)
-            answers.append(self._search(defense, start[part], wanted, len(view.targets) > 1, generator, curve))
-        self._answer = np.concatenate(answers)
-        self.log |= {"steps": c.steps, "objective": [float(f"{v:.4g}") for v in curve[:: max(1, c.steps // 6)]]}
+        self._random = len(view.targets) > 1
+        self._curve: FloatArray = np.zeros(c.steps)
+        wanted = torch.stack([to_float(shot) for shot in view.targets]).mean(0)
+        way: Way = self._search
+        if len(choosers(view, data)):
+            settings = PriorSettings(
+                c.adapting, c.adapting_rate, c.perception, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
+            )
+            way, self.log["prior"] = best_way(view, data, network, self._release, self._search, settings, generator)
+        self._curve[:] = 0
+        self._answer = to_bytes(way(start, wanted, generator))
+        self.log |= {"steps": c.steps}
+        if self._curve.any():
+            self.log["objective"] = [float(f"{v:.4g}") for v in self._curve[:: max(1, c.steps // 6)]]
 
-    def _search(
-        self, defense: Any, start: torch.Tensor, wanted: torch.Tensor, random: bool, generator: torch.Generator,
-        curve: FloatArray,
-    ) -> ByteArray:  # fmt: skip
-        c = self.config
+    def _release(self, images: torch.Tensor, seed: int) -> torch.Tensor:
+        """The mean of the defense's draws, the same at every call with the same seed."""
+        defense: Any = self._defense
+        seeds = range(seed, seed + (self.config.draws if self._random else 1))
+        draws = [defense.protect(images, torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.stack(draws).mean(0)
+
+    def _search(self, start: torch.Tensor, wanted: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The descent, a batch at a time."""
+        parts = zip(start.split(_BATCH), wanted.split(_BATCH), strict=True)
+        return torch.cat([self._descended(part, seen, generator) for part, seen in parts])
+
+    def _descended(self, start: torch.Tensor, wanted: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        c, defense = self.config, self._defense
+        assert defense is not None
         x = start.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([x], lr=c.learning_rate)
         for step in range(c.steps):
-            draws = [defense.protect(x.clamp(0, 1), generator) for _ in range(c.draws if random else 1)]
+            draws = [defense.protect(x.clamp(0, 1), generator) for _ in range(c.draws if self._random else 1)]
             miss = (torch.stack(draws).mean(0) - wanted).square().mean((1, 2, 3)).sum()
             variation = x.diff(dim=2).abs().mean((1, 2, 3)).sum() + x.diff(dim=3).abs().mean((1, 2, 3)).sum()
             total = miss + c.smooth * variation + c.stay * (x - start).square().mean((1, 2, 3)).sum()
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-            curve[step] += float(miss.detach())
-        return to_bytes(x.detach().clamp(0, 1))
+            self._curve[step] += float(miss.detach())
+        return x.detach().clamp(0, 1)
 
     def run(self, view: AttackerView) -> ByteArray:
         """Reconstructions uint8 (n, 3, 112, 112)."""

@@ -333,6 +333,7 @@ class AttackerView:
         materials: what the attack has declared that it starts from, by ``Material.key``; read by ``material``.
         render: makes the image that a person or a recognizer is shown of what was released, uint8 to uint8.
         releases_image: False where channels are released, uint8 (n, c, h, w), and no image.
+        photographs_of: the name of the data set, where its images are photographs of real people; "" elsewhere.
     """
 
     knowledge: Knowledge
@@ -349,6 +350,7 @@ class AttackerView:
     materials: Mapping[str, Arrays] = field(default_factory=dict)
     render: Callable[[ByteArray], ByteArray] = np.asarray
     releases_image: bool = True
+    photographs_of: str = ""
 
     @property
     def scope(self) -> Scope:

@@ -36,11 +36,8 @@ def unlikeness(answer: torch.Tensor, clear: torch.Tensor, perception: float = PE
     structure = (_ssim(answer, clear) + _ssim(*(functional.avg_pool2d(x, 2) for x in (answer, clear)))) / 2
     total = functional.l1_loss(answer, clear) + STRUCTURE * (1 - structure)
     if perception:
-        network = _perception.on(device.current())
-        large, wanted = (resize(images.clamp(0, 1), SIZE) * 2 - 1 for images in (answer, clear))
-        with device.autocast():
-            distance = network(large, wanted)
-        total = total + perception * distance.float().mean()
+        large, wanted = (resize(images.clamp(0, 1), SIZE) for images in (answer, clear))
+        total = total + perception * perceptual_distance(large, wanted).mean()
     return total
 
 
@@ -58,6 +55,18 @@ def measured(answers: torch.Tensor, clear: ByteArray) -> dict[str, float]:
 def structure_loss(answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
     """``unlikeness`` without LPIPS: what a reconstruction that is judged by SSIM alone minimises."""
     return unlikeness(answer, clear, perception=0)
+
+
+def perceptual_distance(answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+    """LPIPS with gradients: float32 (n, 3, 112, 112) in [0, 1] twice -> (n,).
+
+    Raises:
+        Unavailable: the weights of LPIPS are not to be had on this machine.
+    """
+    network = _perception.on(device.current())
+    with device.autocast():
+        distance: torch.Tensor = network(answer * 2 - 1, clear * 2 - 1)
+    return distance.float().flatten()
 
 
 def _ssim(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

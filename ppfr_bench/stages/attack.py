@@ -208,6 +208,7 @@ def attacker_view(
         materials=materials_of(inputs),
         render=context.render(spec["defense"]),
         releases_image=defense.releases_image(),
+        photographs_of=dataset.name if dataset.card.real_people else "",
     )  # fmt: skip
 
 

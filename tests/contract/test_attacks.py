@@ -290,6 +290,22 @@ def test_gradient_inversion_comes_nearer_where_it_can_and_says_where_it_cannot(c
             assert attack.log["objective"][-1] < attack.log["objective"][0]
 
 
+def test_gradient_inversion_has_its_prior_on_photographs_and_takes_it_where_it_helps(
+    crowd: tuple[Faces, ByteArray],
+) -> None:
+    mine, targets = crowd
+    params = SMALL["gradient_inversion"] | {"levels": (0.2,), "denoisings": 2, "averaged": 2, "adapting": 2}
+    for data, has_one in (("lfw", True), ("cfp", False), ("", False)):
+        attack = registry.build("attack", "gradient_inversion", params)
+        view = replace(view_of(attack, "gaussian_blur", mine, targets), photographs_of=data)
+        assert answer(attack, view).shape == targets.shape
+        assert ("prior" in attack.log) is has_one
+        if has_one:
+            found = attack.log["prior"]["distances"]
+            assert set(found) == {"start", "adapted", "search", "sample 0.2", "mean of 2, 0.2"}
+            assert found[attack.log["prior"]["chosen"][-1]] == min(found.values()) <= found["start"]
+
+
 def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces, ByteArray]) -> None:
     """Under a fixed permutation: the recognizer is lost, the head that compares protected with protected is not."""
     mine, targets = crowd
