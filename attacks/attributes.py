@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, FloatArray, Material, Scope
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, FloatArray, Material, Scope
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
-from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_unet, rebuild
+from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_networks, rebuild
 from ppfr_bench.learning.observations import Observations
 from ppfr_bench.learning.resizing import enlarge
 from ppfr_bench.learning.unet import UNet
@@ -21,7 +21,7 @@ class Attributes(Attack):
     constant.
     """
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="Attribute inference",
         family="attributes",
@@ -40,22 +40,28 @@ class Attributes(Attack):
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """The weights of both readings, and the answer."""
         data = read_inversion_data(view, self.config.size, self.shots)
-        network, log = read_plain_unet(view, self.config)
+        networks, log = read_plain_networks(view, self.config)
         rows = data.validation_rows
         truth = read_attributes(view.auxiliary.load(data.rows[rows.numpy()]))
-        own = _readings(network, data.own[rows], data.own_estimates[rows])
-        targets = _readings(network, data.targets, data.target_estimates)
-        self._answer = np.empty((len(data.targets), len(ATTRIBUTES)))
-        for i, of in enumerate(truth.T):
-            # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
-            weights, *_ = np.linalg.lstsq(own[:, i], of, rcond=None)
-            self._answer[:, i] = targets[:, i] @ weights
+
+        def answer(network: UNet) -> FloatArray:
+            own = _readings(network, data.own[rows], data.own_estimates[rows])
+            targets = _readings(network, data.targets, data.target_estimates)
+            found = np.empty((len(data.targets), len(ATTRIBUTES)))
+            for i, of in enumerate(truth.T):
+                # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
+                weights, *_ = np.linalg.lstsq(own[:, i], of, rcond=None)
+                found[:, i] = targets[:, i] @ weights
+            return found
+
+        at = {size: answer(network) for size, network in networks.at.items()}
+        self._answers = Answers(answer(networks.main), at=at)
         self.log |= {"shots": data.log["shots"], "training_images": log["training_images"], "steps": log["steps"],
                      "weighed_on": len(rows)}  # fmt: skip
 
-    def run(self, view: AttackerView) -> FloatArray:
+    def run(self, view: AttackerView) -> Answers:
         """float64 (n_targets, attributes), in the units of ``ppfr_bench.metrics.attributes``."""
-        return self._answer
+        return self._answers
 
 
 def _readings(network: UNet, observations: Observations, estimates: torch.Tensor) -> FloatArray:

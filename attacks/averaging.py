@@ -14,6 +14,7 @@ class AveragingConfig(WarmInverterConfig):
     """``releases``: shots of each target that are fused; ``warm``: steps of the plain U-Net it starts from."""
 
     releases: int = Field(4, ge=1, le=64)
+    learning_rate: float = Field(2e-3, gt=0)
 
 
 class Averaging(WarmInverter):
@@ -24,7 +25,7 @@ class Averaging(WarmInverter):
     the same there is nothing to average, and it is the U-Net attack.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Averaging several releases",
         family="averaging",

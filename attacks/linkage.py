@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray
 
 
 class LinkageConfig(Config):
@@ -22,7 +21,7 @@ class Linkage(Attack):
     With several releases of each target it averages what the recognizer sees in them: L6.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Linkage to a clear gallery",
         family="linkage",
@@ -45,16 +44,25 @@ class Linkage(Attack):
         """As many releases as are compared."""
         return int(self.config.releases)
 
-    def run(self, view: AttackerView) -> npt.NDArray[np.float64]:
-        """Similarities (n_targets, n_gallery)."""
+    def run(self, view: AttackerView) -> Answers:
+        """Similarities (n_targets, n_gallery); also of what was rebuilt with half of the budget, if that is known."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
-        rebuilt = view.reconstructions or {}
+        rebuilt, probe, recognizer = view.reconstructions or {}, self.config.probe, view.recognizer
         released = view.targets[: self.config.releases]
-        probes = [rebuilt[self.config.probe]] if self.sources else [view.render(shot) for shot in released]
+        probes = [rebuilt[probe]] if self.sources else [view.render(shot) for shot in released]
         self.log["shots"] = len(probes)
-        embed = view.recognizer.embed
-        mean = np.mean([embed(np.asarray(shot)) for shot in probes], axis=0)
-        return view.recognizer.similarity_matrix(mean, embed(view.gallery))
+        gallery = recognizer.embed(view.gallery)
+
+        def scores(images: list[ByteArray]) -> FloatArray:
+            mean = np.mean([recognizer.embed(np.asarray(one)) for one in images], axis=0)
+            return recognizer.similarity_matrix(mean, gallery)
+
+        parts = view.reconstructions_at.get(probe)
+        if parts is None:
+            return Answers(scores(probes))
+        halves = [size for size in parts.at if size <= parts.whole / 2]
+        at = {size: scores([parts.at[size]]) for size in sorted(halves)[-1:]}
+        return Answers(scores(probes), at=at, budget=parts.budget, whole=parts.whole)
 
 
 ATTACK = Linkage

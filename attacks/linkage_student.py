@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ppfr_bench import device
 from ppfr_bench.api import (
+    Answers,
     Attack,
     AttackCard,
     AttackerView,
@@ -23,6 +24,7 @@ from ppfr_bench.api import (
 )
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.learning.adaptation import (
+    Student,
     StudentConfig,
     embed_bytes,
     pictures,
@@ -35,6 +37,7 @@ from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import plain_unet
 from ppfr_bench.learning.restriction import Restriction
 
+_WITH_CURVE = 4  # With more releases there are no answers after parts of the training.
 _OF_GALLERY = 4  # So often is each gallery photo sent through the oracle.
 
 
@@ -66,7 +69,7 @@ class LinkageStudent(Attack):
     the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
     """
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="Linkage student",
         family="linkage",
@@ -115,33 +118,32 @@ class LinkageStudent(Attack):
             for side, other in (("clear", clear), ("protected", protected))
         }
 
-    def run(self, view: AttackerView) -> FloatArray:
-        """Similarities (n_targets, n_gallery)."""
+    def run(self, view: AttackerView) -> Answers:
+        """Similarities (n_targets, n_gallery), and those after parts of the training."""
         assert view.gallery is not None, "the card asks for it"
         gallery = view.gallery
         view = self._restricted(view)
         data = read_inversion_data(view, self.config.size, self.config.releases)
-        network, seen = self.student.network, self.student.given == "seen" and not data.key
-        self.log["shots"] = data.log["shots"]
-        if seen:
+        self.log["shots"], given = data.log["shots"], self.student.given
+        clear, named = embed_bytes(self.teacher, gallery), self.log["named"]
+        drawn: list[ByteArray] = []
+        if given == "seen" and not data.key:
             shots = [pictures(view, data, shot) for shot in view.targets[: data.log["shots"]]]
-            probes = self._pooled(shots)
+            if view.oracle is not None:
+                drawn = [pictures(view, data, view.oracle.protect(gallery)) for _ in range(_OF_GALLERY)]
         else:
-            probes = embed_bytes(network, seen_or_rebuilt(view, data, None, self.student.given, self.config.student))
-        named = self.log["named"]
-        scores = named["clear"] ** 2 * probes @ embed_bytes(self.teacher, gallery).T
-        if seen and view.oracle is not None:
-            drawn = [pictures(view, data, view.oracle.protect(gallery)) for _ in range(_OF_GALLERY)]
-            scores = scores + named["protected"] ** 2 * probes @ self._pooled(drawn).T
-        return np.asarray(scores, dtype=np.float64)
+            shots = [seen_or_rebuilt(view, data, None, given, self.config.student)]
 
-    def _pooled(self, shots: list[ByteArray]) -> FloatArray:
-        """Unit (n, d): of releases of n images the mean embedding, and the embedding of the mean."""
-        found = np.mean([embed_bytes(self.student.network, shot) for shot in shots], axis=0)
-        if len(shots) > 1:
-            together = torch.stack([to_float(shot) for shot in shots]).mean(0)
-            found = found + embed_bytes(self.student.network, to_bytes(together))
-        return unit_rows(found)
+        def scores(network: Student) -> FloatArray:
+            probes = _pooled(network, shots)
+            found = named["clear"] ** 2 * probes @ clear.T
+            if drawn:
+                found = found + named["protected"] ** 2 * probes @ _pooled(network, drawn).T
+            return np.asarray(found, dtype=np.float64)
+
+        # The curve costs as much as the answer for every part of the training.
+        parts = self.student.at if len(shots) <= _WITH_CURVE else {}
+        return Answers(scores(self.student.network), at={size: scores(network) for size, network in parts.items()})
 
     def _restricted(self, view: AttackerView) -> AttackerView:
         restriction = self._restriction()
@@ -177,6 +179,15 @@ class LinkageStudent(Attack):
                 view, auxiliary_protected=proxy, oracle=None, targets=targets, releases_image=True, render=np.asarray
             )
         return view
+
+
+def _pooled(network: Student, shots: list[ByteArray]) -> FloatArray:
+    """Unit (n, d): of releases of n images the mean embedding, and the embedding of the mean."""
+    found = np.mean([embed_bytes(network, shot) for shot in shots], axis=0)
+    if len(shots) > 1:
+        together = torch.stack([to_float(shot) for shot in shots]).mean(0)
+        found = found + embed_bytes(network, to_bytes(together))
+    return unit_rows(found)
 
 
 def _high_pass(images: ByteArray) -> ByteArray:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray
-from ppfr_bench.learning.heads import choose_head, head_validation_mask, share_named, unit_rows
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray, IntArray
+from ppfr_bench.learning.heads import Head, choose_head, head_validation_mask, share_named, unit_rows
+
+_PARTS = (4, 2)  # It also learns from its images divided by each of these,
+_FEWEST = 64  # if there are so many.
+
+
+@dataclass(frozen=True)
+class _Adapted:
+    """Two heads, each with the share of held-out people that it named, and that of the unadapted recognizer."""
+
+    heads: tuple[tuple[float, Head], ...]
+    unadapted: float
+    note: dict[str, dict[str, float]]
 
 
 class ParrotConfig(Config):
@@ -26,7 +40,7 @@ class Parrot(Attack):
     held-out people it named.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Parrot: adapted recognizer",
         family="linkage",
@@ -46,20 +60,18 @@ class Parrot(Attack):
         """Learn both heads, and on held-out people which to trust."""
         assert view.recognizer is not None and view.auxiliary_protected is not None, "the card asks for both"
         count = min(self.config.images or len(view.auxiliary), len(view.auxiliary))
-        identities = view.auxiliary.identities[:count]
         protected = _embed(view, view.render(np.asarray(view.auxiliary_protected[:count])))
-        clear = _embed(view, view.auxiliary.load(range(count)))
-        mask = head_validation_mask(identities, generator)
-        raw = share_named(unit_rows(protected[mask]) @ unit_rows(clear[mask]).T, identities[mask])
-        self._heads = []
-        for kind in ("both protected", "to clear"):
-            choice = choose_head(protected, clear, identities, mask, kind == "to clear")
-            self._heads.append((choice.share, choice.head))
-            self.log[kind] = choice.note
-        self.log |= {"shots": 1, "training_images": count, "unadapted_rank_1": round(raw, 4)}
-        self._raw = raw
+        clear, identities = _embed(view, view.auxiliary.load(range(count))), view.auxiliary.identities[:count]
+        whole = _adapted(protected, clear, identities, generator)
+        self._at = {count: whole}
+        for part in (count // divisor for divisor in _PARTS if count // divisor >= _FEWEST):
+            rows = np.linspace(0, count - 1, part).astype(np.int64)
+            self._at[part] = _adapted(protected[rows], clear[rows], identities[rows], generator)
+        self.log |= whole.note
+        self.log |= {"shots": 1, "training_images": count, "unadapted_rank_1": round(whole.unadapted, 4)}
+        self._count = count
 
-    def run(self, view: AttackerView) -> FloatArray:
+    def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery): the scores of heads and recognizer, weighted by how many each named."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
         probes = _embed(view, view.render(np.asarray(view.targets[0])))
@@ -68,14 +80,31 @@ class Parrot(Attack):
         times = self.config.releases
         drawn = [_embed(view, view.render(view.oracle.protect(view.gallery))) for _ in range(times)]
         protected = np.mean(drawn, axis=0)
-        scores = self._raw**2 * view.recognizer.similarity_matrix(probes, clear)
+        plain = view.recognizer.similarity_matrix(probes, clear)
         if view.recognizer.similarity_matrix(clear[:1], clear[:1])[0, 0] <= 0:
             # A recognizer that compares by distance is compared by cosine here, to have the scale of the heads.
-            scores = self._raw**2 * (unit_rows(probes) @ unit_rows(clear).T)
-        for share, head in self._heads:
-            side = protected if head.map is None else clear
-            scores = scores + share**2 * (head.probes(probes) @ head.gallery(side).T)
-        return np.asarray(scores, dtype=np.float64)
+            plain = unit_rows(probes) @ unit_rows(clear).T
+
+        def scores(adapted: _Adapted) -> FloatArray:
+            found = adapted.unadapted**2 * plain
+            for share, head in adapted.heads:
+                side = protected if head.map is None else clear
+                found = found + share**2 * (head.probes(probes) @ head.gallery(side).T)
+            return np.asarray(found, dtype=np.float64)
+
+        parts = {count: scores(adapted) for count, adapted in self._at.items() if count < self._count}
+        return Answers(scores(self._at[self._count]), at=parts, budget="images")
+
+
+def _adapted(protected: FloatArray, clear: FloatArray, identities: IntArray, generator: Generator) -> _Adapted:
+    mask = head_validation_mask(identities, generator)
+    unadapted = share_named(unit_rows(protected[mask]) @ unit_rows(clear[mask]).T, identities[mask])
+    heads, note = [], {}
+    for kind in ("both protected", "to clear"):
+        choice = choose_head(protected, clear, identities, mask, kind == "to clear")
+        heads.append((choice.share, choice.head))
+        note[kind] = choice.note
+    return _Adapted(tuple(heads), unadapted, note)
 
 
 def _embed(view: AttackerView, images: ByteArray) -> FloatArray:

@@ -30,7 +30,7 @@ class Ridge(Attack):
     of the attacker's own, and so is the strength of the penalty, once for each measure: squared error prefers a blur.
     """
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="Ridge inversion",
         family="reconstruction",
@@ -54,12 +54,14 @@ class Ridge(Attack):
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Read the closed-form estimates, which were fitted on all auxiliary images."""
         self._data = read_inversion_data(view, self.config.size, 1)
-        self.log |= self._data.log
+        self.log |= self._data.log | {"training_images": len(self._data.rows)}
 
     def run(self, view: AttackerView) -> Answers:
         """Reconstructions from the first shot, uint8 (n, 3, 112, 112), by measure under the penalty that suits it."""
         by = {metric: enlarge(found.float() / 255) for metric, found in self._data.estimates_by.items()}
-        return Answers(enlarge(self._data.target_estimates.float() / 255), by)
+        at = {count: enlarge(found.float() / 255) for count, found in self._data.estimates_at.items()}
+        main = enlarge(self._data.target_estimates.float() / 255)
+        return Answers(main, by, at | {len(self._data.rows): main}, budget="images")
 
 
 ATTACK = Ridge

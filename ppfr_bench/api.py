@@ -328,6 +328,7 @@ class AttackerView:
         recognizer: an off-the-shelf recognizer, where the attack needs one.
         defense: the defense itself, for an ``informed`` attacker.
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
+        reconstructions_at: what those attacks answered after parts of their budget, by label; of those that said so.
         protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
         surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
         materials: what the attack has declared that it starts from, by ``Material.key``; read by ``material``.
@@ -345,6 +346,7 @@ class AttackerView:
     recognizer: Embedder | None = None
     defense: Defense | None = None
     reconstructions: dict[str, ByteArray] | None = None
+    reconstructions_at: Mapping[str, Answers] = field(default_factory=dict)
     protected_gallery: ByteArray | None = None
     surrogate: nn.Module | None = None
     materials: Mapping[str, Arrays] = field(default_factory=dict)
@@ -395,19 +397,28 @@ class Answers:
             that ``by_measure`` does not name.
         by_measure: other answers, by the name of the metric that they are scored by in its place. Which is the better
             one was decided on the attacker's own people, who are held out.
-        at: what it answers after a part of its budget, by the size of that part; none of them is better informed.
+        at: what it answers after a part of its budget, by the size of that part; none of them is better informed. After
+            the whole budget, too, where measures are answered apart: a curve is of one kind of answer.
         budget: what the sizes in ``at`` count: ``steps`` of training, or the attacker's own ``images``.
+        whole: the size of the whole budget; 0 where the log says it, as ``steps`` or ``training_images``.
     """
 
     main: npt.NDArray[Any]
     by_measure: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     at: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
     budget: Literal["steps", "images"] = "steps"
+    whole: int = 0
 
     @classmethod
     def of(cls, answered: Any) -> Answers:
         """What ``Attack.run`` has returned: an array is the one answer."""
         return answered if isinstance(answered, cls) else cls(np.asarray(answered))
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, budget: Literal["steps", "images"], whole: int) -> Answers:
+        """The main answer and those after parts of the budget, from ``arrays``."""
+        at = {int(key.removeprefix("at_")): arrays[key] for key in arrays if key.startswith("at_")}
+        return cls(arrays["answer"], at=at, budget=budget, whole=whole)
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

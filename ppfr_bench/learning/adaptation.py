@@ -44,6 +44,7 @@ from ppfr_bench.learning.unet import Batch, train, weights_from
 
 _BATCH = 32
 _CHECKED = 128  # At most so many images of held-out people are validated on.
+_AT = "at_"  # Before the number of steps that weights were reached after.
 _WIDTH = 16  # Channels between the two convolutions before the recognizer.
 
 
@@ -133,7 +134,7 @@ def student_material(scope: Scope, config: StudentConfig) -> Material:
     It starts from the data of one shot and from the plain U-Net. It needs the surrogate.
     """
     return Material(
-        "student", config.model_dump() | {"version": 3}, partial(_train, config=config),
+        "student", config.model_dump() | {"version": 4}, partial(_train, config=config),
         (inversion_data(scope, config.size, 1), plain_unet(scope, config.plain)),
         queries=config.draws > 1, needs_surrogate=True,
     )  # fmt: skip
@@ -186,10 +187,17 @@ def _train(view: AttackerView, generator: torch.Generator, config: StudentConfig
             return float(loss(embed_with(student, to_float(checked)), clear[held_out]))
 
     batches = _batches(draws, wanted, config.batch, generator)
-    log = data.log | train(student, batches, config.steps, config.learning_rate, loss, validate) | {
-        "batch": config.batch, "given": given, "draws": len(draws)}  # fmt: skip
     # Materials are NumPy arrays, as they are kept in files and serve every device.
-    weights = {key: tensor.detach().cpu().numpy() for key, tensor in student.state_dict().items()}
+    weights: dict[str, npt.NDArray[Any]] = {}
+
+    def keep(prefix: str) -> None:
+        # Copies, as training goes on in the tensors.
+        weights.update({prefix + key: tensor.cpu().numpy().copy() for key, tensor in student.state_dict().items()})
+
+    log = data.log | train(
+        student, batches, config.steps, config.learning_rate, loss, validate, lambda size: keep(f"{_AT}{size}:")
+    ) | {"batch": config.batch, "given": given, "draws": len(draws)}  # fmt: skip
+    keep("")
     return weights | {"log": np.array(json.dumps(log))}
 
 
@@ -214,11 +222,13 @@ class TrainedStudent:
         network: on the current device.
         given: ``seen`` for releases as they are seen, ``rebuilt`` for the answers of the plain U-Net.
         log: of the training.
+        at: the networks after parts of the training, by their size in steps.
     """
 
     network: Student
     given: str
     log: dict[str, Any]
+    at: dict[int, Student]
 
 
 def read_student(view: AttackerView, scope: Scope, config: StudentConfig) -> TrainedStudent:
@@ -229,10 +239,21 @@ def read_student(view: AttackerView, scope: Scope, config: StudentConfig) -> Tra
     """
     assert view.surrogate is not None, "it is a copy of the surrogate"
     arrays = view.material(student_material(scope, config))
-    network = Student(view.surrogate, torch.Generator().manual_seed(0))
-    network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if key != "log"})
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, array in arrays.items():
+        if key != "log":
+            prefix, _, name = key.rpartition(":")
+            parts.setdefault(prefix, {})[name] = torch.from_numpy(np.array(array))
+
+    def network(weights: dict[str, torch.Tensor]) -> Student:
+        assert view.surrogate is not None
+        made = Student(view.surrogate, torch.Generator().manual_seed(0))
+        made.load_state_dict(weights)
+        return device.to(made.eval().requires_grad_(False))
+
     log = json.loads(str(arrays["log"]))
-    return TrainedStudent(device.to(network.eval().requires_grad_(False)), log["given"], log)
+    at = {int(prefix.removeprefix(_AT)): network(weights) for prefix, weights in parts.items() if prefix}
+    return TrainedStudent(network(parts[""]), log["given"], log, at)
 
 
 def seen_or_rebuilt(

@@ -27,6 +27,8 @@ from ppfr_bench.metrics import is_better
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
 ESTIMATE_SIZE = 64  # Side in pixels of the closed-form estimates, at most.
+_PARTS = (4, 2)  # The regression is also fitted on the images divided by each of these.
+_AT = "targets_first_at_"  # Before the number of images that it was fitted on.
 _READING = "reading "  # Before the names of its arrays.
 VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 JUDGED = 24  # At most so many of the images that are held out say which answer is best by a measure.
@@ -49,6 +51,8 @@ class InversionData:
         targets: observations of the m targets.
         target_estimates: uint8 (m, 3, e, e), the closed-form estimate of each.
         estimates_by: by measure, the estimates uint8 (m, 3, e, e) under the penalty that is best by it.
+        estimates_at: by the number of images that the regression was fitted on, evenly spaced ones, the estimates uint8
+            (m, 3, e, e) under the penalty of the main ones.
         held_out_by: by measure, what the closed form reaches on held-out people under that penalty.
         validation: bool (n,), True for the images of the people held out; of nobody, where there is one person.
         key: of the images' own keys, the kind that was undone; empty where there are none.
@@ -65,6 +69,7 @@ class InversionData:
     targets: Observations
     target_estimates: torch.Tensor
     estimates_by: dict[str, torch.Tensor]
+    estimates_at: dict[int, torch.Tensor]
     held_out_by: dict[str, float]
     validation: torch.Tensor
     key: str
@@ -113,7 +118,7 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
-    spec = {"size": size, "shots": shots, "version": 5}
+    spec = {"size": size, "shots": shots, "version": 6}
     starts_from = (undone(scope, shots), *(() if scope.releases_image else (reading(),)))
     return Material("scene", spec, partial(_compute, size=size, shots=shots), starts_from, queries=shots > 1)
 
@@ -145,13 +150,14 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     side = min(size, ESTIMATE_SIZE)
     outputs = device.to(shrink_faces(faces, side)).flatten(1).float() / 255
     name, fitted = fit_best_kernel_ridge(own.regression_inputs(side), outputs, identities, validation)
+    given = targets.regression_inputs(side)[name]
     found = {
         "seen": own.images,
         "details": own.details,
         "first": as_bytes(fitted.left_out, side),
         "targets": targets.images,
         "targets_details": targets.details,
-        "targets_first": as_bytes(fitted(targets.regression_inputs(side)[name]), side),
+        "targets_first": as_bytes(fitted(given), side),
         "decoder": decoder.weights if decoder else torch.empty(0),
     }
     channels = {"channels": own.channels, "targets_channels": targets.channels}
@@ -161,9 +167,11 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     if how is not None:
         arrays |= {_READING + key: array for key, array in how.arrays().items()}
     note: dict[str, Any] = {"kernel": fitted.name, "strength": fitted.strength, "errors": fitted.error}
+    for count in sorted({len(own) // part for part in _PARTS} - {0}):
+        some = np.linspace(0, len(own) - 1, count).astype(np.int64)
+        arrays[f"{_AT}{count}"] = as_bytes(fitted.of_part(some, given), side).cpu().numpy()  # A material, as above.
     rows = np.flatnonzero(validation)[:JUDGED]
     if len(rows) and len(own) > len(rows):
-        given = targets.regression_inputs(side)[name]
         judged = _judged(fitted, validation, rows, faces.load(rows), side)
         note["strengths"] = {metric: found.strength for metric, found in judged.items()}
         note["held_out"] = {metric: round(found.value, 5) for metric, found in judged.items()}
@@ -217,7 +225,7 @@ def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
 
 
 def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
-    """From arrays that ``_compute`` gave, whose names are those of version 5 of the material."""
+    """From arrays that ``_compute`` gave, whose names are those of version 6 of the material."""
     words = ("log", "view", "key", "rows")
     read = {key.removeprefix(_READING): array for key, array in arrays.items() if key.startswith(_READING)}
     how = reader_of(read)
@@ -250,6 +258,7 @@ def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> Invers
             metric: tensors.get(f"targets_first_{metric}", tensors["targets_first"])
             for metric in log["closed_form"].get("held_out", {})
         },
+        estimates_at={int(name.removeprefix(_AT)): tensor for name, tensor in tensors.items() if name.startswith(_AT)},
         held_out_by=log["closed_form"].get("held_out", {}),
         validation=validation,
         key=key,

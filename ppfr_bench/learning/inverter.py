@@ -18,6 +18,7 @@ from ppfr_bench.api import Answers, Arrays, Attack, AttackerView, ByteArray, Con
 from ppfr_bench.learning.inversion import JUDGED, InversionData, inversion_data, read_inversion_data
 from ppfr_bench.learning.likeness import measured, structure_loss, unlikeness
 from ppfr_bench.learning.observations import IMAGE_CHANNELS, Observations
+from ppfr_bench.learning.pretrained import WIDTH, has_pretrained, pretrained_weights
 from ppfr_bench.learning.resizing import enlarge, resize
 from ppfr_bench.learning.unet import Batch, Inputs, UNet, train, weights_from
 from ppfr_bench.metrics import is_better
@@ -39,14 +40,18 @@ class InverterConfig(Config):
         batch: images a step.
         width: channels of the network's first level.
         size: working side in pixels; a representation has a working size of its own.
-        learning_rate: the greatest of the one-cycle schedule.
+        learning_rate: the greatest of a cycle of training.
+        pretrained: whether it starts, on images, from weights that undo random image processing on other faces.
+        apart: whether measures are answered apart, by what does best at each on held-out people.
     """
 
     steps: int = Field(800, ge=1)
     batch: int = Field(8, ge=1)
-    width: int = Field(16, ge=8, multiple_of=8)
+    width: int = Field(WIDTH, ge=8, multiple_of=8)
     size: int = Field(112, ge=32, le=112, multiple_of=16)
     learning_rate: float = Field(2e-3, gt=0)
+    pretrained: bool = True
+    apart: bool = True
 
 
 @dataclass
@@ -85,15 +90,18 @@ class WarmInverterConfig(InverterConfig):
     @property
     def plain(self) -> InverterConfig:
         """Parameters of the plain U-Net that training starts from."""
-        return InverterConfig(steps=self.warm, batch=self.batch, width=self.width, size=self.size)
+        return InverterConfig(
+            steps=self.warm, batch=self.batch, width=self.width, size=self.size, pretrained=self.pretrained,
+            apart=self.apart,
+        )  # fmt: skip
 
 
 class Inverter(Attack):
     """U-Net that learns what it is judged by; attack ``unet``, and the base of those with another start, data or loss.
 
-    It trains on nine tenths of the auxiliary people, and keeps the weights that do best on the others. At the end a
-    copy goes on without LPIPS in its loss. Held-out people say by which of both, or by the closed-form estimate, each
-    measure is answered.
+    On images it starts from pre-trained weights (``learning/pretrained``). It trains on nine tenths of the auxiliary
+    people, and keeps the weights that do best on the others. At the end a copy goes on without LPIPS in its loss.
+    Held-out people say by which of both, or by the closed-form estimate, each measure is answered.
     """
 
     Config = InverterConfig
@@ -125,7 +133,7 @@ class Inverter(Attack):
         found = train(
             main, batches, c.steps, c.learning_rate, self.loss, lambda: validate(main, self.validation_loss), keep
         )
-        if self.answers_apart:
+        if self.answers_apart and c.apart:
             networks.structural = structural = copy.deepcopy(main)
             steps = max(1, c.steps // _APART)
             own = train(
@@ -144,8 +152,12 @@ class Inverter(Attack):
         """Fetch what the loss needs. Default: nothing."""
 
     def start(self, view: AttackerView, generator: torch.Generator) -> UNet:
-        """The network before training, on the current device. Default: a new one."""
-        return new_unet(self.config.width, generator, *self.data.representation_channels)
+        """The network before training, on the current device. Default: pre-trained on images, else a new one."""
+        network = new_unet(self.config.width, generator, *self.data.representation_channels)
+        if self.config.pretrained and has_pretrained(view, self.config.width):
+            network.load_state_dict(pretrained_weights())
+            self.log["pretrained"] = True
+        return network
 
     def batches(self, view: AttackerView, generator: torch.Generator) -> Iterator[Batch]:
         """What is trained on. Default: the data's people that are not held out."""
@@ -174,7 +186,10 @@ class Inverter(Attack):
                     by_measure[metric] = enlarge(data.estimates_by[metric].float() / 255)
                 elif chosen != "main":
                     by_measure[metric] = of_networks[chosen]
-        return Answers(main, by_measure, {size: answer(network) for size, network in self.networks.at.items()})
+        at = {size: answer(network) for size, network in self.networks.at.items()}
+        if at and by_measure:
+            at[self.log["steps"]] = main
+        return Answers(main, by_measure, at)
 
     def chosen(self, view: AttackerView) -> dict[str, str]:
         """By measure, what answers it best on held-out people: ``main``, ``structural`` or ``closed form``."""
@@ -220,7 +235,7 @@ def plain_unet(scope: Scope, config: InverterConfig) -> Material:
 
     ``read_plain_unet`` reads it under the same arguments. It starts from ``inversion_data(scope, config.size, 1)``.
     """
-    return trained(Inverter, config, "unet", version=4, scope=scope)
+    return trained(Inverter, config, "unet", version=5, scope=scope)
 
 
 def read_plain_networks(view: AttackerView, config: InverterConfig) -> tuple[Networks, dict[str, Any]]:

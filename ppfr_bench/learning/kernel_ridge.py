@@ -90,6 +90,21 @@ class KernelRidge:
         inverse = torch.cholesky_inverse(_factor(self._gram, strength))
         return replace(self, strength=strength, _inverse=inverse)
 
+    def of_part(self, rows: IntArray, images: torch.Tensor) -> torch.Tensor:
+        """What it answers when it is fitted on these rows of its images alone, kernel and strength unchanged.
+
+        Args:
+            rows: int64 (k,), of the images of the fit.
+            images: like those, (m, c, h, w) on any device.
+
+        Returns:
+            float32 (m, e), on the current device.
+        """
+        part = torch.from_numpy(rows)
+        across = self._kernel(device.to(images), self._inputs[part])
+        weights = torch.cholesky_solve(across.T, _factor(self._gram[part][:, part], self.strength)).T
+        return device.to(weights.float()) @ self._outputs[part] + self._mean
+
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
         weights = self._kernel(device.to(images), self._inputs) @ self._inverse

@@ -99,11 +99,11 @@ def observe(
     count = max(1, min(_BATCH, _BYTES * shots.shape[1] // max(1, shots.nbytes)))
     parts = [np.asarray(shots[:, start : start + count]) for start in range(0, shots.shape[1], count)]
     if view.releases_image:
-        return Observations.concatenated([Observations(*_observe_images(part, size, decoder)) for part in parts])
+        return Observations.concatenated([Observations(*observe_images(part, size, decoder)) for part in parts])
     rendered = [np.stack([seen_as_images(view, shot, reading) for shot in part]) for part in parts]
     return Observations.concatenated(
         [
-            Observations(*_observe_images(image, size, None), _observe_channels(part))
+            Observations(*observe_images(image, size, None), _observe_channels(part))
             for image, part in zip(rendered, parts, strict=True)
         ]
     )
@@ -127,7 +127,7 @@ def _observe_channels(shots: ByteArray) -> torch.Tensor:
     return torch.cat([torch.stack(found).mean(0) for found in (as_released, by_strength)], dim=1).half()
 
 
-def _observe_images(
+def observe_images(
     released: ByteArray, size: int, decoder: Decoder | LevelsDecoder | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(k, n, 3, h, w) -> float16 (n, 3, size, size) and uint8 (n, 7, size, size).

@@ -23,6 +23,7 @@ from ppfr_bench.learning.validation import validation_mask
 _IMAGES, _PLACES = 1000, 784  # At most so many of its own images, and places of each, does an attacker learn from.
 _CHECKED = 100  # At most so many images of held-out people decide whether draws are told apart.
 _DRAWS = 64  # At most so many.
+_FEWEST = 16  # Of fewer images no draws are told apart.
 _PAYS = 0.01  # Draws are told apart where that explains so much more of the variance of clear images.
 _MANY = 48  # More channels than this are first turned into pixels alone, and only these seen of the neighbours.
 _PENALTY = 1e-5  # Of the regression, as a share of the mean square of what is read.
@@ -173,7 +174,7 @@ def fit_reading(
     as_one = strengths.mean(0, keepdim=True), torch.eye(strengths.shape[1], device=strengths.device)
     best = _fitted(released, faces, known, *as_one, places)
     errors, variance = [_error(best, released, faces, held_out)], float(to_float(faces.load(held_out)).var())
-    apart = _told_apart(strengths)
+    apart = _told_apart(strengths) if len(strengths) >= _FEWEST else as_one
     if len(apart[0]) > 1:
         found = _fitted(released, faces, known, *apart, places)
         errors.append(_error(found, released, faces, held_out))

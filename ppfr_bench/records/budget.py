@@ -42,7 +42,12 @@ class BudgetCurve(Config):
         cls, unit: Literal["steps", "images"], parts: Mapping[int, Mapping[str, float]], whole: int,
         of_whole: Mapping[str, float | None],
     ) -> BudgetCurve:  # fmt: skip
-        """From what leaks after parts of the budget, by size and measure, and after the ``whole``."""
+        """From what leaks after parts of the budget, by size and measure, and after the ``whole``.
+
+        Where parts have the whole, too, it is by the same kind of answer as they are: a measure that is answered apart
+        in the end would seem to rise.
+        """
+        of_whole = {**of_whole, **parts.get(whole, {})}
         smaller = {size: found for size, found in sorted(parts.items()) if size < whole}
         names = sorted({name for found in smaller.values() for name in found if name in of_whole})
         columns = {name: (*(_rounded(found.get(name)) for found in smaller.values()), _rounded(of_whole[name]))

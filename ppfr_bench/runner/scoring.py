@@ -170,10 +170,10 @@ def _attack(
     log: dict[str, Any] = {}
     if groups := scorer.by_group(inputs, truth, bootstrap):
         log["groups"] = groups
-    if spent := scorer.by_budget(inputs, truth):
-        whole = training.steps if answered.meta["budget"] == "steps" else training.training_images
+    spent = scorer.by_budget(inputs, truth)
+    if any(size < answered.meta["whole"] for size in spent):
         of_whole = {name: one.leakage.value for name, one in metrics.items() if one.leakage is not None}
-        curve = BudgetCurve.of(answered.meta["budget"], spent, whole or 0, of_whole)
+        curve = BudgetCurve.of(answered.meta["budget"], spent, answered.meta["whole"], of_whole)
         log["budget"] = curve.model_dump(mode="json")
         if curve.still_rising:
             flags.append("attack_still_rising")

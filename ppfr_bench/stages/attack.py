@@ -86,7 +86,8 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     own = len(inputs["own"]["images"]) if "own" in inputs and mounted.card.learned else 0
     writer.meta |= {"training": training.model_dump(mode="json"), "queries": oracle.queries + own}
     if answers.at:
-        writer.meta["budget"] = answers.budget
+        whole = training.steps if answers.budget == "steps" else training.training_images
+        writer.meta |= {"budget": answers.budget, "whole": answers.whole or whole or 0}
 
 
 def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
@@ -190,6 +191,7 @@ def attacker_view(
     aware = card.knowledge != "oblivious"
     recognizer = spec.get("recognizer")
     defense = type(context.defense(spec["defense"]))
+    sources = {name.removeprefix("source "): output for name, output in inputs.items() if name.startswith("source ")}
     return AttackerView(
         knowledge=card.knowledge,
         auxiliary=dataset.attacker,
@@ -199,9 +201,10 @@ def attacker_view(
         gallery=dataset.evaluation.load(dataset.gallery) if card.needs_gallery else None,
         recognizer=context.embedder(recognizer["name"]) if recognizer is not None else None,
         defense=context.defense(spec["known"]) if card.knowledge == "informed" else None,
-        reconstructions={
-            name.removeprefix("source "): output["answer"]
-            for name, output in inputs.items() if name.startswith("source ")
+        reconstructions={label: output["answer"] for label, output in sources.items()},
+        reconstructions_at={
+            label: Answers.of_arrays(output, output.meta["budget"], output.meta["whole"])
+            for label, output in sources.items() if "budget" in output.meta
         },
         protected_gallery=inputs["gallery"]["images"] if "gallery" in inputs else None,
         surrogate=context.surrogate if card.needs_surrogate else None,

@@ -316,6 +316,9 @@ def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces
         view = replace(view_of(attack, "block_permutation", mine, targets), gallery=gallery)
         hits[name] = float((answer(attack, view).argmax(1) == np.arange(len(targets))).mean())
     assert hits["parrot"] >= max(0.5, hits["linkage"])
+    found = answers_of(attack, view)
+    half = len(mine) // 2
+    assert found.budget == "images" and half in found.at and not np.array_equal(found.at[half], found.main)
 
 
 def test_a_face_is_rebuilt_from_what_a_recognizer_makes_of_it(crowd: tuple[Faces, ByteArray]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ppfr_bench import registry, testing
 from ppfr_bench.api import Answers
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.learning.unet import budgets
 from ppfr_bench.metrics import IMAGE_METRICS, LEAKING
+from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 from ppfr_bench.records.budget import BudgetCurve
+from ppfr_bench.scorers.attributes import Attributes
 from ppfr_bench.scorers.base import Truth, sizes
 from ppfr_bench.scorers.linkage import Linkage
 from ppfr_bench.scorers.reconstruction import Reconstruction
@@ -54,6 +58,36 @@ def test_who_is_named_after_a_part_of_the_budget() -> None:
     assert Linkage().by_budget(inputs, truth()) == {5: {"rank_1": 0.0}}
 
 
+def test_who_is_named_on_what_was_rebuilt_after_half_of_the_budget() -> None:
+    """Of three parts that of half the budget is looked at, as each costs as much as the answer."""
+    attack = registry.build("attack", "linkage", {"probe": "unet"})
+    source = Answers(ORIGINALS, at={5: OTHER, 10: OTHER, 15: OTHER, 20: ORIGINALS}, whole=20)
+    view = replace(
+        testing.attacker_view(attack, registry.build("defense", "pixelate", {}), truth().dataset.evaluation, ORIGINALS,
+                              ORIGINALS, shots=1),
+        reconstructions={"unet": ORIGINALS}, reconstructions_at={"unet": source},
+    )  # fmt: skip
+    found = attack.run(view)
+    assert list(found.at) == [10] and (found.budget, found.whole) == ("steps", 20)
+    assert (found.main.argmax(1) == np.arange(4)).all()
+    of_other = attack.run(replace(view, reconstructions={"unet": OTHER}, reconstructions_at={})).main
+    assert np.array_equal(found.at[10], of_other)
+    assert Answers.of_arrays(source.arrays, "steps", 20).at.keys() == source.at.keys()
+
+
+def test_which_attributes_are_read_after_a_part_of_the_budget() -> None:
+    """All of them after 5 steps, and no more than of a black image after 2."""
+    real = read_attributes(ORIGINALS)
+    black = np.broadcast_to(real.mean(0), real.shape)
+    inputs = {
+        "answer": Answers(real, at={2: black, 5: real}).arrays,
+        "floor": {"answer": black},
+        "ceiling": {"answer": real},
+    }
+    found = Attributes().by_budget(inputs, truth())
+    assert found == {2: dict.fromkeys(ATTRIBUTES, 0.0), 5: dict.fromkeys(ATTRIBUTES, 1.0)}
+
+
 def test_a_curve_rises_where_the_last_doubling_adds_leakage() -> None:
     """By the measure that leaks most: what others gain late does not set a privacy."""
     parts = {25: {"ssim": 0.1, "lpips": 0.0}, 50: {"ssim": 0.30, "lpips": 0.05}}
@@ -61,6 +95,8 @@ def test_a_curve_rises_where_the_last_doubling_adds_leakage() -> None:
     assert found.sizes == (25, 50, 100) and found.leakage == {"ssim": (0.1, 0.3, 0.31), "lpips": (0.0, 0.05, 0.2)}
     assert found.last_doubling == pytest.approx(0.01) and not found.still_rising
     assert BudgetCurve.of("steps", parts, 100, {"ssim": 0.33, "lpips": 0.2}).still_rising
+    whole = BudgetCurve.of("steps", {50: {"ssim": 0.3}, 100: {"ssim": 0.31}}, 100, {"ssim": 0.5})
+    assert whole.leakage == {"ssim": (0.3, 0.31)}, "of one kind of answer, though another is better in the end"
     assert BudgetCurve.of_log({"budget": found.model_dump(mode="json")}) == found
     assert BudgetCurve.of_log({}) is None and BudgetCurve.of_log({"budget": {"unit": "hours"}}) is None
 

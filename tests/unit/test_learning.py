@@ -67,6 +67,21 @@ def test_the_kernel_is_chosen_by_what_rebuilds_strangers() -> None:
         assert fit_kernel_ridge(inputs, outputs, people, people >= 160).name == name
 
 
+def test_a_regression_on_a_part_of_its_images_knows_less() -> None:
+    """On all of them it is the whole; on fewer it is a fit of those alone, which held-out images tell."""
+    generator = seeded(4)
+    inputs = torch.rand(240, 3, 6, 6, generator=generator)
+    outputs = (inputs.flatten(1) @ torch.randn(108, 108, generator=generator)) / 108
+    people = np.arange(200)
+    fitted = fit_kernel_ridge(inputs[:200], outputs[:200], people, people >= 180)
+    np.testing.assert_allclose(fitted.of_part(people, inputs[200:]), fitted(inputs[200:]), atol=1e-4)
+    errors = [
+        float((fitted.of_part(np.arange(count), inputs[200:]) - outputs[200:]).square().mean())
+        for count in (25, 50, 100, 200)
+    ]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.5 * errors[0]
+
+
 def test_what_a_regression_is_given_stays_as_it_was() -> None:
     """Of single precision, too, where a flat view shares memory: the answers to bytes and to floats are the same."""
     pictures = (torch.rand(60, 3, 8, 8, generator=seeded(3)) * 255).to(torch.uint8)
