@@ -84,8 +84,10 @@ def test_the_wheel_holds_the_package_and_its_plugins_in_one_place(built: tuple[P
     } <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".jpg")]
     logs = {name for name in names if name.endswith(".json")}
-    weights, times = "ppfr_bench/defenses/stochastic_anonymizer.json", "ppfr_bench/runner/typical_seconds.json"
-    assert logs == {weights, times}, "how its weights were made; no record is in it"
+    weights = {"defenses/stochastic_anonymizer", "learning/face_prior", "learning/pretrained"}
+    expected = {f"ppfr_bench/{name}.json" for name in (*weights, "runner/typical_seconds")}
+    assert logs == expected, "how its weights were made; no record is in it"
+    assert {f"ppfr_bench/{name}.safetensors" for name in weights} <= set(names)
 
 
 def test_the_sdist_holds_what_its_tests_and_docs_need_and_no_records(built: tuple[Path, Path]) -> None:

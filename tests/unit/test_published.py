@@ -45,7 +45,8 @@ def test_every_record_is_of_clean_code_and_gave_numbers(records: list[Record]) -
 
 def test_a_suite_lists_what_has_records_and_every_row_is_complete(records: list[Record]) -> None:
     suite = load_suite(records[0].suite)
-    assert {record.defense.label for record in records} == {entry.label for entry in suite.defense}
+    measured, listed = {record.defense.label for record in records}, {entry.label for entry in suite.defense}
+    assert measured <= listed and (measured == listed or suite.name in AWAITING)
     for record in records:
         assert record.defense.name in registry.names("defense")
         if record.suite not in AWAITING:

@@ -203,7 +203,7 @@ def test_a_run_that_measures_nothing_moves_nothing(tmp_path: Path) -> None:
         (("protocol.shots=4",), "another surrogate, protocol.shots or version of a scorer"),
         (("surrogate=dlib_resnet",), "4: another surrogate, protocol.shots or version of a scorer"),
         (("attack.unet.steps=3",), "4: linkage_unet: another unet, which it starts from"),
-        (("attack.unet.steps=3", "attack.unet.width=8"), "4: unet: steps 4, now 3; unet: width 16, now 8"),
+        (("attack.unet.steps=3", "attack.unet.width=8"), "4: unet: steps 4, now 3; unet: width 24, now 8"),
     ],
 )
 def test_why_is_told(overrides: tuple[str, ...], says: str, tmp_path: Path) -> None:
