@@ -52,11 +52,6 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _no_prior() -> Any:
-    module = sys.modules[registry.load("attack", "gradient_inversion").__module__]
-    return mock.patch.object(module, "choosers", lambda view, data: torch.empty(0))
-
-
 def _parts(defense: str) -> dict[str, tuple[Part, dict[str, Any]]]:
     """What is switched off of the attack ``unet``: a context, and parameters."""
     parts: dict[str, tuple[Part, dict[str, Any]]] = {
@@ -80,6 +75,7 @@ class Room:
     def __init__(self, name: str, data: Any, recognizer: Any, seed: int) -> None:
         kind, params = DEFENSES[name]
         self.defense = registry.build("defense", kind, params)
+        self.defense.fit(data.defender, torch.Generator().manual_seed(seed))
         self.recognizer = recognizer
         self.clear = data.evaluation.load(data.targets)
         self.who = data.evaluation.identities[data.targets]
@@ -164,20 +160,14 @@ class Room:
         return [round(float(one), 4) for one in (values.mean(), *np.percentile(drawn, [2.5, 97.5]))]
 
 
-def measure(room: Room, name: str, steps: int, prior: bool) -> dict[str, Any]:
+def measure(room: Room, name: str, steps: int) -> dict[str, Any]:
     """By attack and by what is switched off: each measure, and its difference to nothing switched off."""
     runs: dict[str, dict[str, tuple[str, dict[str, Any], Part]]] = {
         "unet": {off: ("unet", {"steps": steps} | params, part) for off, (part, params) in _parts(name).items()}
     }
     if len(room.view.targets) > 1:
-        several = ("averaging", {"warm": steps, "steps": max(20, steps // 4), "releases": _SHOTS}, _nothing)
+        several = ("averaging", {"warm": steps, "steps": max(20, steps * 2 // 3), "releases": _SHOTS}, _nothing)
         runs[f"averaging of {_SHOTS} releases"] = {"nothing": several}
-    if prior:
-        params = {"warm": steps, "steps": 30, "averaged": 1}
-        runs["gradient_inversion"] = {
-            "nothing": ("gradient_inversion", params, _nothing),
-            "prior of faces": ("gradient_inversion", params, _no_prior),
-        }
     found: dict[str, Any] = {}
     for attack, variations in runs.items():
         whole: dict[str, npt.NDArray[np.float64]] = {}
@@ -238,7 +228,7 @@ def main() -> None:
         if name in done["defenses"]:
             continue
         room = Room(name, data, recognizer, given.seed)
-        done["defenses"][name] = measure(room, name, given.steps, prior=name in ("pixelate", "gaussian_blur"))
+        done["defenses"][name] = measure(room, name, given.steps)
         temporary = MEASURED.with_suffix(".tmp")
         temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
         temporary.replace(MEASURED)
