@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
-from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, Embedder, FloatArray
 
 
 class LinkageConfig(Config):
@@ -18,10 +20,11 @@ class LinkageConfig(Config):
 class Linkage(Attack):
     """Has clear photos of the people and an off-the-shelf recognizer, and compares: L1, or L4 on reconstructions.
 
-    With several releases of each target it averages what the recognizer sees in them: L6.
+    What the recognizer sees of an image and of its mirror image is averaged, and so it is over several releases of a
+    target (L6), and over all answers that an attack rebuilt it with: each is right in another way.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Linkage to a clear gallery",
         family="linkage",
@@ -47,22 +50,31 @@ class Linkage(Attack):
     def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery); also of what was rebuilt with half of the budget, if that is known."""
         assert view.recognizer is not None and view.gallery is not None, "the card asks for both"
-        rebuilt, probe, recognizer = view.reconstructions or {}, self.config.probe, view.recognizer
-        released = view.targets[: self.config.releases]
-        probes = [rebuilt[probe]] if self.sources else [view.render(shot) for shot in released]
-        self.log["shots"] = len(probes)
-        gallery = recognizer.embed(view.gallery)
+        recognizer, gallery = view.recognizer, seen([view.gallery], view.recognizer)
 
-        def scores(images: list[ByteArray]) -> FloatArray:
-            mean = np.mean([recognizer.embed(np.asarray(one)) for one in images], axis=0)
-            return recognizer.similarity_matrix(mean, gallery)
+        def scores(probes: Sequence[ByteArray]) -> FloatArray:
+            return recognizer.similarity_matrix(seen(probes, recognizer), gallery)
 
-        parts = view.reconstructions_at.get(probe)
-        if parts is None:
-            return Answers(scores(probes))
-        halves = [size for size in parts.at if size <= parts.whole / 2]
-        at = {size: scores([parts.at[size]]) for size in sorted(halves)[-1:]}
-        return Answers(scores(probes), at=at, budget=parts.budget, whole=parts.whole)
+        if not self.sources:
+            released = view.targets[: self.config.releases]
+            self.log["shots"] = len(released)
+            return Answers(scores([view.render(shot) for shot in released]))
+        rebuilt = view.source_answers[self.config.probe]
+        halves = [size for size in rebuilt.at if size <= rebuilt.whole / 2]
+        at = {size: scores([rebuilt.at[size]]) for size in sorted(halves)[-1:]}
+        return Answers(scores(rebuilt.different), at=at, budget=rebuilt.budget, whole=rebuilt.whole)
+
+
+def seen(versions: Sequence[ByteArray], recognizer: Embedder) -> FloatArray:
+    """Embeddings (n, d) of n images: the mean of several versions, uint8 (n, 3, 112, 112), and of their mirror images.
+
+    A mean is shorter than what it is made of, the more so the less alike; it is brought to the mean length.
+    """
+    both = [one for image in map(np.asarray, versions) for one in (image, image[..., ::-1])]
+    embedded = np.stack([recognizer.embed(one) for one in both])
+    mean, lengths = embedded.mean(axis=0), np.linalg.norm(embedded, axis=2).mean(axis=0)
+    scaled: FloatArray = mean * (lengths / np.maximum(np.linalg.norm(mean, axis=1), 1e-12))[:, None]
+    return scaled
 
 
 ATTACK = Linkage

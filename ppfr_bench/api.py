@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from ppfr_bench import device
+from ppfr_bench.answers import Answers, Arrays
 from ppfr_bench.cards import (
     AttackCard,
     Card,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 __all__ = [
-    "SIZE", "Answers", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
+    "SIZE", "Answers", "Arrays", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
     "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs",
     "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "clear_view",
     "materialised", "per_image_generators", "to_bytes", "to_float",
@@ -245,9 +246,6 @@ class Embedder(Protocol):
     def similarity_matrix(self, probes: FloatArray, gallery: FloatArray) -> FloatArray: ...
 
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-
 @dataclass(frozen=True)
 class Scope:
     """What is known of an attacker's view before it exists.
@@ -328,7 +326,7 @@ class AttackerView:
         recognizer: an off-the-shelf recognizer, where the attack needs one.
         defense: the defense itself, for an ``informed`` attacker.
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
-        reconstructions_at: what those attacks answered after parts of their budget, by label; of those that said so.
+        source_answers: all that those attacks answered, by label: also by measure and after parts of their budget.
         protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
         surrogate: a recognizer with gradients, float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d).
         materials: what the attack has declared that it starts from, by ``Material.key``; read by ``material``.
@@ -346,7 +344,7 @@ class AttackerView:
     recognizer: Embedder | None = None
     defense: Defense | None = None
     reconstructions: dict[str, ByteArray] | None = None
-    reconstructions_at: Mapping[str, Answers] = field(default_factory=dict)
+    source_answers: Mapping[str, Answers] = field(default_factory=dict)
     protected_gallery: ByteArray | None = None
     surrogate: nn.Module | None = None
     materials: Mapping[str, Arrays] = field(default_factory=dict)
@@ -386,45 +384,6 @@ class AttackerView:
     def representation(self) -> bool:
         """For attacks of version 0.1: not ``releases_image``."""
         return not self.releases_image
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What an attack answers, where it has more than one answer.
-
-    Attributes:
-        main: the answer as such: what other attacks start from, what pages show, and what is scored by every measure
-            that ``by_measure`` does not name.
-        by_measure: other answers, by the name of the metric that they are scored by in its place. Which is the better
-            one was decided on the attacker's own people, who are held out.
-        at: what it answers after a part of its budget, by the size of that part; none of them is better informed. After
-            the whole budget, too, where measures are answered apart: a curve is of one kind of answer.
-        budget: what the sizes in ``at`` count: ``steps`` of training, or the attacker's own ``images``.
-        whole: the size of the whole budget; 0 where the log says it, as ``steps`` or ``training_images``.
-    """
-
-    main: npt.NDArray[Any]
-    by_measure: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    at: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
-    budget: Literal["steps", "images"] = "steps"
-    whole: int = 0
-
-    @classmethod
-    def of(cls, answered: Any) -> Answers:
-        """What ``Attack.run`` has returned: an array is the one answer."""
-        return answered if isinstance(answered, cls) else cls(np.asarray(answered))
-
-    @classmethod
-    def of_arrays(cls, arrays: Arrays, budget: Literal["steps", "images"], whole: int) -> Answers:
-        """The main answer and those after parts of the budget, from ``arrays``."""
-        at = {int(key.removeprefix("at_")): arrays[key] for key in arrays if key.startswith("at_")}
-        return cls(arrays["answer"], at=at, budget=budget, whole=whole)
-
-    @property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All of them by name: ``answer``, ``by_ssim``, ``at_75``."""
-        measures = {f"by_{name}": answer for name, answer in self.by_measure.items()}
-        return {"answer": self.main, **measures, **{f"at_{size}": answer for size, answer in self.at.items()}}
 
 
 def clear_view(auxiliary: Faces, scope: Scope, surrogate: nn.Module | None = None) -> AttackerView:

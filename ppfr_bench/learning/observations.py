@@ -135,7 +135,7 @@ def observe_images(
     The low bits have channels of their own, as a network does not find in the pixels what is hidden in them. So has
     the local deviation of the luma, which shrinking would average away.
     """
-    raw = [device.to(torch.from_numpy(shot)) for shot in released]
+    raw = [device.to(torch.from_numpy(np.array(shot))) for shot in released]  # A copy, as these are read-only.
     decoded = raw if decoder is None else [decoder(shot) for shot in released]
     images = torch.stack([resize(to_float(shot), size) for shot in decoded])
     low = torch.stack([resize((shot & 15).float() / 15, size) for shot in raw]).mean(0)

@@ -202,9 +202,9 @@ def attacker_view(
         recognizer=context.embedder(recognizer["name"]) if recognizer is not None else None,
         defense=context.defense(spec["known"]) if card.knowledge == "informed" else None,
         reconstructions={label: output["answer"] for label, output in sources.items()},
-        reconstructions_at={
-            label: Answers.of_arrays(output, output.meta["budget"], output.meta["whole"])
-            for label, output in sources.items() if "budget" in output.meta
+        source_answers={
+            label: Answers.of_arrays(output, output.meta.get("budget", "steps"), output.meta.get("whole", 0))
+            for label, output in sources.items()
         },
         protected_gallery=inputs["gallery"]["images"] if "gallery" in inputs else None,
         surrogate=context.surrogate if card.needs_surrogate else None,

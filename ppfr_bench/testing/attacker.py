@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from ppfr_bench.api import (
+    Answers,
     Attack,
     AttackerView,
     ByteArray,
@@ -80,6 +81,7 @@ def attacker_view(
         gallery=gallery if card.needs_gallery else None,
         recognizer=TinyEmbedder() if card.needs_recognizer else None,
         reconstructions={label: targets for label in attack.sources},
+        source_answers={label: Answers(targets) for label in attack.sources},
         oracle=TinyOracle(defense) if aware else None,
         defense=defense if card.knowledge == "informed" else None,
         protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,

@@ -65,14 +65,34 @@ def test_who_is_named_on_what_was_rebuilt_after_half_of_the_budget() -> None:
     view = replace(
         testing.attacker_view(attack, registry.build("defense", "pixelate", {}), truth().dataset.evaluation, ORIGINALS,
                               ORIGINALS, shots=1),
-        reconstructions={"unet": ORIGINALS}, reconstructions_at={"unet": source},
+        source_answers={"unet": source},
     )  # fmt: skip
     found = attack.run(view)
     assert list(found.at) == [10] and (found.budget, found.whole) == ("steps", 20)
     assert (found.main.argmax(1) == np.arange(4)).all()
-    of_other = attack.run(replace(view, reconstructions={"unet": OTHER}, reconstructions_at={})).main
+    of_other = attack.run(replace(view, source_answers={"unet": Answers(OTHER)})).main
     assert np.array_equal(found.at[10], of_other)
     assert Answers.of_arrays(source.arrays, "steps", 20).at.keys() == source.at.keys()
+
+
+def test_all_answers_that_rebuild_a_target_are_linked_together_and_mirrored() -> None:
+    """Answers by measure that differ count as much as the main one; an equal one does not count twice."""
+    attack = registry.build("attack", "linkage", {"probe": "unet"})
+    view = testing.attacker_view(
+        attack, registry.build("defense", "pixelate", {}), truth().dataset.evaluation, ORIGINALS, ORIGINALS, shots=1
+    )
+
+    def linked(source: Answers) -> Any:
+        return attack.run(replace(view, source_answers={"unet": source})).main
+
+    main = linked(Answers(ORIGINALS))
+    assert np.array_equal(linked(Answers(ORIGINALS[..., ::-1])), main)
+    assert np.array_equal(linked(Answers(ORIGINALS, {"ssim": ORIGINALS.copy()})), main)
+    both = linked(Answers(ORIGINALS, {"ssim": OTHER, "ms_ssim": OTHER.copy()}))
+    assert np.array_equal(both, linked(Answers(OTHER, {"ssim": ORIGINALS})))
+    assert not np.array_equal(both, main) and not np.array_equal(both, linked(Answers(OTHER)))
+    kept = Answers.of_arrays(Answers(ORIGINALS, {"ssim": OTHER}, {5: OTHER}).arrays)
+    assert [*kept.by_measure] == ["ssim"] and [*kept.at] == [5] and len(kept.different) == 2
 
 
 def test_which_attributes_are_read_after_a_part_of_the_budget() -> None:
