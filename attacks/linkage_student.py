@@ -117,6 +117,7 @@ class LinkageStudent(Attack):
             side: round(share_named(protected @ other.T, faces.identities), 4)
             for side, other in (("clear", clear), ("protected", protected))
         }
+        self.log["held_out"] = {"rank_1": self.log["named"]["clear"]}
 
     def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery), and those after parts of the training."""

@@ -19,7 +19,7 @@ from ppfr_bench.datasets.faces import subset
 from ppfr_bench.metrics.verification import auc
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.scorers.base import Scorer
-from ppfr_bench.stages.release import RejectedError, release
+from ppfr_bench.stages.release import RejectedError, draws_for, release
 from ppfr_bench.suites import explain
 from ppfr_bench.testing import attacker_view, example_faces
 
@@ -45,7 +45,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
     if findings or defense.card.control:
         return findings
     try:
-        release(defense, images, torch.Generator().manual_seed(seed), names)
+        release(defense, images, draws_for(images, seed, 0), names)
     except RejectedError as error:
         findings.append(Finding("clear_image", error.message, tuple(error.leaked)))
     return findings or check_guarantee(defense, seed)

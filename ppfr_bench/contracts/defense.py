@@ -13,7 +13,7 @@ import torch
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_float
 from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
-from ppfr_bench.stages.release import RANGE_SLACK, protect_once
+from ppfr_bench.stages.release import RANGE_SLACK, draws_for, protect_once
 
 __all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
 
@@ -45,7 +45,7 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
         seed: any int.
     """
     findings: list[Finding] = []
-    before = _rng_state()
+    before, seed = _rng_state(), draws_for(images, seed, 0).initial_seed()  # As in a run, which this is to look like.
     try:
         with _global_randomness_kept():
             released = _protect(defense, images, names, seed)
@@ -85,7 +85,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
         UserError: the defense breaks the contract on these images.
     """
     names = [str(i) for i in range(len(images))]
-    flags = []
+    flags, seed = [], draws_for(images, seed, 0).initial_seed()
     try:
         with _global_randomness_kept():
             if defense.randomness in ("per_call", "per_image_key"):

@@ -12,7 +12,7 @@ from scipy.special import betaincinv
 
 from ppfr_bench.api import SIZE, ByteArray, Defense, FloatArray, Guarantee, IntArray, UserError
 from ppfr_bench.contracts.findings import BreachError, Finding
-from ppfr_bench.stages.release import protect_once
+from ppfr_bench.stages.release import draws_for, protect_once
 
 __all__ = ["Audit", "audit", "check_guarantee", "epsilon_limit", "largest_limit", "neighbours"]
 
@@ -138,7 +138,7 @@ def audit(
         raise UserError(f"{defense.card.title} has no guarantee to audit.", "Pass the one that you mean.")
     if draws < _LEAST:
         raise UserError(f"An audit needs {_LEAST} draws or more, got {draws}.", "With thousands it tells something.")
-    generator, fitted = torch.Generator().manual_seed(seed), min(draws // 4, _FITTED)
+    generator, fitted = draws_for(np.stack(pair), seed, 0), min(draws // 4, _FITTED)
 
     def values(statistics: Sequence[Statistic], count: int) -> list[FloatArray]:
         """Of ``count`` further releases of each neighbour, (statistics, count) each."""

@@ -212,6 +212,7 @@ class Inverter(Attack):
                 ):
                     best[metric] = name
         self.log["answered_by"] = best
+        self.log["held_out"] = {metric: round(float(found[name][metric]), 5) for metric, name in best.items()}
         return best
 
 

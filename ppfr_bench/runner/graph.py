@@ -59,7 +59,7 @@ class Graph:
     def release(self, defense: Component, split: Split, shot: int = 0) -> Stage:
         """``images``: one protected version of a split."""
         spec = {"defense": defense.spec, "dataset": self.setting.dataset_revision, "split": split, "shot": shot,
-                "seed": self.setting.seed}  # fmt: skip
+                "seed": self.setting.seed, "version": 2}  # fmt: skip
         if share := type(self._defense(defense)).card.clear_share:  # The share decides what is a leak.
             spec["clear_share"] = share
         return self._stage("protected", spec, gates=(self.check(defense),), how={"label": defense.label})

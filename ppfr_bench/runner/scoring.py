@@ -27,6 +27,7 @@ from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Cost, Environment, Record
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.scorers.base import Scorer, Truth, sizes
+from ppfr_bench.scorers.held_out import unlike_held_out
 from ppfr_bench.scorers.verification import Verification
 from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.spec import Job
@@ -167,6 +168,8 @@ def _attack(
     flags = scorer.flags(metrics, learned=learned, same_key=attack.key_access == "same")
     if training.converged is False:
         flags.append("attack_not_converged")
+    if learned and unlike_held_out(metrics, training.notes.get("held_out", {})):
+        flags.append("targets_unlike_held_out")
     log: dict[str, Any] = {}
     if groups := scorer.by_group(inputs, truth, bootstrap):
         log["groups"] = groups

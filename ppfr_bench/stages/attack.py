@@ -41,12 +41,14 @@ ADAPTOR = AttackCard(  # An aware attacker has all that fine-tuning a recognizer
 
 
 class LiveOracle:
-    """The defense as a service: protects what the attacker sends, fresh randomness each time, and counts."""
+    """The defense as a service: protects what the attacker sends, fresh randomness each time, and counts.
 
-    def __init__(self, protect: Callable[[ByteArray, torch.Generator], ByteArray], generator: torch.Generator) -> None:
+    A defense is given what an attacker sends as it is given the images that are measured, one draw later each time.
+    """
+
+    def __init__(self, protect: Callable[[ByteArray, int], ByteArray]) -> None:
         self._protect = protect
-        self._generator = generator
-        self._queries = 0
+        self._calls = self._queries = 0
 
     @property
     def queries(self) -> int:
@@ -56,7 +58,8 @@ class LiveOracle:
     def protect(self, images: ByteArray) -> ByteArray:
         """uint8 (n, 3, 112, 112) -> what is released of them."""
         self._queries += len(images)
-        return self._protect(images, self._generator)
+        self._calls += 1
+        return self._protect(images, self._calls)
 
 
 def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
@@ -70,7 +73,7 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     spec = job.spec
     purpose = ("attack", spec["attack"], spec["defense"], spec["dataset"])
     mounted: Attack = build(spec["attack"])
-    oracle = _oracle(context, spec["known"], purpose)
+    oracle = _oracle(context, spec["known"])
     view = attacker_view(mounted.card, job, inputs, context, oracle)
     mounted.fit(view, context.generator(*purpose))
     answers = Answers.of(mounted.run(view))
@@ -104,8 +107,7 @@ def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     else:
         mounted: Attack = build(job.how["declared_by"])
         card, starts = mounted.card, mounted.starts_from
-        purpose = ("attack", job.how["declared_by"], spec.get("defense"), spec["dataset"])
-        oracle = _oracle(context, spec["known"], purpose) if "known" in spec else None
+        oracle = _oracle(context, spec["known"]) if "known" in spec else None
     if "known" in spec:
         view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle)
     else:
@@ -227,9 +229,9 @@ def materials_of(inputs: Inputs) -> dict[str, Arrays]:
     return {name.removeprefix("material "): arrays for name, arrays in inputs.items() if name.startswith("material ")}
 
 
-def _oracle(context: Context, known: Mapping[str, Any], purpose: tuple[Any, ...]) -> LiveOracle:
-    def protect(images: ByteArray, generator: torch.Generator) -> ByteArray:
+def _oracle(context: Context, known: Mapping[str, Any]) -> LiveOracle:
+    def protect(images: ByteArray, draw: int) -> ByteArray:
         # An attacker's own images may come back as clear as they will.
-        return release(context.defense(known), images, generator, may_be_clear=True)
+        return release(context.defense(known), images, context.draws_for(images, draw), may_be_clear=True)
 
-    return LiveOracle(protect, context.generator("oracle", *purpose))
+    return LiveOracle(protect)

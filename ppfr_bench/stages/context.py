@@ -23,7 +23,7 @@ from ppfr_bench.recognizers import load_recognizer, recognizer_component
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Component
-from ppfr_bench.stages.release import render
+from ppfr_bench.stages.release import draws_for, render
 from ppfr_bench.suites import DatasetEntry, Protocol
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
@@ -92,10 +92,17 @@ class Context:
         """Images in memory at a time."""
         return self.setting.protocol.batch
 
+    def seed(self, *purpose: Any) -> int:
+        """A number below 2**60 that depends on the suite's seed and the purpose, and on nothing else."""
+        return int(digest([self.setting.seed, *purpose])[:15], 16)
+
     def generator(self, *purpose: Any) -> torch.Generator:
-        """A generator that depends on the suite's seed and the purpose, and on nothing else; always on the CPU."""
-        seed = int(digest([self.setting.seed, *purpose])[:15], 16)
-        return torch.Generator().manual_seed(seed)
+        """A generator with that seed; always on the CPU."""
+        return torch.Generator().manual_seed(self.seed(*purpose))
+
+    def draws_for(self, images: ByteArray, draw: int) -> torch.Generator:
+        """What a defense draws from for one batch; see ``release.draws_for``."""
+        return draws_for(images, self.setting.seed, draw)
 
     def defense(self, spec: Mapping[str, Any]) -> Defense:
         """The defense of a spec, fitted on the defender's people if it learns; kept for the life of the process."""

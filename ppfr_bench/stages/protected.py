@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ppfr_bench.api import IntArray
 from ppfr_bench.contracts.defense import check_defense, randomness_flags
 from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.release import RejectedError, release
@@ -13,6 +14,7 @@ from ppfr_bench.stages.spec import Job
 from ppfr_bench.stages.store import Output, Writer
 
 _CHECKED = 8  # Images.
+_FEWEST, _MOST = 16, 64  # Images that a defense is given at once.
 _NAMED = 5  # At most so many images of a refused release are named.
 
 
@@ -39,17 +41,20 @@ def check(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writ
 def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
     """``images``: one protected version of a split, uint8 (n, 3, 112, 112), or (n, c, h, w) of a representation.
 
+    The defense is not told which split it is asked for: see ``asked_at_once`` and ``Context.draws_for``.
+
     Raises:
         RejectedError: an image (named) is released clear or half clear, or the defense breaks the contract.
     """
     spec = job.spec
     defense, faces = context.defense(spec["defense"]), context.faces(spec["split"])
-    generator = context.generator("protect", spec["dataset"], spec["split"], spec["shot"])
-    images, start, leaked = None, 0, []
-    for batch in faces.batches(context.batch):
-        part = slice(start, start + len(batch))
+    order = np.random.default_rng(context.seed("order", spec["dataset"], spec["split"], spec["shot"]))
+    images, leaked = None, []
+    for rows in asked_at_once(len(faces), order):
+        batch, names = faces.load(rows), [faces.names[row] for row in rows]
+        generator = context.draws_for(batch, spec["shot"])
         try:
-            released = release(defense, batch, generator, faces.names[part], may_be_clear=type(defense).card.control)
+            released = release(defense, batch, generator, names, may_be_clear=type(defense).card.control)
         except RejectedError as error:
             if not error.leaked:
                 raise RejectedError(f"defense {job.how['label']}: {error.message}", error.hint) from error
@@ -57,12 +62,26 @@ def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: 
         else:
             if images is None:
                 images = writer.open("images", (len(faces), *released.shape[1:]), np.uint8)
-            images[part] = released
-        start = part.stop
+            images[rows] = released
     if leaked:
-        some = ", ".join(leaked[:_NAMED]) + (f" and {len(leaked) - _NAMED} more" if len(leaked) > _NAMED else "")
+        some = ", ".join(sorted(leaked)[:_NAMED]) + (
+            f" and {len(leaked) - _NAMED} more" if len(leaked) > _NAMED else ""
+        )
         raise RejectedError(
             f"defense {job.how['label']} lets clear images out: {some} ({len(leaked)} of {len(faces)})",
             "On failure a defense must raise, never release its input.",
         )
     writer.meta["images"] = len(faces)
+
+
+def asked_at_once(count: int, order: np.random.Generator) -> Iterator[IntArray]:
+    """Which of ``count`` images a defense is given at once: in a random order, and in batches of random sizes.
+
+    So neither the order nor the number of images tells it who is on them, or which part of the data they are. The sizes
+    do not depend on the machine or the protocol, as a defense may draw once for a batch.
+    """
+    rows, start = order.permutation(count), 0
+    while start < count:
+        size = int(order.integers(_FEWEST, _MOST + 1))
+        yield rows[start : start + size]
+        start += size

@@ -6,6 +6,7 @@ What is no release, or shows a clear image, is refused, and nothing of it leaves
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +15,7 @@ from ppfr_bench.api import ByteArray, Defense, to_bytes, to_float
 from ppfr_bench.contracts.clear_images import leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.errors import UserError
+from ppfr_bench.records.hashing import digest
 
 RANGE_SLACK = 1e-4  # Float rounding, which is gone once the image is 8 bits.
 _NAMED = 8  # Images are named one by one up to this many.
@@ -69,6 +71,21 @@ def release(
                 leaked,
             )
     return released
+
+
+def draws_for(images: ByteArray, seed: int, draw: int) -> torch.Generator:
+    """A new generator for one batch that a defense is given, on the CPU.
+
+    Its seed is a hash of the batch, of the suite's seed and of how often the batch was released before. Nothing in it
+    says what the images are for, so measured images, an attacker's and those of a check cannot be told apart by it.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        seed: of the suite.
+        draw: 0 for the first release of these images; another number gives independent draws.
+    """
+    content = hashlib.sha256(images.tobytes()).hexdigest()
+    return torch.Generator().manual_seed(int(digest([seed, draw, list(images.shape), content])[:15], 16))
 
 
 def render(defense: Defense, released: ByteArray, shape: Sequence[int]) -> ByteArray:
