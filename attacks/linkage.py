@@ -55,9 +55,9 @@ class Linkage(Attack):
         def scores(probes: Sequence[ByteArray]) -> FloatArray:
             return recognizer.similarity_matrix(seen(probes, recognizer), gallery)
 
+        released = view.targets[: self.config.releases]
+        self.log["shots"] = len(released)
         if not self.sources:
-            released = view.targets[: self.config.releases]
-            self.log["shots"] = len(released)
             return Answers(scores([view.render(shot) for shot in released]))
         rebuilt = view.source_answers[self.config.probe]
         halves = [size for size in rebuilt.at if size <= rebuilt.whole / 2]

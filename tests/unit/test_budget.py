@@ -86,6 +86,7 @@ def test_all_answers_that_rebuild_a_target_are_linked_together_and_mirrored() ->
         return attack.run(replace(view, source_answers={"unet": source})).main
 
     main = linked(Answers(ORIGINALS))
+    assert attack.log["shots"] == 1
     assert np.array_equal(linked(Answers(ORIGINALS[..., ::-1])), main)
     assert np.array_equal(linked(Answers(ORIGINALS, {"ssim": ORIGINALS.copy()})), main)
     both = linked(Answers(ORIGINALS, {"ssim": OTHER, "ms_ssim": OTHER.copy()}))
