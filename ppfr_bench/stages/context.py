@@ -20,6 +20,7 @@ from ppfr_bench.datasets.faces import subset
 from ppfr_bench.datasets.opening import open_dataset
 from ppfr_bench.parallel import keep_freed_memory
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
+from ppfr_bench.recognizers.store import FILE as EMBEDDINGS
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Component
@@ -136,7 +137,7 @@ class Context:
 
     @cached_property
     def _embeddings(self) -> EmbeddingStore:
-        return EmbeddingStore(cache_dir() / "embeddings.sqlite")
+        return EmbeddingStore(cache_dir() / EMBEDDINGS)
 
     @cached_property
     def surrogate(self) -> nn.Module:

@@ -177,9 +177,6 @@ def test_a_place_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="PPFR_BENCH_CACHE"):
         EmbeddingStore(tmp_path / "file" / "e.sqlite").embed("grid", ColourGrid(), noise(1))
-    (tmp_path / "folder.sqlite").mkdir()
-    with pytest.raises(UserError, match="cannot use the embedding cache"):
-        EmbeddingStore(tmp_path / "folder.sqlite").embed("grid", ColourGrid(), noise(1))
 
 
 PROGRAM = """
