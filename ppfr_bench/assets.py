@@ -7,6 +7,7 @@ and nothing from a package is ever executed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import shutil
@@ -27,11 +28,13 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
+from ppfr_bench.integrity import file_sha256, file_sha256_once, remove, sync
 from ppfr_bench.places import folder_at, from_environment, home_folder, is_file, no_home, reason
 from ppfr_bench.redaction import without_credentials
 from ppfr_bench.text import printable
 
 pooch.get_logger().setLevel("WARNING")  # its line would break the progress bar; the meter says the same
+logger = logging.getLogger(__name__)
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
 CHOOSE = "Choose a folder that you may write to:  PPFR_BENCH_CACHE=DIR"
@@ -224,21 +227,28 @@ def _user_cache() -> Path:
 
 
 def asset_path(name: str) -> Path:
-    """The file of an asset, fetched if it is not here.
+    """The file of an asset, fetched if it is not here or damaged; its content is checked once a process.
 
     Raises:
         Unavailable: it cannot be had on this machine.
-        UserError: unknown name, or the file here has another size than it should.
+        UserError: unknown name, or the file here is damaged and cannot be fetched anew.
     """
     asset = _find(name)
-    if not is_file(asset.path):
+    try:
+        if file_sha256_once(asset.path) == asset.sha256:
+            return asset.path
+    except OSError:
+        pass  # It is not here, or cannot be read.
+    if not os.path.lexists(asset.path):
         return fetch(name)
-    if asset.path.stat().st_size != asset.size:
+    logger.warning("%s is damaged; it is fetched anew", asset.path)
+    try:
+        return fetch(name)
+    except Unavailable as error:
         raise UserError(
-            f"{asset.path} is truncated or wrong: expected {asset.size} bytes, got {asset.path.stat().st_size}",
-            f"Type:  ppfr-bench assets fetch {name}",
-        )
-    return asset.path
+            f"{printable(asset.path)} is damaged: it has another sha256. {error.message}",
+            f"Type, once it can be had:  ppfr-bench assets fetch {name}",
+        ) from error
 
 
 def is_cached(name: str) -> bool:
@@ -255,7 +265,7 @@ def verify(name: str) -> bool:
     """
     asset = _find(name)
     try:
-        return is_file(asset.path) and _sha256(asset.path) == asset.sha256
+        return is_file(asset.path) and file_sha256(asset.path) == asset.sha256
     except OSError as error:
         raise UserError(f"cannot read {printable(asset.path)}: {reason(error)}", CHOOSE) from error
 
@@ -275,7 +285,7 @@ def fetch(name: str) -> Path:
         asset.archive_path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{asset.archive_path}.lock"):
             if not verify(name):
-                if not asset.archive_path.is_file() or _sha256(asset.archive_path) != asset.archive_sha256:
+                if not asset.archive_path.is_file() or file_sha256(asset.archive_path) != asset.archive_sha256:
                     _SOURCES[asset.source](asset)
                 _extract(asset)
             siblings = [other for other in MANIFEST.values() if other.archive == asset.archive]
@@ -477,6 +487,9 @@ def _extract(asset: Asset) -> None:
             with asset.archive_path.open("rb") as plain:
                 _copy(plain, temporary, asset)
         _check(temporary, asset.sha256)
+        sync(temporary)
+        if not is_file(asset.path):
+            remove(asset.path)
         temporary.replace(asset.path)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(f"{asset.archive} does not hold {asset.member}: {error}", "Tell the maintainers.") from error
@@ -495,12 +508,7 @@ def _copy(source: IO[bytes], target: Path, asset: Asset) -> None:
 
 
 def _check(path: Path, sha256: str) -> None:
-    found = _sha256(path)
+    found = file_sha256(path)
     if found != sha256:
         path.unlink()
         raise UserError(f"{path.name}: expected sha256 {sha256}, got {found}", "It was deleted; try again.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

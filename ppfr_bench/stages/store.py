@@ -28,7 +28,7 @@ import psutil
 
 from ppfr_bench import integrity
 from ppfr_bench.errors import UserError
-from ppfr_bench.places import is_folder
+from ppfr_bench.places import is_file, is_folder
 from ppfr_bench.records.hashing import canonical_json, digest
 
 logger = logging.getLogger(__name__)
@@ -299,6 +299,8 @@ def _read_notes(folder: Path, kind: str, key: str) -> dict[str, Any]:
     """Raises:
     OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError: they are not what was published there.
     """
+    if not is_file(folder / "meta.json"):  # A pipe may never end.
+        raise ValueError("it has no notes")
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     if not meta.keys() >= _NOTED:
         raise ValueError(f"its notes lack {', '.join(sorted(_NOTED - meta.keys()))}")
