@@ -12,6 +12,7 @@ import re
 import stat
 import tomllib
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _UNSEEN = re.compile(
     f"[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028\u2029{_DIRECTIONS}\xad\u034f\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
+_DOUBTFUL = re.compile(r"\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{300}")  # Half a character, or a number beyond all numbers.
 _MARKS = (  # the longer ones first: UTF-32's little-endian mark starts with UTF-16's
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -152,18 +154,33 @@ def toml_value(text: str, setting: str) -> Any:
         raise UserError(said, "Quote a text as TOML does:  --set name='\"text\"'") from error
 
 
-def parse_json(text: str, name: str, hint: str = "") -> Any:
-    """JSON.
+def parse_json(text: str, name: str, hint: str = "", parse_float: Callable[[str], float] | None = None) -> Any:
+    """JSON that has one meaning: no key stands twice, every number is finite, every text can be written.
 
     Raises:
-        UserError: it is not JSON.
+        UserError: it is not.
     """
     try:
-        return json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=parse_float)
+        if _DOUBTFUL.search(text):
+            json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+        return found
     except RecursionError as error:
         raise UserError(f"{name} is not JSON that can be read: it nests too deeply", hint) from error
     except ValueError as error:
         raise UserError(f"{name} is not JSON: {_first_sentence(error)}", hint) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one place")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 def printable(name: str | Path) -> str:

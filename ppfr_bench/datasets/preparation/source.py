@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -154,13 +155,16 @@ class _Zip(_Archive):
         with self._open() as archive:
             for name in wanted:
                 try:
-                    yield name, archive.read(self._infos[name])
-                except (zipfile.BadZipFile, OSError, EOFError) as error:
+                    content = archive.read(self._infos[name])
+                except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
                 except RuntimeError as error:  # zipfile raises it for a password or an unknown compression.
                     raise UserError(
                         f"{self.path}: {name} cannot be read: {error}", "Pack it again, with deflate and no password."
                     ) from error
+                if len(content) != self.sizes[name]:
+                    raise UserError(f"{self.path}: {name} is cut short", "Download it again.")
+                yield name, content
 
     def _open(self) -> zipfile.ZipFile:
         try:
