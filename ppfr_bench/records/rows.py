@@ -181,7 +181,10 @@ def draws_of(record: Raw) -> Mapping[tuple[str, str], list[float]]:
 
 
 def _json(text: str, where: str) -> Raw:
-    found = parse_json(text, where, _HINT)
+    try:
+        found = parse_json(text, "it")
+    except UserError as error:
+        raise UserError(f"{where} is not a record: {error.message}", _HINT) from error
     if not isinstance(found, dict):
         raise UserError(f"{where} is not a record: {text:.60}", _HINT)
     return found

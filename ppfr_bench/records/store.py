@@ -343,10 +343,12 @@ def _same(record: Record) -> Record:
 def _parsed(where: str, content: bytes) -> Raw:
     hint = f"Delete it and run again:  rm '{where}'"
     try:
-        raw: Raw = parse_json(decode_text(content, where), where, hint, draws.number)
+        raw: Raw = parse_json(decode_text(content, "it"), "it", parse_float=draws.number)
         if not all(isinstance(one, str) for one in (*_order(raw), raw["status"], raw["samples"])):
             raise TypeError("a name or a key that is no text")
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except UserError as error:
+        raise UserError(f"{where} is not a record: {error.message}", hint) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where} is not a record: {error!r}", hint) from error
     return raw
 
