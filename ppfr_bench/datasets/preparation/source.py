@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -15,6 +17,8 @@ from ppfr_bench.files import HIDDEN, is_hidden, list_folder
 from ppfr_bench.text import decode_text, printable
 
 LARGEST = 64 << 20  # Bytes of one image or list; anything larger is neither.
+# What zipfile raises on a broken archive, beside RuntimeError for what is packed in a way that it does not know.
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError, EOFError, ValueError, OverflowError)
 
 
 class Source(ABC):
@@ -156,7 +160,7 @@ class _Zip(_Archive):
             for name in wanted:
                 try:
                     content = archive.read(self._infos[name])
-                except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
+                except _BROKEN as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
                 except RuntimeError as error:  # zipfile raises it for a password or an unknown compression.
                     raise UserError(
@@ -169,7 +173,7 @@ class _Zip(_Archive):
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_BROKEN, NotImplementedError) as error:
             raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
 
 
