@@ -54,3 +54,10 @@ def test_what_is_broken_is_refused_or_read_as_it_is_written(loader: Loader, tmp_
             break
     assert not faults, f"{loader.name}, {number} inputs of which {taken} were taken\n" + "\n".join(faults.values())
     assert taken < number, "nothing was refused: the inputs are not broken"
+
+
+def test_make_fuzz_shares_its_hour_among_all_loaders() -> None:
+    makefile = Path(__file__).parents[2] / "Makefile"
+    if not makefile.is_file():
+        pytest.skip("no checkout")
+    assert f"LOADERS := {len(LOADERS)}\n" in makefile.read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ SHIPPED = Path(load_suite.__code__.co_filename).parent
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is whole, and the loader: it raises UserError for what it refuses, AssertionError for what it took wrongly."""
+    """What is whole, and the loader: a UserError for what it refuses, an AssertionError for what it took wrongly."""
 
     seeds: Sequence[bytes]
     load: Callable[[bytes], object]

@@ -10,15 +10,16 @@ from typing import Any
 
 # What has broken parsers before: numbers that are none, marks, signs of other scripts, endless and nested things.
 TOKENS = [
-    b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\n", b"\r", b"\t", b" ", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b",", b":",
-    b"=", b"#", b"..", b"../", b"/etc/passwd", b"-1", b"0", b"1", b"00", b"1e999", b"-1e999", b"1_0", b"0x10", b"NaN", b"nan",
-    b"Infinity", b"inf", b"null", b"None", b"true", b"9" * 30, b"9" * 5000, b"1" + b"0" * 400, b"\xd9\xa3", b"\xe2\x80\xae",
-    b"\xe2\x80\xa8", b"\xc2\x85", b"\x1b[2J", b"\xed\xa0\x80", b"[" * 2000, b"A" * 5000, b"%s%n", b"{{7*7}}", b"<script>",
+    b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\n", b"\r", b"\t", b" ", b'"', b"'", b"\\", b"{", b"}", b"[", b"]",
+    b",", b":", b"=", b"#", b"..", b"../", b"/etc/passwd", b"-1", b"0", b"1", b"00", b"1e999", b"-1e999",
+    b"1_0", b"0x10", b"NaN", b"nan", b"Infinity", b"inf", b"null", b"None", b"true", b"9" * 30, b"9" * 5000,
+    b"1" + b"0" * 400, b"\xd9\xa3", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\xc2\x85", b"\x1b[2J", b"\xed\xa0\x80",
+    b"[" * 2000, b"A" * 5000, b"%s%n", b"{{7*7}}", b"<script>",
 ]  # fmt: skip
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308, 1e-320, float("nan"), float("inf"), "", "x", "0",
-    "1", "nan", "../x", "/etc", "a\0b", "\ud800", "\x1b[2J", "\u202e", "A" * 5000, [], [[]], [None], [1, 2], {}, {"x": 1},
-    {"": {}},
+    None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308, 1e-320, float("nan"), float("inf"),
+    "", "x", "0", "1", "nan", "../x", "/etc", "a\0b", "\ud800", "\x1b[2J", "\u202e", "A" * 5000, [], [[]],
+    [None], [1, 2], {}, {"x": 1}, {"": {}},
 ]  # fmt: skip
 
 
@@ -121,9 +122,9 @@ def of_toml(content: bytes, draws: Random) -> bytes:
     at = draws.choice(said)
     key = lines[at].split(b" = ", 1)[0]
     literals = [
-        b"-1", b"0", b"1", b"nan", b"inf", b"-inf", b"1e999", b"9" * 30, b"1_0", b"0x10", b"0.5", b"true", b'""', b"'x'",
-        b'"1"', b"[]", b"[1]", b"[[]]", b"{}", b"1979-05-27", b'"../x"', b'"\\u0000"', b'"a\\u202eb"', b"'" + b"A" * 5000 + b"'",
-        lines[draws.choice(said)].split(b" = ", 1)[1],
+        b"-1", b"0", b"1", b"nan", b"inf", b"-inf", b"1e999", b"9" * 30, b"1_0", b"0x10", b"0.5", b"true",
+        b'""', b"'x'", b'"1"', b"[]", b"[1]", b"[[]]", b"{}", b"1979-05-27", b'"../x"', b'"\\u0000"',
+        b'"a\\u202eb"', b"'" + b"A" * 5000 + b"'", lines[draws.choice(said)].split(b" = ", 1)[1],
     ]  # fmt: skip
     lines[at] = key + b" = " + draws.choice(literals)
     return b"\n".join(lines)
