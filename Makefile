@@ -6,7 +6,7 @@ RESULTS ?= .bench/results
 OUT ?= .bench/leaderboards
 SUITE ?= quick
 
-.PHONY: leaderboard test check versions official benchmark nightly clean
+.PHONY: leaderboard test check versions official benchmark nightly fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make check         tests, lint and types: what CI runs"
 	@echo "make versions      some tests on the newest Python, and with the lowest versions that pyproject.toml admits"
 	@echo "make benchmark     speed, as ratios within one run"
+	@echo "make fuzz          an hour of broken inputs for every loader, other ones every day"
 	@echo "make nightly       what changed since the last records, and whether anything moved"
 
 $(BIN)/.installed: pyproject.toml
@@ -52,6 +53,15 @@ official: $(BIN)/.installed
 
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only
+
+# `make test` has a fixed set of these inputs; FUZZ_SEED repeats those of a day.
+LOADERS := 15
+FUZZ_SEED ?= $(shell date -u +%Y%m%d)
+FUZZ_MINUTES ?= 60
+fuzz: $(BIN)/.installed
+	@echo "FUZZ_SEED=$(FUZZ_SEED)"
+	PPFR_BENCH_FUZZ_SEED=$(FUZZ_SEED) PPFR_BENCH_FUZZ_SECONDS=$$(($(FUZZ_MINUTES) * 60 / $(LOADERS))) \
+		$(BIN)/python -m pytest -q tests/fuzz
 
 # What a cron line runs: speed first, then what changed and a sample of what did not. Exit 1 if anything moved.
 nightly: $(BIN)/.installed

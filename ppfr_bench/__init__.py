@@ -7,11 +7,15 @@ imported when first asked for: importing the package loads neither torch nor pan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppfr_bench.telemetry import switch_off
+
 if TYPE_CHECKING:
     from ppfr_bench.evaluation import Evaluation, evaluate, load_results
 
 __version__ = "0.1.0"
 __all__ = ["Evaluation", "__version__", "evaluate", "load_results"]
+
+switch_off()  # Before anything that would report or look up something is imported.
 
 # In a checkout attacks/ and defenses/ stand beside this package, in a wheel inside it;
 # either way they import as ppfr_bench.attacks and ppfr_bench.defenses.

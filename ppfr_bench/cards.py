@@ -6,18 +6,41 @@ Apart from ``api``, which has them all, so that what only reads records and writ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict
 
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
 
 
+Whole = Annotated[int, Strict()]  # No text and no switch is taken for a number, as pydantic otherwise does.
+Real = Annotated[float, Strict()]
+
+
+def _strict(schema: Any) -> Any:
+    """A schema of pydantic whose numbers and switches take nothing else for one, at any depth."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_strict, schema))
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _strict(value) for key, value in schema.items() if key not in ("metadata", "cls")}
+    kept = {key: value for key, value in schema.items() if key in ("metadata", "cls")}
+    return made | kept | ({"strict": True} if schema.get("type") in ("int", "float", "bool") else {})
+
+
 class Config(BaseModel):
-    """Parameters of a plug-in, checked before anything runs: unknown keys are errors, values cannot change."""
+    """Parameters of a plug-in, checked before anything runs: unknown keys are errors, values cannot change.
+
+    A number is a number, and a switch a switch: ``"1"`` and ``true`` are not taken for 1, as pydantic otherwise does.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """The schema that pydantic makes of the class, strict in numbers and switches."""
+        return _strict(handler(source))
 
 
 class Card(Config):

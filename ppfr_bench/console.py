@@ -5,19 +5,35 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
+
+from ppfr_bench.text import neutral
 
 if TYPE_CHECKING:
     from ppfr_bench.records.record import Record
     from ppfr_bench.runner.estimates import Pace
     from ppfr_bench.runner.plan import Cell
 
-out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)  # A pipe has no width of its own.
-err = Console(stderr=True)
+
+class NeutralConsole(Console):
+    """A console whose text gives the terminal no commands, wherever it comes from; those of rich itself stay."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What rich renders, with escapes and the like written out."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else neutral(text), style, control)
+
+
+out = NeutralConsole(
+    width=None if sys.stdout is not None and sys.stdout.isatty() else 160
+)  # A pipe has no width of its own.
+err = NeutralConsole(stderr=True)
 
 
 def tell(text: str, as_json: bool, **facts: object) -> None:
@@ -77,7 +93,7 @@ class Steps:
             rate = self.done / max(now - self.start, 1e-9)
             pace = f"{rate:.1f} a second" if rate > 1 else f"{rate * 60:.1f} a minute"
             of = f" of {self.total}" if self.total else ""
-            print(f"{self.title}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
+            print(neutral(f"{self.title}: {self.done}{of} {self.unit}, {pace}{left}"), file=sys.stderr, flush=True)
 
     def seconds_left(self) -> float | None:
         """Until all are done; None where that is unknown. Default: by the steps so far, one as long as the other."""

@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from rich.console import Console
 
 from ppfr_bench import registry
 from ppfr_bench.api import Defense, FaceDataset, UserError
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.cards import Randomness
-from ppfr_bench.console import Progress
+from ppfr_bench.console import NeutralConsole, Progress
 from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.leaderboard import table, terminal
 from ppfr_bench.leaderboard.board import Board
@@ -336,7 +335,7 @@ def _with_controls(entry: Entry, suite: Suite) -> tuple[Entry, ...]:
 
 def _words(row: Row) -> str:
     out = io.StringIO()
-    terminal.explain(row, Console(file=out, width=200, color_system=None))
+    terminal.explain(row, NeutralConsole(file=out, width=200, color_system=None))
     return out.getvalue()
 
 

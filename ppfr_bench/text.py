@@ -11,15 +11,28 @@ import os
 import re
 import stat
 import tomllib
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ppfr_bench.errors import UserError
 
-__all__ = ["decode_text", "parse_json", "parse_toml", "printable", "read_bytes", "read_text", "toml_value"]
+__all__ = [
+    "decode_text", "neutral", "parse_json", "parse_toml", "printable", "read_bytes", "read_text", "toml_value",
+    "unseen_characters",
+]  # fmt: skip
 
 LIMIT = 1 << 28  # bytes of a file that is read whole
 SMALL = 1 << 20  # bytes of one that is written by hand
+_DIRECTIONS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # They change the order in which text is shown.
+_COMMANDS = re.compile(f"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_DIRECTIONS}]")  # All but tab and line end.
+# What shows nothing, or has no width: also letters that Python takes for a name, and characters that spell in secret.
+_UNSEEN = re.compile(
+    f"[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028\u2029{_DIRECTIONS}\xad\u034f\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+_DOUBTFUL = re.compile(r"\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{300}")  # Half a character, or a number beyond all numbers.
 _MARKS = (  # the longer ones first: UTF-32's little-endian mark starts with UTF-16's
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -141,18 +154,33 @@ def toml_value(text: str, setting: str) -> Any:
         raise UserError(said, "Quote a text as TOML does:  --set name='\"text\"'") from error
 
 
-def parse_json(text: str, name: str, hint: str = "") -> Any:
-    """JSON.
+def parse_json(text: str, name: str, hint: str = "", parse_float: Callable[[str], float] | None = None) -> Any:
+    """JSON that has one meaning: no key stands twice, every number is finite, every text can be written.
 
     Raises:
-        UserError: it is not JSON.
+        UserError: it is not.
     """
     try:
-        return json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=parse_float)
+        if _DOUBTFUL.search(text):
+            json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+        return found
     except RecursionError as error:
         raise UserError(f"{name} is not JSON that can be read: it nests too deeply", hint) from error
     except ValueError as error:
         raise UserError(f"{name} is not JSON: {_first_sentence(error)}", hint) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one place")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no finite number")
 
 
 def printable(name: str | Path) -> str:
@@ -161,6 +189,33 @@ def printable(name: str | Path) -> str:
         return os.fsencode(name).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte
         return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def neutral(text: str) -> str:
+    """The text with everything written out that a terminal would obey: ``\\x1b`` for an escape, ``\\u202e`` for a turn.
+
+    Tabs and line ends stay. A carriage return does not, as what follows it would be written over the line.
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def unseen_characters(source: str) -> list[str]:
+    """What a reader of a source text does not see: bidirectional controls, null and other control characters, blanks.
+
+    Returns:
+        one sentence for each place, such as ``line 3, column 7: U+202E RIGHT-TO-LEFT OVERRIDE``; a byte order mark at
+        the very start is none.
+    """
+    text = source.removeprefix("\ufeff")
+    return [
+        f"line {number}, column {found.start() + 1}: U+{ord(found[0]):04X} {_name_of(found[0])}"
+        for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)
+        for found in _UNSEEN.finditer(line)
+    ]
+
+
+def _name_of(character: str) -> str:
+    return unicodedata.name(character, "NULL" if character == "\0" else "control character")
 
 
 def _with_nulls(content: bytes, name: str) -> UserError:

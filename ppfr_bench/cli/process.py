@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from ppfr_bench.console import err, out
 from ppfr_bench.errors import UserError
 from ppfr_bench.places import reason, user_path
+from ppfr_bench.redaction import without_secrets
 from ppfr_bench.text import printable
 
 INTERRUPTED, NO_READER = 130, 141  # A shell gives these codes for SIGINT and SIGPIPE.
@@ -113,7 +114,7 @@ def _explain(error: Exception) -> int:
     """Say what is wrong on standard error; gives the exit code."""
     code, hint = 2, ""
     if isinstance(error, UserError):
-        said = str(error)
+        said = without_secrets(str(error))
     elif isinstance(error, OSError) and error.errno is not None:  # The machine failed, not the program.
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
         said = f"{where}{reason(error)}"
@@ -122,7 +123,7 @@ def _explain(error: Exception) -> int:
     elif isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         said = printable(str(error))
     else:
-        code, said = 1, f"{type(error).__name__}: {error}"
+        code, said = 1, without_secrets(f"{type(error).__name__}: {error}")
         hint = "This is a bug. The same command with --debug shows where."
     title = "error" if code == 2 else "internal error"
     try:

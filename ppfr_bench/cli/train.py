@@ -13,6 +13,7 @@ from ppfr_bench.cli import options
 from ppfr_bench.cli.options import Json
 from ppfr_bench.console import err, tell
 from ppfr_bench.errors import UserError
+from ppfr_bench.text import neutral
 
 _THREADS = 2  # Sums depend on how they are split, so a recipe fixes it, as a suite does.
 
@@ -51,7 +52,7 @@ def train(
             bar.update(task, completed=done)
             if not err.is_terminal and done % max(1, made.steps // 50) == 0:
                 said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                print(f"training {defense}: {done} of {made.steps}: {said}", flush=True, file=sys.stderr)
+                print(neutral(f"training {defense}: {done} of {made.steps}: {said}"), flush=True, file=sys.stderr)
 
         weights, log = training.train(made, spec, out / defense, show)
     tell(

@@ -16,7 +16,7 @@ from ppfr_bench.datasets.faces import FileFaces
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import HIDDEN, NO_IMAGE, folded, list_images
 from ppfr_bench.images import SUFFIXES
-from ppfr_bench.places import from_environment, is_folder, user_path
+from ppfr_bench.places import from_environment, is_file, is_folder, user_path
 from ppfr_bench.text import printable
 
 Rows = list[tuple[str, str, bool, int]]  # left, right, same, fold
@@ -46,7 +46,7 @@ def inside(root: Path, relative: str, where: str) -> Path:
         UserError: an absolute path, a ``..``, or a link that leads out; or no such file.
     """
     path = _within(root, relative, where)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{where} names {relative}, and there is no such file in {root}", "Complete the data set.")
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -121,6 +122,8 @@ def _read_list(text: str, name: str) -> dict[str, str]:
         if row in found:
             raise UserError(f"{name}, line {number}: row {row} is there twice", "Use the official list.")
         person, view, photo = parts[-3:]
+        if not all(re.fullmatch(r"[0-9A-Za-z_-]+(\.[A-Za-z]+)?", part) for part in (person, view, photo)):
+            raise UserError(f"{name}, line {number}: expected 'ROW PATH', got {line!r:.80}", "Use the official list.")
         found[row] = f"images/{person}/{view}_{photo}"
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +128,15 @@ def _later(rows: list[tuple[str, str, bool, int]], folds: int) -> list[tuple[str
 def _read_pairs(root: Path, file: str, photos: set[str]) -> list[tuple[str, str, bool, int]]:
     text = read_text(inside(root, file, "the suite"), "Lines are left,right,same[,fold].")
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         words = [word.strip() for word in line.replace("\t", ",").split(",")]
         if not line.strip() or line.startswith("#"):
             continue
-        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not (words[3:] or ["0"])[0].isdecimal():
+        if (
+            len(words) not in (3, 4)
+            or words[2] not in ("0", "1")
+            or not re.fullmatch("[0-9]{1,6}", (words[3:] or ["0"])[0])
+        ):
             raise UserError(f"{file}, line {number}: expected left,right,same[,fold], got {line!r}", "same is 1 or 0.")
         for name in words[:2]:
             inside(root, name, f"{file}, line {number}")

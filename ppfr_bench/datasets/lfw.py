@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from ppfr_bench.text import read_text
 
 FIRST_MEASURED_FOLD = 5  # Folds count from 0: these are folds 6-10.
 CFP_IDENTITIES = 100_000  # CFP's people are numbered from here on, LFW's from 0.
+
+
+_NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029]")  # In the name of a person it would be a path, or unseen.
 
 
 class LfwConfig(Config):
@@ -134,12 +138,12 @@ def read_pairs(text: str, where: str) -> Rows:
             says.
     """
     official = "Use the official pairs.txt: NAME<tab>1<tab>2 for one person, NAME<tab>1<tab>OTHER<tab>1 for two."
-    lines = text.rstrip().splitlines()
-    try:
-        folds, size = (int(word) for word in lines[0].split())
-    except (IndexError, ValueError) as error:
+    lines = text.rstrip().split("\n")  # A line ends there alone: a name may hold no other end.
+    head = re.fullmatch(r"\s*([0-9]{1,6})\s+([0-9]{1,6})\s*", lines[0] if lines else "")
+    if head is None:
         first = lines[0] if lines else ""
-        raise UserError(f"{where}, line 1: expected '10<tab>300', got {first!r:.80}", official) from error
+        raise UserError(f"{where}, line 1: expected '10<tab>300', got {first!r:.80}", official)
+    folds, size = int(head[1]), int(head[2])
     rows: Rows = []
     for number, line in enumerate(lines[1:], start=2):
         at = f"{where}, line {number}"
@@ -151,8 +155,10 @@ def read_pairs(text: str, where: str) -> Rows:
         left, right = (words[0], words[1]), (words[0 if same else 2], words[-1])
         names = []
         for person, photo in (left, right):
-            if not (photo.isascii() and photo.isdigit() and int(photo) < 10_000):
+            if not re.fullmatch("[0-9]{1,4}", photo):
                 raise UserError(f"{at}: expected a photo's number, got {photo!r:.80}", official)
+            if not person or person in (".", "..") or _NO_NAME.search(person):
+                raise UserError(f"{at}: expected a person's name, got {person!r:.80}", official)
             names.append(f"images/{person}/{person}_{int(photo):04d}.jpg")
         if names[0] == names[1]:
             raise UserError(f"{at}: {left[0]} {left[1]} is paired with itself", official)

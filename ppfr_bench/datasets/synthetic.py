@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 import sys
 import time
 from functools import cached_property, partial
@@ -20,13 +21,15 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
-from ppfr_bench import device
+from ppfr_bench import device, integrity
 from ppfr_bench.api import SIZE, ByteArray, Config, DatasetCard, FaceDataset, Faces, Pairs, to_bytes, to_float
 from ppfr_bench.assets import MANIFEST, asset_path, cache_dir
 from ppfr_bench.datasets.alignment import EYES, align
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.datasets.pairs import gallery_and_targets, generate_pairs
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.files import write_atomic
+from ppfr_bench.places import is_file
 from ppfr_bench.recognizers._runtime import one_thread_each, threads
 from ppfr_bench.records.hashing import canonical_json
 
@@ -125,11 +128,13 @@ class Synthetic(FaceDataset):
         recipe = canonical_json([self.version, split, self.config.seed, self.config.variation, identities, images])
         folder = cache_dir() / "datasets" / "synthetic"
         path = folder / f"{split}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.npy"
-        if not path.is_file():
+        if not _is_sound(path):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(f"{path}.lock"):
-                    if not path.is_file():
+                    if not _is_sound(path):
+                        if os.path.lexists(path):
+                            log.warning("%s is damaged, or has no hash beside it; it is made anew", path)
                         with device.use(device.CPU):  # A face at the threshold must be chosen alike on every device.
                             made = _make(split, self.config.seed, self.config.variation, identities, images, checked)
                         _save(made, path)
@@ -145,13 +150,27 @@ class Synthetic(FaceDataset):
         return ArrayFaces(faces, numbers, [f"{split}/{i // images:05d}/{i % images}" for i in range(len(faces))])
 
 
-def _save(images: ByteArray, path: Path) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".tmp")
+def _is_sound(path: Path) -> bool:
+    """Whether the file is there and its content is what was saved; read once a process."""
     try:
+        return path.with_suffix(".sha256").read_text(encoding="ascii") == integrity.file_sha256_once(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _save(images: ByteArray, path: Path) -> None:
+    """Whole or not at all, with its hash beside it."""
+    temporary, hashed = path.with_suffix(".tmp"), path.with_suffix(".sha256")
+    try:
+        for place in (temporary, path, hashed):
+            if not is_file(place):
+                integrity.remove(place)
         with temporary.open("wb") as file:
             np.save(file, images, allow_pickle=False)
+        integrity.sync(temporary)
+        write_atomic(hashed, integrity.file_sha256(temporary).encode())
         temporary.replace(path)
+        integrity.sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

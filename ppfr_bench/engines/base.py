@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from ppfr_bench.redaction import publishable
+
 if TYPE_CHECKING:
     from ppfr_bench.records.record import Status
     from ppfr_bench.runner.scoring import CellJob
@@ -15,10 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task gave nothing, for the records of the cells that need it."""
+    """Why a task gave nothing, for the records of the cells that need it: without secrets, as records are published."""
 
     status: Status
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", publishable(self.reason))  # Here, as this process knows its own secrets.
 
 
 @dataclass(frozen=True)

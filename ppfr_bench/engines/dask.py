@@ -70,7 +70,7 @@ def _result_of(future: Any, task: Task) -> Result:
         result: Result = future.result()
         return result
     reason = f"its worker was lost, again and again (out of memory?): {error}"
-    return Result(task.key, Failure("failed", reason[:2000]))
+    return Result(task.key, Failure("failed", reason))
 
 
 # On the side of the workers ----------------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import Field, ValidationError
+
 from ppfr_bench.assets import make_cache_folder
+from ppfr_bench.cards import Config
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.rendering import render
@@ -33,7 +36,6 @@ from ppfr_bench.text import parse_json, printable, read_text
 
 SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
 BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
-_ALWAYS = {"night", "suite", "rows", "findings"}  # Every line of the history has these keys.
 _SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
 
 
@@ -182,6 +184,29 @@ def read_ratios(path: Path) -> dict[str, float]:
     return {name: float(f"{seconds / found[BARE]:.4g}") for name, seconds in sorted(found.items()) if name != BARE}
 
 
+class _Moved(Config, extra="ignore"):
+    """What the page of nights reads of a finding."""
+
+    kind: str
+    what: str
+    metric: str
+    before: float | None
+    now: float | None
+    reason: str
+
+
+class _Line(Config, extra="ignore"):
+    """What the page of nights reads of a line of the history."""
+
+    night: str
+    suite: str
+    commit: str | None
+    changed: int = Field(ge=0)
+    sampled: int = Field(ge=0)
+    findings: tuple[_Moved, ...]
+    rows: dict[str, dict[str, float | None] | None]
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The nights so far, oldest first; none where there is no file yet.
 
@@ -195,8 +220,10 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{printable(path)}, line {number}"
         night = parse_json(line, where, hint)
-        if not isinstance(night, dict) or not isinstance(night.get("rows"), dict) or not night.keys() >= _ALWAYS:
-            raise UserError(f"{where} is no night: {line:.60}", hint)
+        try:
+            _Line.model_validate(night)
+        except ValidationError as error:
+            raise UserError(f"{where} is no night: {line:.60}", hint) from error
         nights.append(night)
     return nights
 

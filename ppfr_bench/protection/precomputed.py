@@ -10,20 +10,22 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
+from pydantic import Field
 
 from ppfr_bench.api import SIZE, ByteArray, FaceDataset
 from ppfr_bench.assets import cache_dir
+from ppfr_bench.cards import Config
 from ppfr_bench.datasets.faces import read_image
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.files import HIDDEN, Listing, list_images, write_atomic
 from ppfr_bench.places import folder_at
 from ppfr_bench.records.hashing import digest
-from ppfr_bench.text import printable, read_text
+from ppfr_bench.text import parse_json, printable, read_text
 
 _BATCH = 64
 
@@ -115,12 +117,23 @@ def take_back(folder: Path) -> str:
     return key
 
 
+class _Export(Config):
+    """What ``manifest.json`` of an export says."""
+
+    dataset: str
+    revision: str
+    images: list[Annotated[str, Field(pattern="^[0-9a-f]{24}$")]]
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     """What ``export`` has written beside the images; it is written last, so the images are whole."""
     try:
-        found: dict[str, Any] = json.loads(read_text(folder / "manifest.json"))
-        return found | {"images": [*map(str, found["images"])]}
-    except (UserError, ValueError, KeyError, TypeError) as error:
+        path = folder / "manifest.json"
+        found = _Export.model_validate(parse_json(read_text(path), printable(path)))
+        if len(set(found.images)) != len(found.images):
+            raise ValueError("a name stands twice")
+        return found.model_dump()
+    except (UserError, ValueError) as error:
         raise UserError(f"{folder} holds no export", f"First:  ppfr-bench data export quick {folder}") from error
 
 

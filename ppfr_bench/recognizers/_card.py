@@ -36,14 +36,14 @@ class FileCard(Config):
     mean: float | tuple[float, float, float]
     std: Positive | tuple[Positive, Positive, Positive]
     layout: Literal["nchw", "nhwc"]
-    dimension: int = Field(gt=0)
+    dimension: int = Field(gt=0, le=1 << 20)
     metric: Literal["cosine", "euclidean"]
     licence: str
     training_data: str
     output: str = ""  # A file with several outputs needs the name of one, or its number from 0.
     reference: str = ""
     code_url: str = ""
-    expected_accuracy: dict[str, float] = Field(default_factory=dict)
+    expected_accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:

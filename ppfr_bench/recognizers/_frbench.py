@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ def resolve(model: str) -> ExternalRecognizer:
         Unavailable: the manifest or the weights cannot be had on this machine.
     """
     cache = folder_of("FRBENCH_CACHE", "frbench")
-    os.environ.setdefault("FRBENCH_UPDATE_CHECK", "0")
     package = require("frbench", "frbench")
     parts = model.rsplit("_", 2)
     if len(parts) != 3:

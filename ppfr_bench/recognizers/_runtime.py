@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -33,8 +32,6 @@ def require(module: str, extra: str) -> Any:
     Raises:
         Unavailable: it cannot be imported; the hint is the line that installs it.
     """
-    # ONNX Runtime would otherwise keep an id of this machine in the home folder, and report what it runs.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return import_module(module)
     except ImportError as error:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ppfr_bench import device
 from ppfr_bench.api import SIZE, Recognizer, RecognizerCard, to_bytes
-from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers._dlib_network import CHIP, DlibNetwork, read_weights
 from ppfr_bench.recognizers._file import filled_up
 from ppfr_bench.recognizers._runtime import check_images, embedded_in_parts
@@ -98,12 +97,9 @@ class DlibResNet(Recognizer):
     )
 
     def __init__(self) -> None:
-        from ppfr_bench.assets import asset_path, verify
+        from ppfr_bench.assets import asset_path
 
-        path = asset_path("dlib_resnet")
-        if not verify("dlib_resnet"):
-            raise UserError(f"{path} is damaged: it has another sha256", "Type:  ppfr-bench assets fetch dlib_resnet")
-        self._network = DlibNetwork(read_weights(path.read_bytes()))
+        self._network = DlibNetwork(read_weights(asset_path("dlib_resnet").read_bytes()))
 
     def embed(self, images: Tensor) -> Tensor:
         crops = to_bytes(check_images(images).detach())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sqlite3
 import time
 from collections import defaultdict
@@ -15,21 +16,29 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ppfr_bench import device
+from ppfr_bench import device, integrity
 from ppfr_bench.api import SIZE, ByteArray, FloatArray, Recognizer, to_float
 from ppfr_bench.errors import UserError
+from ppfr_bench.places import is_file
 
-__all__ = ["CachedEmbedder", "EmbeddingStore", "Usage"]
+__all__ = ["FILE", "CachedEmbedder", "EmbeddingStore", "Usage"]
 
 logger = logging.getLogger(__name__)
 
+FILE = "embeddings-2.sqlite"  # In the cache; another table has a file of another number.
 _LOOKUP = 256  # Images looked up at a time.
 _COMMIT = 64  # Images embedded between two commits; a kill can lose so many.
 _WAIT = 60.0  # Seconds to wait for another process's commit.
 _SCHEMA = """CREATE TABLE IF NOT EXISTS embedding (
     recognizer TEXT NOT NULL, version INTEGER NOT NULL, image BLOB NOT NULL, vector BLOB NOT NULL,
-    PRIMARY KEY (recognizer, version, image))"""
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR}
+    checksum BLOB NOT NULL, PRIMARY KEY (recognizer, version, image))"""
+_COLUMNS = ["recognizer", "version", "image", "vector", "checksum"]
+# A full disk, or one that fails, is no reason to throw away what others have computed: only what a file alone can be at
+# fault for is damage. The other errors are where its header is not one of sqlite.
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_ENDS_EARLY = sqlite3.SQLITE_IOERR_SHORT_READ
+_PERHAPS = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
+_MAGIC, _HEADER = b"SQLite format 3\0", 100  # The first bytes of a file, and how many of them tell what it is.
 
 
 @dataclass
@@ -47,8 +56,8 @@ class EmbeddingStore:
     Embeddings that a GPU computed are kept apart, as its sums differ: the name of their recognizer ends in the class of
     the device, ``@cuda``. A recognizer that computes on the CPU whatever the device says so by ``computes_on``.
 
-    Several processes may share it. What is computed is committed every 64 images. A damaged file is replaced, with a
-    warning: it holds nothing that cannot be computed again.
+    Several processes may share it. What is computed is committed every 64 images. Each row has a checksum: one that is
+    damaged is computed anew. A damaged file is replaced. Both are said. A full disk is an error, and replaces nothing.
 
     Args:
         path: the file; it and its folder are made when first needed.
@@ -78,18 +87,21 @@ class EmbeddingStore:
         return np.concatenate(parts) if parts else np.empty((0, recognizer.card.dimension))
 
     def _slice(self, name: str, recognizer: Recognizer, images: ByteArray) -> FloatArray:
-        for last in (False, True):
+        for attempt in range(3):
             try:
                 with closing(self._connect()) as connection:
                     return self._embed(connection, name, recognizer, images)
             except sqlite3.DatabaseError as error:
-                if last or not _damaged(error):
-                    raise UserError(
-                        f"cannot use the embedding cache {self.path}: {error}",
-                        "Free some space, make its folder writable, or move the cache with PPFR_BENCH_CACHE.",
-                    ) from error
-                self._replace(error)
+                if attempt == 2 or not self._is_damage(error):
+                    raise self._unusable(error) from error
+                self._replace(error, anyway=attempt == 1)
         raise AssertionError("unreachable")
+
+    def _unusable(self, error: Exception) -> UserError:
+        return UserError(
+            f"cannot use the embedding cache {self.path}: {error}",
+            "Free some space, make its folder writable, or move the cache with PPFR_BENCH_CACHE.",
+        )
 
     def _embed(
         self, connection: sqlite3.Connection, name: str, recognizer: Recognizer, images: ByteArray
@@ -111,12 +123,13 @@ class EmbeddingStore:
                     "Compare its card with what its embed returns.",
                 )
             vectors = answer.astype("<f4")
+            key = kept_as, recognizer.version
             rows = [
-                (kept_as, recognizer.version, digest, vector.tobytes())
-                for (digest, _), vector in zip(chunk, vectors, strict=True)
+                (*key, digest, blob, _checksum(key, digest, blob))
+                for (digest, _), blob in zip(chunk, map(bytes, vectors), strict=True)
             ]
             with connection:
-                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)", rows)
             known.update((digest, vector) for (digest, _), vector in zip(chunk, vectors, strict=True))
         usage.requested += len(images)
         return np.stack([known[digest] for digest in digests]).astype(np.float64)
@@ -125,10 +138,17 @@ class EmbeddingStore:
         self, connection: sqlite3.Connection, key: tuple[str, int], digests: set[bytes], dimension: int
     ) -> dict[bytes, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
         places = ", ".join("?" * len(digests))
-        query = f"SELECT image, vector FROM embedding WHERE recognizer = ? AND version = ? AND image IN ({places})"
-        found = connection.execute(query, (*key, *digests))
-        # A row of another length is damage, or a card that changed under one version: compute it again.
-        return {image: np.frombuffer(blob, "<f4") for image, blob in found if len(blob) == 4 * dimension}
+        columns = "image, vector, checksum FROM embedding"
+        query = f"SELECT {columns} WHERE recognizer = ? AND version = ? AND image IN ({places})"
+        known, damaged = {}, 0
+        for image, blob, checksum in connection.execute(query, (*key, *digests)):
+            if not isinstance(blob, bytes) or _checksum(key, image, blob) != checksum:
+                damaged += 1
+            elif len(blob) == 4 * dimension:  # Else its card has changed under one version: compute it again.
+                known[image] = np.frombuffer(blob, "<f4")
+        if damaged:
+            logger.warning("%d rows of the embedding cache %s are damaged; they are computed anew", damaged, self.path)
+        return known
 
     def _connect(self) -> sqlite3.Connection:
         # Each call has a connection of its own: none is shared between threads or carried across a fork.
@@ -141,26 +161,57 @@ class EmbeddingStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
+            if [row[1] for row in connection.execute("PRAGMA table_info(embedding)")] != _COLUMNS:
+                raise _OtherTableError("it has a table of other columns")
         except BaseException:  # The connection is closed after Ctrl-C too.
             connection.close()
             raise
         return connection
 
-    def _replace(self, error: sqlite3.DatabaseError) -> None:
-        with FileLock(self.path.with_name(self.path.name + ".lock")):
-            try:  # Another process may have replaced it while this one waited.
-                with closing(self._connect()) as connection:
-                    sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-                    connection.execute("SELECT recognizer, version, image, vector FROM embedding LIMIT 1").fetchall()
-            except sqlite3.DatabaseError as again:
-                if not _damaged(again):
-                    raise UserError(f"cannot use the embedding cache {self.path}: {again}") from again
-                sound = False
-            if sound:
-                return
-            logger.warning("the embedding cache %s is damaged (%s); starting a new one", self.path, error)
-            for suffix in ("-wal", "-shm", ""):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+    def _is_damage(self, error: sqlite3.DatabaseError) -> bool:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, _OtherTableError) or code is None:
+            return isinstance(error, _OtherTableError)
+        primary = code & 0xFF  # The extended codes keep the primary one in their low byte.
+        return primary in _DAMAGE or code == _ENDS_EARLY or (primary in _PERHAPS and not self._could_be_sqlite())
+
+    def _could_be_sqlite(self) -> bool:
+        """Whether the file is not there yet, or begins as one of sqlite does, or cannot be read at all."""
+        if os.path.lexists(self.path) and not is_file(self.path):
+            return False  # A folder, or a link to nowhere.
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(_HEADER)
+        except OSError:
+            return True
+        versions = header[18:20]  # For writing and for reading: 1, or 2 with a write-ahead log.
+        schema = int.from_bytes(header[44:48], "big")
+        return not header or (header.startswith(_MAGIC) and set(versions) <= {1, 2} and schema <= 4)
+
+    def _replace(self, error: sqlite3.DatabaseError, anyway: bool) -> None:
+        """Start a new file, unless another process has done so: then the one that is there is sound."""
+        try:
+            with FileLock(self.path.with_name(self.path.name + ".lock")):
+                if not anyway and self._is_sound():
+                    return
+                logger.warning("the embedding cache %s is damaged (%s); starting a new one", self.path, error)
+                for suffix in ("-wal", "-shm", ""):
+                    integrity.remove(self.path.with_name(self.path.name + suffix))
+        except OSError as refused:
+            raise self._unusable(refused) from refused
+
+    def _is_sound(self) -> bool:
+        try:
+            with closing(self._connect()) as connection:
+                return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+        except sqlite3.DatabaseError as error:
+            if not self._is_damage(error):
+                raise self._unusable(error) from error
+            return False
+
+
+class _OtherTableError(sqlite3.DatabaseError):
+    """A table of another format is in the file."""
 
 
 class CachedEmbedder:
@@ -204,7 +255,5 @@ def _chunks(items: list[tuple[bytes, int]], size: int) -> Iterator[list[tuple[by
         yield items[start : start + size]
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    # The extended codes keep the primary one in their low byte. SQLITE_ERROR: a table of other columns.
-    return code is not None and (code & 0xFF) in _DAMAGE
+def _checksum(key: tuple[str, int], image: bytes, vector: bytes) -> bytes:
+    return hashlib.blake2b(repr((*key, image)).encode() + vector, digest_size=16).digest()

@@ -62,9 +62,11 @@ def read(content: bytes, where: str) -> Draws:
         if lists.type != _LISTS or lists.null_count or lists.values.null_count:
             raise ValueError(f"expected {_LISTS} without nulls, got {lists.type}")
         flat, ends = _array(lists.values, np.float32), _array(lists.offsets, np.int32)
+        if not np.isfinite(flat).all():
+            raise ValueError("a draw is no number")
         for at, (key, name, part) in enumerate(zip(*columns, strict=True)):
             found.setdefault(key, {})[name, part] = flat[ends[at] : ends[at + 1]]
-    except (pa.ArrowException, KeyError, ValueError, AttributeError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
     return found
 
@@ -92,7 +94,7 @@ def count(content: bytes, where: str) -> int:
     """
     try:
         found = pq.ParquetFile(_reader(content)).metadata
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
     groups = (found.row_group(i) for i in range(found.num_row_groups))
     return sum(group.column(i).num_values for group in groups for i in range(found.num_columns))
@@ -106,7 +108,7 @@ def keys_of(content: bytes, where: str) -> set[str]:
     """
     try:
         return set(pq.ParquetFile(_reader(content)).read(["key"], use_threads=False).column("key").to_pylist())
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
 
 

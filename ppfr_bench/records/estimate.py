@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-Interval = tuple[float, float]
+from ppfr_bench.cards import Real, Whole
+
+Interval = tuple[Real, Real]
 Part = Literal["value", "floor", "ceiling", "leakage"]
 
 # A leaderboard holds tens of thousands of these: a dataclass is as strict as Config, at a fifth of its memory.
@@ -29,17 +31,19 @@ class Estimate:
         key: of the record that it comes from, where a table has taken it from one.
     """
 
-    value: float | None
+    value: Real | None
     interval: Interval | None = None
-    n: Annotated[int, Field(ge=0)] = 0
+    n: Annotated[Whole, Field(ge=0, lt=1 << 53)] = 0
     reason: str = ""
-    draws: tuple[float, ...] = ()
+    draws: tuple[Real, ...] = ()
     key: str = ""
 
     @model_validator(mode="after")
     def _null_has_a_reason(self) -> Estimate:
         if self.value is None and not self.reason:
             raise ValueError("a missing value needs a reason")
+        if self.interval is not None and not (self.value is not None and self.interval[0] <= self.interval[1]):
+            raise ValueError("expected an interval (low, high) around a value")
         return self
 
 
@@ -57,7 +61,7 @@ class Measurement:
     """
 
     metric: str
-    version: int
+    version: Whole
     direction: Literal["higher_is_better", "lower_is_better"]
     unit: str = ""
     value: Estimate

@@ -7,7 +7,6 @@ sample faces beside it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.records import draws, samples
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.storage import Storage
+from ppfr_bench.text import decode_text, parse_json
 
 SCHEMA_VERSION = 1
 
@@ -93,11 +93,12 @@ def remove(files: Storage, path: str) -> None:
 def _parsed(files: Storage, path: str) -> dict[str, Any]:
     where = files.name(path)
     try:
-        data = json.loads(files.read(path) or b"", parse_float=draws.number)
+        data = parse_json(decode_text(files.read(path) or b"", "it"), "it", parse_float=draws.number)
         if not isinstance(data, dict) or "status" not in data:
             raise ValueError("it has no status")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not a record: {error}", f"Delete it and run again:  rm '{where}'") from error
+    except (ValueError, UserError) as error:
+        said = error.message if isinstance(error, UserError) else error
+        raise UserError(f"{where} is not a record: {said}", f"Delete it and run again:  rm '{where}'") from error
     return data
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ppfr_bench.cards import Config, Guarantee, Knowledge, TrainingLog
+from ppfr_bench.cards import Config, Guarantee, Knowledge, Real, TrainingLog, Whole
 from ppfr_bench.former_names import FORMER_NAMES, first_name
 from ppfr_bench.records.estimate import STRICT, Estimate, Measurement, Part
 
@@ -47,12 +47,12 @@ class Cost:
     ``shared`` of the seconds are of stages that an earlier cell of the row needs too: without them, cells add up.
     """
 
-    seconds: float = 0.0
-    shared: float = 0.0
-    protect_images_per_second: float | None = None
-    peak_memory_mib: float | None = None
-    attack_training_images: int = 0
-    oracle_queries: int = 0
+    seconds: Annotated[Real, Field(ge=0)] = 0.0
+    shared: Annotated[Real, Field(ge=0)] = 0.0
+    protect_images_per_second: Annotated[Real, Field(ge=0)] | None = None
+    peak_memory_mib: Annotated[Real, Field(ge=0)] | None = None
+    attack_training_images: Annotated[Whole, Field(ge=0)] = 0
+    oracle_queries: Annotated[Whole, Field(ge=0)] = 0
 
     @property
     def own(self) -> float:
@@ -66,13 +66,13 @@ class Environment:
 
     ppfr_bench: str
     commit: str | None
-    dirty: bool | None
+    dirty: Annotated[bool, Strict()] | None
     python: str
     torch: str
     platform: str
     processor: str
     device: str
-    threads: int
+    threads: Annotated[Whole, Field(ge=1)]
 
 
 class Record(Config):
@@ -106,7 +106,7 @@ class Record(Config):
     sets: str = ""
     builds_on: tuple[str, ...] = ()  # This attack should never fall behind those.
     knowledge: Knowledge | None = None
-    seed: int
+    seed: int = Field(ge=0, lt=1 << 63)
     status: Status
     reason: str = ""
     metrics: dict[str, Measurement] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.record import SCHEMA_VERSION
+from ppfr_bench.text import parse_json
 
 Raw = dict[str, Any]  # A record as JSON has it.
 Place = tuple[str, str]  # Labels of its data set and its defense.
@@ -72,6 +73,11 @@ class Row:
             raw = self._whole(_json(text, where))
             found = Line(order(raw), raw["status"], raw["samples"], int(raw.get("draws", 0)), text)
             key, belongs = raw["key"], (raw["suite"], *place_of(raw))
+            if not all(isinstance(one, str) for one in (key, found.status, found.samples, *found.order, *belongs)):
+                raise TypeError("a name or a key that is no text")
+            parts = (one.get(part) for one in raw["metrics"].values() for part in _PARTS)
+            if not all(isinstance(part, dict | None) for part in parts):
+                raise TypeError("a measurement that is no estimate")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{where} is not a record: {error!r}", _HINT) from error
         if belongs != place:
@@ -176,9 +182,9 @@ def draws_of(record: Raw) -> Mapping[tuple[str, str], list[float]]:
 
 def _json(text: str, where: str) -> Raw:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not a record: {error}", _HINT) from error
+        found = parse_json(text, "it")
+    except UserError as error:
+        raise UserError(f"{where} is not a record: {error.message}", _HINT) from error
     if not isinstance(found, dict):
         raise UserError(f"{where} is not a record: {text:.60}", _HINT)
     return found

@@ -33,11 +33,14 @@ from ppfr_bench.records.record import Record
 from ppfr_bench.records.rows import Raw
 from ppfr_bench.records.shelf import ASIDE, Shelf, checked
 from ppfr_bench.records.storage import storage
+from ppfr_bench.text import decode_text, parse_json
 
 if TYPE_CHECKING:
     from ppfr_bench.records.storage import Place
 
 CELLS = ".cells"
+
+_RESTORE = "Restore it from git, or run the suite again."
 
 
 class ResultStore:
@@ -73,13 +76,14 @@ class ResultStore:
         if content is None:
             return None
         try:
-            return PlanFile.model_validate_json(content)
+            name = self.files.name(path)
+            return PlanFile.model_validate(parse_json(decode_text(content, name), name, _RESTORE))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise UserError(
                 f"{self.files.name(path)} is no plan: {where}: {first['msg']}",
-                "Restore it from git, or run the suite again.",
+                _RESTORE,
             ) from error
 
     def records(self, suite: str | None = None) -> Iterator[Record]:
@@ -339,9 +343,12 @@ def _same(record: Record) -> Record:
 def _parsed(where: str, content: bytes) -> Raw:
     hint = f"Delete it and run again:  rm '{where}'"
     try:
-        raw: Raw = json.loads(content, parse_float=draws.number)
-        rows.order(raw), rows.place_of(raw), raw["status"], raw["samples"]
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raw: Raw = parse_json(decode_text(content, "it"), "it", parse_float=draws.number)
+        if not all(isinstance(one, str) for one in (*_order(raw), raw["status"], raw["samples"])):
+            raise TypeError("a name or a key that is no text")
+    except UserError as error:
+        raise UserError(f"{where} is not a record: {error.message}", hint) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where} is not a record: {error!r}", hint) from error
     return raw
 

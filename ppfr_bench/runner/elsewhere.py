@@ -29,7 +29,7 @@ from ppfr_bench.runner.execution import Where, compute
 from ppfr_bench.runner.graph import Graph
 from ppfr_bench.runner.plan import Plan
 from ppfr_bench.suites import Entry, explain
-from ppfr_bench.text import SMALL, parse_toml, printable, read_text
+from ppfr_bench.text import SMALL, parse_json, parse_toml, printable, read_text
 
 if TYPE_CHECKING:
     from ppfr_bench.runner.request import Request
@@ -292,7 +292,8 @@ def _manifest(folder: Path, hint: str = "First:  ppfr-bench data releases SUITE 
     UserError: there is none, or one of something else, or of more than there can be.
     """
     try:
-        found = Manifest.model_validate_json(read_text(folder / "manifest.json", limit=SMALL))
+        path = folder / "manifest.json"
+        found = Manifest.model_validate(parse_json(read_text(path, limit=SMALL), printable(path)))
         targets, gallery = found.shapes["targets"], found.shapes["gallery"]
     except (UserError, ValidationError, KeyError) as error:
         raise UserError(f"{printable(folder)} holds no releases that were handed out", hint) from error

@@ -25,6 +25,7 @@ from ppfr_bench.records import samples
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Cost, Environment, Record
+from ppfr_bench.redaction import publishable
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.scorers.base import Scorer, Truth, sizes
 from ppfr_bench.scorers.held_out import unlike_held_out
@@ -98,7 +99,7 @@ def header(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 def unmeasured(head: Mapping[str, Any], environment: Environment, status: str, reason: str) -> Record:
     """A record without numbers: failed or skipped, and why."""
-    return Record(**head, environment=environment, status=status, reason=reason[:2000])
+    return Record(**head, environment=environment, status=status, reason=publishable(reason))
 
 
 def compared(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:

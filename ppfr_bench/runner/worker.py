@@ -71,7 +71,7 @@ def perform(packed: bytes, job: Job | CellJob) -> Result:
     except (Exception, SystemExit) as error:  # A plug-in's code may raise anything; that is the cell's result.
         if os.environ.get("PPFR_BENCH_TRACEBACKS"):
             traceback.print_exc()
-        return Result(job.key, Failure("failed", f"{type(error).__name__}: {error}"[:2000]))
+        return Result(job.key, Failure("failed", f"{type(error).__name__}: {error}"))
 
 
 def _context(packed: bytes) -> tuple[Work, Context]:
@@ -98,7 +98,7 @@ def _compute(job: Job, store: StageStore, context: Context) -> Result:
 def _score(job: CellJob, work: Work, context: Context) -> Result:
     store = work.store
     inputs = {name: _output(store, *place) for name, place in job.inputs.items()}
-    paid = {place: found for place in job.paid if (found := store.find(*place)) is not None}
+    paid = {place: found for place in job.paid if (found := store.find(*place, whole=False)) is not None}
     shared = [found for place, found in paid.items() if place in job.shared]
     check = _output(store, *job.check) if job.check else None
     record, strip = scoring.score(job, inputs, list(paid.values()), shared, check, context)
@@ -113,7 +113,8 @@ def _output(store: StageStore, kind: str, key: str) -> Output:
     """
     found = store.find(kind, key)
     if found is None:
-        raise UserError(f"the stage '{kind}' {key[:12]} is gone from {store.root}", "Run the same command again.")
+        what = f"the stage '{kind}' {key[:12]} is gone from {store.root}, or damaged"
+        raise UserError(what, "Type the same again with  --rerun failed")
     return found
 
 

@@ -18,8 +18,10 @@ from ppfr_bench.api import ByteArray, Defense, Differentiable, FaceDataset, Face
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.datasets.opening import open_dataset
+from ppfr_bench.errors import UserError
 from ppfr_bench.parallel import keep_freed_memory
 from ppfr_bench.recognizers import load_recognizer, recognizer_component
+from ppfr_bench.recognizers.store import FILE as EMBEDDINGS
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Component
@@ -85,6 +87,12 @@ class Context:
     def __init__(self, setting: Setting, dataset: FaceDataset | None = None) -> None:
         self.setting = setting
         self.dataset = setting.open_dataset() if dataset is None else dataset
+        if self.dataset.revision != setting.dataset_revision:
+            raise UserError(
+                f"the data set {self.dataset.name} is of revision {self.dataset.revision} here, expected "
+                f"{setting.dataset_revision}, of which the plan was made",
+                "A file of it has changed, or this machine has others. Restore them, or type the same again.",
+            )
         self._defenses: dict[str, Defense] = {}
 
     @property
@@ -143,7 +151,7 @@ class Context:
 
     @cached_property
     def _embeddings(self) -> EmbeddingStore:
-        return EmbeddingStore(cache_dir() / "embeddings.sqlite")
+        return EmbeddingStore(cache_dir() / EMBEDDINGS)
 
     @cached_property
     def surrogate(self) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from ppfr_bench.api import ByteArray, Defense, to_bytes, to_float
 from ppfr_bench.contracts.clear_images import leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
+from ppfr_bench.contracts.weights import check_weights
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import digest
 
@@ -100,8 +101,11 @@ def protect_once(defense: Defense, images: ByteArray, generator: torch.Generator
     """What a defense makes of one batch, uint8 (n, 3, h, w), in 8 bits; whether it shows them clear is not looked at.
 
     Raises:
-        BreachError: the defense raises, changes what it is given, or what it returns is no release of that batch.
+        BreachError: its weights are not those of its card, it raises, changes what it is given, or what it returns is
+            no release of that batch.
     """
+    if wrong_weights := check_weights(defense):
+        raise BreachError(wrong_weights)
     batch = to_float(images)
     given = batch.clone()
     try:

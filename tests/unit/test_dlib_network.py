@@ -80,14 +80,15 @@ def test_a_damaged_file_is_refused_and_the_place_named(content: bytes, damage: A
     assert caught.value.hint == "Type:  ppfr-bench assets fetch dlib_resnet"
 
 
-def test_a_file_of_the_right_size_and_another_sha256_is_refused(
+def test_a_file_of_the_right_size_and_another_sha256_is_refused_where_no_other_can_be_had(
     content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path))
     path = tmp_path / "assets" / "dlib_resnet" / "dlib_face_recognition_resnet_model_v1.dat"
     path.parent.mkdir(parents=True)
     path.write_bytes(replaced(content, b"\x3c", b"\x3d"))
-    with pytest.raises(UserError, match="is damaged: it has another sha256"):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(UserError, match=r"is damaged: it has another sha256.*\n.*assets fetch dlib_resnet"):
         DlibResNet()
 
 

@@ -27,7 +27,7 @@ from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.files import summary, write_atomic
 from ppfr_bench.parallel import ordered
 from ppfr_bench.records.hashing import digest
-from ppfr_bench.text import printable, read_text
+from ppfr_bench.text import parse_json, printable, read_text
 
 VERSION = 2  # Raise it whenever the same source may give other crops.
 FORMATS = ("lfw", "cfp", "celeba", "folder", "insightface-bin", "insightface-rec")
@@ -221,7 +221,7 @@ class _Job:
     @staticmethod
     def _read(path: Path) -> _State:
         try:
-            found = json.loads(read_text(path))
+            found = parse_json(read_text(path), printable(path))
             return _State(str(found["spec"]), [str(name) for name in found["placed"]], dict(found.get("made", {})))
         except (UserError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read", f"Remove {path.parent} and start again.") from error

@@ -186,6 +186,17 @@ def _latin1(text: Any, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _few_bytes(*given: Any) -> bytes:
+    """What ``bytes`` makes of bytes: of a number it would make as many, and fill the memory."""
+    if len(given) == 1 and isinstance(given[0], bytes | bytearray):
+        return bytes(given[0])
+    if len(given) == 2 and isinstance(given[0], str):
+        return _latin1(*given)
+    if not given:
+        return b""
+    raise UserError(f"a pickle asks for bytes of {type(given[0]).__name__}", _REFUSED)
+
+
 class _Unpickler(pickle.Unpickler):
     """Admits bytes in either spelling, and arrays of numbers: no class of the file's choosing is ever looked up."""
 
@@ -193,9 +204,9 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("_codecs", "encode"):
             return _latin1
         if (module, name) in (("builtins", "bytes"), ("__builtin__", "bytes"), ("__builtin__", "str")):
-            return bytes
+            return _few_bytes
         if (module, name) in (("builtins", "bytearray"), ("__builtin__", "bytearray")):
-            return bytearray
+            return _few_bytes
         if (now := module.replace("numpy.core", "numpy._core"), name) in _NUMPY:
             return super().find_class(now, name)
         raise UserError(f"a pickle asks for {module}.{name}; only bytes and arrays are admitted", _REFUSED)

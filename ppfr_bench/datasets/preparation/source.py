@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,6 +17,8 @@ from ppfr_bench.files import HIDDEN, is_hidden, list_folder
 from ppfr_bench.text import decode_text, printable
 
 LARGEST = 64 << 20  # Bytes of one image or list; anything larger is neither.
+# What zipfile raises on a broken archive, beside RuntimeError for what is packed in a way that it does not know.
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError, EOFError, ValueError, OverflowError)
 
 
 class Source(ABC):
@@ -154,18 +159,21 @@ class _Zip(_Archive):
         with self._open() as archive:
             for name in wanted:
                 try:
-                    yield name, archive.read(self._infos[name])
-                except (zipfile.BadZipFile, OSError, EOFError) as error:
+                    content = archive.read(self._infos[name])
+                except _BROKEN as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
                 except RuntimeError as error:  # zipfile raises it for a password or an unknown compression.
                     raise UserError(
                         f"{self.path}: {name} cannot be read: {error}", "Pack it again, with deflate and no password."
                     ) from error
+                if len(content) != self.sizes[name]:
+                    raise UserError(f"{self.path}: {name} is cut short", "Download it again.")
+                yield name, content
 
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_BROKEN, NotImplementedError) as error:
             raise UserError(f"{self.path} is broken: {error}", "Download it again.") from error
 
 
