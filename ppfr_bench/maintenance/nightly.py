@@ -22,7 +22,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.table import build
-from ppfr_bench.records.estimate import column
+from ppfr_bench.maintenance.comparison import Finding, compare, failures
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -35,34 +35,6 @@ SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
 BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
 _ALWAYS = {"night", "suite", "rows", "findings"}  # Every line of the history has these keys.
 _SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that moved since the last night.
-
-    Attributes:
-        kind: ``regression`` (a changed cell came out otherwise), ``drift`` (an unchanged one did), ``failed`` or
-            ``slower``.
-        what: the cell, or the benchmark; ``metric`` of it, with its value ``before``, that value's interval, and
-            ``now``.
-    """
-
-    kind: str
-    what: str
-    metric: str = ""
-    before: float | None = None
-    interval: tuple[float, float] | None = None
-    now: float | None = None
-    reason: str = ""
-
-    @property
-    def line(self) -> str:
-        """For an issue."""
-        if self.metric:
-            around = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
-            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} last night, {self.now:.4g} now"
-        return f"{self.kind}: {self.what}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +76,7 @@ def run_night(
     for cell in changed:
         now, then = store.find(plan.suite, cell.key), before[cell.key]
         if now is not None:
-            found += compare("regression", then, now) if then is not None else _failures(now)
+            found += compare("regression", then, now) if then is not None else failures(now)
     if sample:
         with empty_cache() as folder:
             anew = ResultStore(folder / "results")
@@ -136,24 +108,6 @@ def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:
         return []
     parts = max(1, round(1 / share))
     return [cell for cell in cells if int(digest(cell.key)[:8], 16) % parts == night.toordinal() % parts]
-
-
-def compare(kind: str, then: Record, now: Record) -> list[Finding]:
-    """Each number of ``now`` that lies outside the interval it had ``then``; or that the cell gives no number now."""
-    if then.status == "ok" and now.status != "ok":
-        return _failures(now)
-    found = []
-    for name, measured in sorted(then.metrics.items()):
-        for part, before in measured.parts():
-            other = getattr(now.metrics.get(name), part, None)
-            if before.value is None or before.interval is None or other is None:
-                continue
-            low, high = before.interval
-            if other.value is None:
-                found.append(Finding("failed", now.title, reason=f"{column(name, part)}: {other.reason}"))
-            elif not low - 1e-9 <= other.value <= high + 1e-9:
-                found.append(Finding(kind, now.title, column(name, part), before.value, (low, high), other.value))
-    return found
 
 
 def slower(before: dict[str, float], now: dict[str, float]) -> list[Finding]:
@@ -257,7 +211,3 @@ def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
     place = (cell.defense.label, slot, plan.seed)
     keys = [one.key for one in table.cells if one.place == place and one.key != cell.key] if table else []
     return store.find(plan.suite, keys[0]) if keys else None
-
-
-def _failures(record: Record) -> list[Finding]:
-    return [Finding("failed", record.title, reason=record.reason)] if record.status == "failed" else []
