@@ -147,7 +147,8 @@ def read(path: Path, root: Path | None = None) -> Submission:
     board, plans = ResultStore(root / "results") if root else None, []
     for suite, mine in by_suite.items():
         try:
-            stated = files.get(f"results/{suite}/plan.json", b"null")
+            if (stated := files.get(f"results/{suite}/plan.json")) is None:
+                raise UserError(f"it has no results/{suite}/plan.json")
             plans.append(check(suite, mine, strict_json(stated), board, root))
         except UserError as error:
             raise UserError(f"{shown}: {error.message}", f"{ASK}\n{error.hint}".rstrip()) from error

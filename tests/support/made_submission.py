@@ -108,5 +108,3 @@ def recorded(request: Request, root: Path, name: str, commit: str, **changes: An
     store.write_plan(plan.published())
     store.compact(plan.suite)
     return store
-
-
