@@ -88,13 +88,14 @@ def run_night(
     ratios = read_ratios(benchmarks) if benchmarks is not None else {}
     last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
     found += slower(last, ratios)
-    records, published = list(store.records(plan.suite)), store.plan(plan.suite)
+    records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
+    claims = store.claims(plan.suite)
     rows = {
         row.defense: {
             "score": row.score.value, "retention": row.retention.value,
             **{name: found.estimate.value for name, found in row.privacies.items()},
         }
-        for row in build(records, published or plan.published()) if row.dataset == plan.dataset.label
+        for row in build(records, published, claims) if row.dataset == plan.dataset.label
     }  # fmt: skip
     commit = next((record.environment.commit for record in records), None)
     result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)

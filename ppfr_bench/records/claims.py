@@ -6,7 +6,7 @@ is among the keys of a claim that nothing has confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -42,11 +42,18 @@ class Claim(Config):
         return not set(self.keys).isdisjoint(keys)
 
     def merged(self, newer: Claim) -> Claim:
-        """Both: of another file only the newer holds; else the records of both, claimed again if any are new."""
+        """Both: of another file only the newer holds, and what came of measuring stays until records are added."""
         if newer.source_sha256 != self.source_sha256 or newer.state != "claimed":
             return newer
-        keys = tuple(sorted({*self.keys, *newer.keys}))
-        return newer.model_copy(update={"keys": keys}) if set(newer.keys) - set(self.keys) else self
+        if set(newer.keys) <= set(self.keys):
+            return self
+        return newer.model_copy(update={"keys": tuple(sorted({*self.keys, *newer.keys}))})
+
+
+def standing(claims: Mapping[str, Claim], dataset: str, label: str, keys: Iterable[str]) -> Claim | None:
+    """The claim that a row of these records is, and that no measurement has confirmed; None where it is none."""
+    found = claims.get(f"{dataset}/{label}")
+    return found if found is not None and found.state != "confirmed" and found.covers(keys) else None
 
 
 class ClaimFile(Config):
