@@ -7,7 +7,7 @@ without an interval agrees with nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         kind: ``regression`` (a changed cell came out otherwise), ``drift`` (an unchanged one did), ``failed`` or
-            ``slower`` (a benchmark).
+            ``missing`` (one of two has what the other lacks), ``refuted`` (a claim) or ``slower`` (a benchmark).
         what: the cell, or the benchmark; ``metric`` of it, with its value ``before``, that value's interval, and
             ``now``.
     """
@@ -52,24 +52,33 @@ def compare(kind: str, then: Record, now: Record) -> list[Finding]:
 
     A cell that fails now, or a metric, a value, an interval or an ``n`` that one has and the other lacks, is a finding.
     """
-    if now.status != "ok":
+    if now.status != "ok" or then.status != "ok":
         return failures(now) if then.status == "ok" else []
-    if then.status != "ok":
-        return []
-    found = [
-        Finding("missing", now.title, reason=f"{name} is {'not measured any more' if name in then.metrics else 'new'}")
-        for name in sorted(then.metrics.keys() ^ now.metrics.keys())
-    ]
-    for name in sorted(then.metrics.keys() & now.metrics.keys()):
-        before, after = dict(then.metrics[name].parts()), dict(now.metrics[name].parts())
-        for part in sorted(before.keys() | after.keys()):
-            one, other = before.get(part), after.get(part)
-            if one is None or other is None:
-                which = "not measured any more" if other is None else "new"
-                found.append(Finding("missing", now.title, reason=f"{column(name, part)} is {which}"))
-            else:
-                found += _compared(kind, now.title, column(name, part), one, other)
+    found = lacking(then, now)
+    for name, before, after in _both(then, now):
+        if before.value is None and after.value is None:
+            continue
+        if before.value is None or after.value is None:
+            had, missing = ("had no value", before) if before.value is None else ("has no value now", after)
+            found.append(Finding("failed", now.title, reason=f"{name} {had}: {missing.reason}"))
+        elif before.interval is not None:
+            low, high = before.interval
+            if not low - _ROUNDING <= after.value <= high + _ROUNDING:
+                found.append(Finding(kind, now.title, name, before.value, (low, high), after.value))
     return found
+
+
+def lacking(then: Record, now: Record) -> list[Finding]:
+    """What one of two good records has and the other lacks: a metric, a part of it, an interval, or things measured."""
+    before, after = ({column(name, part) for name, one in record.metrics.items() for part, _ in one.parts()}
+                     for record in (then, now))  # fmt: skip
+    found = [f"{name} is {'not measured any more' if name in before else 'new'}" for name in sorted(before ^ after)]
+    for name, one, other in _both(then, now):
+        if one.n != other.n:
+            found.append(f"{name} was of n {one.n}, and is of n {other.n}")
+        elif None not in (one.value, other.value) and (one.interval is None) != (other.interval is None):
+            found.append(f"{name} {'had no interval' if one.interval is None else 'has no interval now'}")
+    return [Finding("missing", now.title, reason=reason) for reason in found]
 
 
 def failures(record: Record) -> list[Finding]:
@@ -87,6 +96,8 @@ def disagreements(what: str, claimed: Mapping[str, Estimate], measured: Mapping[
     allowed = NormalDist().inv_cdf(1 - _LEVEL / (2 * max(1, len(claimed)))) / _HALF
     for name in sorted(claimed.keys() | measured.keys()):
         one, other = claimed.get(name), measured.get(name)
+        if one is not None and other is not None and one.value is None and other.value is None:
+            continue
         if one is None or other is None or one.value is None or other.value is None:
             side = "claimed" if one is None or one.value is None else "measured"
             lacking = one if side == "claimed" else other
@@ -109,21 +120,10 @@ def _reach(estimate: Estimate, toward: float) -> float:
     return max(0.0, high - estimate.value if toward > 0 else estimate.value - low)
 
 
-def _compared(kind: str, title: str, name: str, then: Estimate, now: Estimate) -> list[Finding]:
-    if then.value is None and now.value is None:
-        return []
-    if then.value is None or now.value is None:
-        lacking = then if then.value is None else now
-        when = "had no value" if lacking is then else "has no value now"
-        return [Finding("failed" if lacking is now else "missing", title, reason=f"{name} {when}: {lacking.reason}")]
-    if then.n != now.n:
-        return [Finding("missing", title, reason=f"{name} was of n {then.n}, and is of {now.n}")]
-    if (then.interval is None) != (now.interval is None):
-        which = "had no interval" if then.interval is None else "has no interval now"
-        return [Finding("missing", title, reason=f"{name} {which}")]
-    if then.interval is None:
-        return []  # What chance gives has none.
-    low, high = then.interval
-    if low - _ROUNDING <= now.value <= high + _ROUNDING:
-        return []
-    return [Finding(kind, title, name, then.value, (low, high), now.value)]
+def _both(then: Record, now: Record) -> Iterator[tuple[str, Estimate, Estimate]]:
+    """The numbers that both have, by the name of their column."""
+    for name in sorted(then.metrics.keys() & now.metrics.keys()):
+        after = dict(now.metrics[name].parts())
+        for part, estimate in then.metrics[name].parts():
+            if part in after:
+                yield column(name, part), estimate, after[part]

@@ -34,7 +34,7 @@ from ppfr_bench.text import parse_json, printable, read_text
 SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
 BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
 _ALWAYS = {"night", "suite", "rows", "findings"}  # Every line of the history has these keys.
-_SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
+_SHARED = ("assets", "datasets", "downloads")
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,14 @@ def trend(nights: Sequence[dict[str, Any]]) -> bytes:
 
 
 @contextmanager
-def empty_cache() -> Iterator[Path]:
-    """A cache with nothing computed in it, for as long as it is needed."""
-    known = {shared: make_cache_folder(shared).absolute() for shared in _SHARED}
-    with TemporaryDirectory(prefix="ppfr-bench-night-") as name:
+def empty_cache(share: tuple[str, ...] | None = None) -> Iterator[Path]:
+    """A cache with nothing computed in it, for as long as it is needed.
+
+    Args:
+        share: parts of the cache that are made once, and checked by digest; all of them, without.
+    """
+    known = {shared: make_cache_folder(shared).absolute() for shared in (_SHARED if share is None else share)}
+    with TemporaryDirectory(prefix="ppfr-bench-empty-") as name:
         folder = Path(name)
         for shared, place in known.items():
             (folder / shared).symlink_to(place, target_is_directory=True)
