@@ -43,7 +43,8 @@ class Finding:
         """For an issue."""
         if self.metric:
             around = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
-            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} last night, {self.now:.4g} now"
+            then, now = ("claimed", "measured") if self.kind == "refuted" else ("last night", "now")
+            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} {then}, {self.now:.4g} {now}"
         return f"{self.kind}: {self.what}: {self.reason}"
 
 

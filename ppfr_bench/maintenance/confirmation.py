@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.util import find_spec
@@ -20,15 +20,17 @@ from pathlib import Path
 from ppfr_bench import registry
 from ppfr_bench.datasets import dataset_class
 from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard.privacy import between_shared_ends
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.comparison import Finding, disagreements, lacking
 from ppfr_bench.maintenance.nightly import empty_cache
 from ppfr_bench.maintenance.validation import plan_of_cells
+from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.plan_file import PlanFile
-from ppfr_bench.records.record import Record
+from ppfr_bench.records.record import Record, Slot
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute
 from ppfr_bench.runner.plan import Plan
@@ -153,10 +155,10 @@ def _compared(
     label: str, claim: Claim, store: ResultStore, published: Plan, plan: Plan, measured: Mapping[str, Record]
 ) -> list[Finding]:
     """Where a claim and its measurement differ."""
-    place = {(cell.kind, cell.attack, cell.recognizer): cell.key for cell in plan.cells if cell.defense.label == label}
+    place = {cell.slot: cell.key for cell in plan.cells if cell.defense.label == label}
     claimed, again = [], []
     for cell in (one for one in published.cells if one.defense.label == label and one.kind != "canary"):
-        now = measured.get(place.get((cell.kind, cell.attack, cell.recognizer), ""))
+        now = measured.get(place.get(cell.slot, ""))
         then = store.find(published.suite, cell.key)
         if then is None or then.key not in claim.keys:
             return [Finding("refuted", label, reason=f"the file gives no cell of its records, as {cell.title}")]
@@ -171,11 +173,47 @@ def _compared(
                 Finding("refuted", label, reason="the card or the guarantee of the file is not that of its records")
             )
             break
+    claimed, again = _where_both_work(claimed, again)
     rows = [
         _row(label, records, plan_of_cells(of, {record.key for record in records}))
         for of, records in ((published, claimed), (plan, again))
     ]
+    if any(row.score.value is None for row in rows):
+        found.append(Finding("missing", label, reason="there is no score to compare"))
     return found + disagreements(label, *(_numbers(row) for row in rows))
+
+
+def _where_both_work(one: list[Record], other: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Both without the leakages by which an attack works on the people of one side alone.
+
+    An attack is broken by what it regains where nothing is protected, in which no defense has a hand, and on few people
+    it may be so by chance: the largest leakage of one side would be among attacks that the other does not count.
+    """
+    while True:
+        broken = {place for side in (one, other) for place in _broken(side)}
+        if not broken:
+            return one, other
+        pruned = ([_without(record, broken) for record in side] for side in (one, other))
+        one, other = ([record for record in side if not record.sets or _leaks(record)] for side in pruned)
+
+
+def _broken(records: Sequence[Record]) -> Iterator[tuple[Slot, str]]:
+    for record in between_shared_ends(records):
+        for name, measured in record.metrics.items():
+            if measured.leakage is not None and measured.leakage.value is None and measured.leakage.reason == BROKEN:
+                yield record.slot, name
+
+
+def _leaks(record: Record) -> bool:
+    return any(one.leakage is not None for one in record.metrics.values())
+
+
+def _without(record: Record, broken: Set[tuple[Slot, str]]) -> Record:
+    metrics = {
+        name: replace(one, leakage=None) if (record.slot, name) in broken else one
+        for name, one in record.metrics.items()
+    }
+    return record.model_copy(update={"metrics": metrics})
 
 
 def _row(label: str, records: Sequence[Record], plan: PlanFile) -> Row:

@@ -212,7 +212,6 @@ def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
     """The record that the cell takes the place of."""
     published = store.plan(plan.suite)
     table = published.tables.get(plan.dataset.label) if published else None
-    slot = (cell.kind, cell.attack.label if cell.attack else "", cell.recognizer.label if cell.recognizer else "")
-    place = (cell.defense.label, slot, plan.seed)
+    place = (cell.defense.label, cell.slot, plan.seed)
     keys = [one.key for one in table.cells if one.place == place and one.key != cell.key] if table else []
     return store.find(plan.suite, keys[0]) if keys else None

@@ -212,9 +212,8 @@ def _undefended(request: Request, cell: Cell | None, board: ResultStore | None) 
     """The board's record of the same cell where nothing is protected, if it has one of the same settings."""
     if cell is None or board is None:
         return None
-    slot = cell.kind, cell.attack, cell.recognizer
     same = (one for one in request.plan.cells if one.defense.name == request.plan.ceiling.name)
-    key = next((one.key for one in same if (one.kind, one.attack, one.recognizer) == slot), None)
+    key = next((one.key for one in same if one.slot == cell.slot), None)
     found = board.find(request.plan.suite, key) if key is not None else None
     return found if found is not None and found.status == "ok" else None
 
