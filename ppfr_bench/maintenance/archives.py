@@ -49,7 +49,7 @@ def files_of(path: Path) -> dict[str, bytes]:
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
         raise UserError(f"{shown} is not an archive that can be read: {error}", ASK) from error
     for name, one in files.items():
-        if wrong := _wrong_content(name, one):
+        if wrong := wrong_content(name, one):
             raise UserError(f"{shown}: {name}: {wrong}", ASK)
     return files
 
@@ -112,7 +112,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> 
     return found
 
 
-def _wrong_content(name: str, content: bytes) -> str:
+def wrong_content(name: str, content: bytes) -> str:
     """What is wrong with the content of a file, before anything reads it as what it should be; empty if nothing."""
     if name.endswith(".py"):
         return wrong_source(content)

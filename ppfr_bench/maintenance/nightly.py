@@ -17,10 +17,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ppfr_bench import registry
 from ppfr_bench.assets import make_cache_folder
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.rendering import render
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.comparison import Finding, compare, failures
 from ppfr_bench.records.hashing import digest
@@ -29,6 +31,7 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
+from ppfr_bench.suites import Suite
 from ppfr_bench.text import parse_json, printable, read_text
 
 SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
@@ -89,18 +92,30 @@ def run_night(
     last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
     found += slower(last, ratios)
     records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
-    claims = store.claims(plan.suite)
-    rows = {
-        row.defense: {
-            "score": row.score.value, "retention": row.retention.value,
-            **{name: found.estimate.value for name, found in row.privacies.items()},
-        }
-        for row in build(records, published, claims) if row.dataset == plan.dataset.label
-    }  # fmt: skip
+    made = build(records, published, store.claims(plan.suite))
+    rows = numbers_of_rows(row for row in made if row.dataset == plan.dataset.label)
     commit = next((record.environment.commit for record in records), None)
     result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)
     append_history(history, past, result)
     return result
+
+
+def numbers_of_rows(rows: Iterable[Row]) -> dict[str, dict[str, float | None]]:
+    """What the history keeps of each row, by its label."""
+    return {
+        row.defense: {
+            "score": row.score.value, "retention": row.retention.value,
+            **{name: found.estimate.value for name, found in row.privacies.items()},
+        }
+        for row in rows
+    }  # fmt: skip
+
+
+def accepted(suite: Suite, store: ResultStore) -> tuple[str, ...]:
+    """Defenses that were taken as submissions and that the suite does not list: a night measures them, too."""
+    listed = {entry.name for entry in suite.defense}
+    taken = {claim.defense for claim in store.claims(suite.name).values()}
+    return tuple(sorted((taken - listed) & set(registry.names("defense"))))
 
 
 def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:

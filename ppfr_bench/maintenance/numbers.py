@@ -60,11 +60,11 @@ class Counts:
         return {self.targets, 2 * self.targets}  # An attack's pairs are two of each target.
 
 
-def impossible(record: Record, counts: Counts, metrics: tuple[str, ...]) -> str:
+def impossible(record: Record, counts: Counts | None, metrics: tuple[str, ...]) -> str:
     """Why nobody can have measured the numbers of a record; empty if somebody can.
 
     Args:
-        counts: of the suite that it was measured in.
+        counts: of the suite that it was measured in; None where they are known from another record of its cell.
         metrics: names of those that the scorer of its cell computes.
     """
     wanted = [one for one in metrics if not one.startswith(_BY_SIZE) and one not in _NAMED_OTHERWISE]
@@ -72,7 +72,7 @@ def impossible(record: Record, counts: Counts, metrics: tuple[str, ...]) -> str:
         return f"it has no {missing[0]}"
     if record.sets and all(one.leakage is None for one in record.metrics.values()):
         return "it has no leakage"
-    expected_n = counts.of_cell(record)
+    expected_n = counts.of_cell(record) if counts is not None else set()
     for name, measured in sorted(record.metrics.items()):
         if wrong := _wrong_meaning(measured, metrics):
             return f"{name}: {wrong}"
@@ -120,10 +120,12 @@ def _wrong_meaning(measured: Measurement, metrics: tuple[str, ...]) -> str:
     return ""
 
 
-def _wrong_estimate(measured: Measurement, part: Part, found: Estimate, expected_n: set[int], counts: Counts) -> str:
+def _wrong_estimate(
+    measured: Measurement, part: Part, found: Estimate, expected_n: set[int], counts: Counts | None
+) -> str:
     if found.key:
         return "it names another record"
-    if found.n not in expected_n:
+    if counts is not None and found.n not in expected_n:
         return f"expected n to be {' or '.join(map(str, sorted(expected_n)))}, got {found.n}"
     if found.value is None:
         return "" if found.interval is None and not found.draws else "it has an interval or draws, and no value"
@@ -137,7 +139,7 @@ def _wrong_estimate(measured: Measurement, part: Part, found: Estimate, expected
         return "" if (measured.metric, part) in _WITHOUT_INTERVAL else "it has no interval"
     if not found.interval[0] <= found.interval[1] or not _within(found.value, found.interval):
         return f"{found.value:.6g} is outside its interval [{found.interval[0]:.6g}, {found.interval[1]:.6g}]"
-    return _wrong_draws(part, found, found.interval, counts)
+    return _wrong_draws(part, found, found.interval, counts) if counts is not None else ""
 
 
 def _wrong_draws(part: Part, found: Estimate, interval: tuple[float, float], counts: Counts) -> str:

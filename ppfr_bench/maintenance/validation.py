@@ -40,11 +40,12 @@ _NOTED = {  # What a record of each kind of cell may note.
 }
 
 
-def check_types(content: bytes, place: str, name: str) -> None:
+def check_types(content: bytes, place: str, name: str = "") -> None:
     """Raise where a row of records is not of one defense, or a field has another type than it should, as "0" for 0.
 
     Args:
         place: ``results/SUITE/DATASET/LABEL.jsonl``.
+        name: of the defense; of any, without.
 
     Raises:
         UserError: which record, and why it may not be taken.
@@ -56,7 +57,7 @@ def check_types(content: bytes, place: str, name: str) -> None:
             record = Record.model_validate_json(json.dumps(raw, allow_nan=False), strict=True)
         except ValidationError as error:
             raise UserError(f"{place}: record {str(raw['key'])[:12]}: {_first(error)}") from error
-        if record.defense.name != name:
+        if name and record.defense.name != name:
             raise UserError(f"{record.title}: it is of defense '{record.defense.name}', not of '{name}'")
 
 
@@ -81,8 +82,10 @@ def check(suite: str, records: Sequence[Record], stated: Any, board: ResultStore
     """
     again = f"Measure it again with this version:  ppfr-bench run {suite} --defense {records[0].defense.name}"
     for record in records:
-        if wrong := _unfit(record, root):
+        if wrong := unfit(record, root):
             raise UserError(f"{record.title}: {wrong}", _hint(wrong))
+        if record.defense_card.get("control") is not False:
+            raise UserError(f"{record.title}: its card says that it is a control, which is no submission", "")
     with planned_without_import(suite, records) as request:
         plan = request.plan
         cells = {cell.key: cell for cell in plan.cells if cell.defense.name == records[0].defense.name}
@@ -90,7 +93,7 @@ def check(suite: str, records: Sequence[Record], stated: Any, board: ResultStore
         for record in records:
             cell = cells.get(record.key)
             wrong = "the suite has no cell of its key" if cell is None else _unlike(record, header(plan, cell))
-            wrong = wrong or impossible(record, counts, _scorer(cell).metrics) or _wrong_log(record)
+            wrong = wrong or impossible(record, counts, _scorer(cell).metrics) or wrong_log(record)
             undefended = _undefended(request, cell, board)
             if not wrong and undefended is not None:
                 wrong = unlike_ceiling(record, undefended)
@@ -139,7 +142,7 @@ def known_commit(commit: str, root: Path | None = None) -> bool:
     return False
 
 
-def _unfit(record: Record, root: Path | None) -> str:
+def unfit(record: Record, root: Path | None) -> str:
     """Why a record may not be taken, whatever the suite; empty if it may."""
     place = record.environment
     if record.status != "ok":
@@ -159,8 +162,6 @@ def _unfit(record: Record, root: Path | None) -> str:
             return f"{text[:60]!r} is no {name} of an environment"
     if place.device != "cpu" or not 1 <= place.threads <= 1024:
         return f"it was measured on {place.device[:20]!r} with {place.threads} threads, expected cpu"
-    if record.defense_card.get("control") is not False:
-        return "its card says that it is a control, which is no submission"
     if not _URL.fullmatch(str(record.defense_card.get("code_url", ""))):
         return f"{str(record.defense_card['code_url'])[:60]!r} is no address of a web page"
     cost = record.cost
@@ -170,7 +171,7 @@ def _unfit(record: Record, root: Path | None) -> str:
 
 
 def _hint(wrong: str) -> str:
-    """What to do about what ``_unfit`` says."""
+    """What to do about what ``unfit`` says."""
     if "does not know" in wrong:
         return "Get it first:  git fetch URL_OF_THE_AUTHORS BRANCH   and take the archive again."
     if "--trust" in wrong:
@@ -190,7 +191,7 @@ def _unlike(record: Record, expected: Mapping[str, Any]) -> str:
     return "" if (record.training is None) == (record.cell != "attack") else "its training log is missing, or too much"
 
 
-def _wrong_log(record: Record) -> str:
+def wrong_log(record: Record) -> str:
     """What is wrong with what a record notes beside its numbers; empty if nothing."""
     other = sorted(record.log.keys() - _NOTED[record.cell])
     if other and not record.adapted:  # Of a recognizer that was fine-tuned, its training log is there too.

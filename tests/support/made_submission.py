@@ -96,13 +96,19 @@ def record_of(plan: Plan, cell: Cell, counts: Counts, commit: str, leaks: float 
     )  # fmt: skip
 
 
-def recorded(request: Request, root: Path, name: str, commit: str, **changes: Any) -> ResultStore:
-    """A good record for each cell of a defense of a plan; the last with changes."""
+def recorded(
+    request: Request, root: Path, name: str, commit: str, numbers: tuple[float, float] = (0.4, 0.8), **changes: Any
+) -> ResultStore:
+    """A good record for each cell of a defense of a plan; the last with changes.
+
+    Args:
+        numbers: how much attacks regain, and recognizers keep.
+    """
     store, plan = ResultStore(root), request.plan
     counts = Counts.of(request.dataset, plan.setting.protocol.replicates)
     cells = [cell for cell in plan.cells if cell.defense.name == name and cell.kind != "canary"]
     for cell in cells:
-        found = record_of(plan, cell, counts, commit)
+        found = record_of(plan, cell, counts, commit, *numbers)
         changed = Record.model_validate(found.model_dump() | (changes if cell is cells[-1] else {}))
         store.write(changed, PICTURE if found.samples else None)
     store.write_plan(plan.published())
