@@ -176,9 +176,10 @@ def _check_plan(plan: PlanFile, board: PlanFile, root: Path) -> None:
         for cell in table.cells:
             then = next(one for one in here.cells if one.place == cell.place)
             if cell.key != then.key and not _may_change(cell, table, here):
+                what = "/".join((cell.defense, *filter(None, cell.slot)))
                 raise UserError(
-                    f"{'/'.join((cell.defense, *filter(None, cell.slot)))} has another key, and nothing that it is made "
-                    "of has another version: neither its defense, nor an attack, a metric, the data or the protocol",
+                    f"{what} has another key, and nothing that it is made of has another version: neither its defense, "
+                    "nor an attack, a metric, the data or the protocol",
                     _HINT,
                 )
 
