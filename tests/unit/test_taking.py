@@ -154,7 +154,7 @@ def test_what_a_raised_version_has_changed_is_taken(places: Place) -> None:
     assert plan is not None and now <= {cell.key for cell in plan.tables["synthetic"].cells}
 
 
-# A change of a docstring that reads the token and forges its records ---------------------------------------------------
+# A change of a docstring that reads the token and forges its records --------------------------------------------------
 
 FORGER = '''"""Another docstring."""
 import glob, json, os, pathlib
