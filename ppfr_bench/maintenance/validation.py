@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +157,9 @@ def unfit(record: Record, root: Path | None) -> str:
     for flag in record.flags:
         if not _FLAG.fullmatch(flag):
             return f"{flag[:60]!r} is no flag"
-    fields = {name: getattr(place, name) for name in ("ppfr_bench", "python", "torch", "platform", "processor")}
-    for name, text in fields.items():
-        if not _PLAIN.fullmatch(text):
-            return f"{text[:60]!r} is no {name} of an environment"
+    for name, value in asdict(place).items():
+        if wrong := [text for text in _texts(value) if not _PLAIN.fullmatch(text)]:
+            return f"{wrong[0][:60]!r} is no {name} of an environment"
     if place.device != "cpu" or not 1 <= place.threads <= 1024:
         return f"it was measured on {place.device[:20]!r} with {place.threads} threads, expected cpu"
     if not _URL.fullmatch(str(record.defense_card.get("code_url", ""))):

@@ -10,6 +10,7 @@ import made_records as made
 import pytest
 from rich.console import Console
 
+from ppfr_bench import registry
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import pages, table, terminal
 from ppfr_bench.leaderboard.board import Board
@@ -98,15 +99,12 @@ def test_pages_and_terminal_say_so(records: list[Record], tmp_path: Path) -> Non
     assert "claimed by the authors" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_file_without_claims_changes_no_page(records: list[Record], tmp_path: Path) -> None:
-    made.write(tmp_path / "results", records)
-    store = ResultStore(tmp_path / "results")
-    pages.publish(store, "quick", tmp_path / "before")
-    store.write_claims("quick", {"synthetic/nobody": claim_of(records)})
-    pages.publish(store, "quick", tmp_path / "after")
-    for path in (tmp_path / "before").rglob("*.*"):
-        if path.suffix in (".html", ".md", ".csv"):
-            assert (tmp_path / "after" / path.relative_to(tmp_path / "before")).read_bytes() == path.read_bytes()
+def test_a_claim_of_no_row_changes_no_page(records: list[Record]) -> None:
+    plan, others = made.plan_of(records), {"synthetic/nobody": claim_of(records)}
+    for name in ("html", "markdown", "csv"):
+        publisher = registry.load("publisher", name)()
+        before, after = (publisher.publish(Board("quick", tuple(records), plan, None, one)) for one in ({}, others))
+        assert before and before == after
 
 
 def test_claims_are_kept_and_joined(records: list[Record], tmp_path: Path) -> None:
