@@ -240,7 +240,7 @@ def _is_new(record: Record, store: ResultStore) -> bool:
     known = store.find(record.suite, record.key)
     if known is not None and known != record:
         raise UserError(
-            f"{record.title}: the repository has another record of its key {record.key[:12]}: a night changes none",
+            f"{record.title}: the repository has another record of its key {record.key[:12]}, and a night changes none",
             _HINT,
         )
     return known is None
@@ -248,14 +248,10 @@ def _is_new(record: Record, store: ResultStore) -> bool:
 
 def _unfit(record: Record, plan: PlanFile, board: PlanFile, store: ResultStore, root: Path) -> str:
     """Why a new record may not be taken; empty if it may. A cell that failed is taken as such."""
-    if record.status != "ok":
-        return "" if not record.metrics else f"it {record.status}, and has numbers"
-    if wrong := unfit(record, root) or wrong_log(record):
-        return wrong
-    cell = next((one for one in _cells(plan) if one.key == record.key), None)
-    if cell is None or (record.defense.label, record.slot, record.seed) != cell.place:
+    table = plan.tables.get(record.dataset.label)
+    cell = next((one for one in table.cells if one.key == record.key), None) if table is not None else None
+    if table is None or cell is None or (record.defense.label, record.slot, record.seed) != cell.place:
         return "its plan has no such cell"
-    table = plan.tables[record.dataset.label]
     components = [(table.defenses[cell.defense].component, record.defense)]
     components += [(table.attacks[cell.attack].component, record.attack)] if record.attack is not None else []
     if any(planned != made for planned, made in components):
@@ -265,6 +261,10 @@ def _unfit(record: Record, plan: PlanFile, board: PlanFile, store: ResultStore, 
     stated = record.track, record.scorer, record.sets, record.dataset_revision, record.real_people
     if stated != (table.defenses[cell.defense].track, scorer_name, sets, table.revision, table.real_people):
         return "its track, its scorer or its data are not those of its plan"
+    if record.status != "ok":
+        return f"it {record.status}, and has numbers" if record.metrics else ""
+    if wrong := unfit(record, root) or wrong_log(record):
+        return wrong
     scorer = registry.load("scorer", scorer_name or _VERIFICATION)(load_suite(record.suite).metrics)
     if wrong := impossible(record, None, scorer.metrics):
         return wrong
