@@ -84,8 +84,10 @@ def take_night(folder: Path, suite: str, store: ResultStore, history: Path, root
         for record in new:
             if wrong := _unfit(record, plan, board, store, root):
                 raise UserError(f"{where}: {record.title}: {wrong}", _HINT)
-        if foreign := sorted({cell.key for cell in _cells(plan)} - {one.key for one in records}):
-            raise UserError(f"{where}: {len(foreign)} cells of its plan have no record, as {foreign[0][:12]}", _HINT)
+        if foreign := sorted(_keys(plan) - _keys(board) - {one.key for one in records}):
+            raise UserError(
+                f"{where}: {len(foreign)} new cells of its plan have no record, as {foreign[0][:12]}", _HINT
+            )
         before = {cell.place: cell.key for cell in _cells(board)}
         keys = {one.key for one in new}
         gone = [before[cell.place] for cell in _cells(plan) if cell.key in keys and cell.place in before]
@@ -278,3 +280,7 @@ def _unfit(record: Record, plan: PlanFile, board: PlanFile, store: ResultStore, 
 
 def _cells(plan: PlanFile) -> Iterable[PlannedCell]:
     return (cell for table in plan.tables.values() for cell in table.cells)
+
+
+def _keys(plan: PlanFile) -> set[str]:
+    return {cell.key for cell in _cells(plan)}
