@@ -18,7 +18,9 @@ from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
+from ppfr_bench.suites import load_suite
 
+ROOT = Path(__file__).parents[2]
 CLAIMED = "local_contrast"  # It would be the best or the second of the board.
 ROW = f"synthetic/{CLAIMED}"
 
@@ -125,3 +127,19 @@ def test_claims_are_kept_and_joined(records: list[Record], tmp_path: Path) -> No
     (tmp_path / "quick" / "claims.json").write_text('{"claims": {"a": {"defense": 1}}}')
     with pytest.raises(UserError, match=r"claims\.json holds no claims: claims\.a"):
         store.claims("quick")
+
+
+@pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="no checkout: no records")
+def test_no_row_of_the_boards_has_come_in_beside_accept() -> None:
+    """A defense that no suite lists was submitted: its row is, or was, a claim."""
+    store = ResultStore(ROOT / "results")
+    for suite in store.suites():
+        listed = {entry.name for entry in load_suite(suite).defense}
+        plan, claims = store.plan(suite), store.claims(suite)
+        assert plan is not None
+        rows = {
+            f"{dataset}/{label}"
+            for dataset, found in plan.tables.items()
+            for label, one in found.defenses.items() if one.component.name not in listed
+        }  # fmt: skip
+        assert rows <= claims.keys(), f"take the archive of {sorted(rows - claims.keys())} by ppfr-bench accept"
