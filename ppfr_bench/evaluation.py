@@ -28,6 +28,7 @@ from ppfr_bench.leaderboard.publishers.parquet import board_frame
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import bracketed
 from ppfr_bench.places import user_path
+from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.frame import frame
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
@@ -99,14 +100,18 @@ class Evaluation:
         others = {record.key: record for record in there.records(self.suite) if record.defense.label != self.defense}
         plan = there.plan(self.suite)
         mine = [record for record in self.measured if record.key not in others]
-        return self._table((*others.values(), *mine), plan.merged(self.plan) if plan else self.plan)
+        merged = plan.merged(self.plan) if plan else self.plan
+        return self._table((*others.values(), *mine), merged, there.claims(self.suite))
 
     def explain(self) -> str:
         """The row in words: what each number is, what set it, between which ends, and why one is missing."""
         return _words(self.row) + (f"{self.note}\n" if self.note else "")
 
-    def _table(self, records: Sequence[Record], plan: PlanFile) -> pd.DataFrame:
-        return board_frame(Board(self.suite, tuple(records), plan, self.store))
+    def _table(
+        self, records: Sequence[Record], plan: PlanFile, claims: Mapping[str, Claim] | None = None
+    ) -> pd.DataFrame:
+        known = self.store.claims(self.suite) if claims is None else claims
+        return board_frame(Board(self.suite, tuple(records), plan, self.store, known))
 
     def __str__(self) -> str:
         row = self.row

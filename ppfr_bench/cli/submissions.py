@@ -52,7 +52,8 @@ def accept(
         f"{len(found.records)} records of {found.name} in {suites}. Nothing of it has run.\n"
         f"Read defenses/{found.name}.py. Then:\n"
         f"  ppfr-bench check {found.name}\n"
-        f"  ppfr-bench score {found.name} --suite {suites} --anew",
+        f"  ppfr-bench score {found.name} --suite {suites} --confirm\n"
+        "Until then its row is shown as claimed by its authors, without a rank.",
         as_json, defense=found.name, suites=suites.split(), records=len(found.records),
     )  # fmt: skip
 
@@ -62,6 +63,9 @@ def score(
     suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
     results: Results = RESULTS,
     anew: Annotated[bool, typer.Option("--anew", help="Protect and attack again, not from what is cached.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Measure a claim on people drawn from your secret seed, and note it.")
+    ] = False,
     sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the cells, the same each time.")] = 1.0,
     workers: Workers = None,
     scheduler: Scheduler = "",
@@ -70,6 +74,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Measure recorded cells again and compare; exit 1 if a number leaves the interval that it is published with."""
+    if confirm:
+        _confirm(defense, suite, results, workers, scheduler, device, as_json)
+        return
     from dataclasses import asdict
 
     from ppfr_bench.maintenance import submission
@@ -98,4 +105,29 @@ def score(
             highlight=False,
         )
     if found.outside:
+        raise typer.Exit(1)
+
+
+def _confirm(
+    defenses: list[str], suite: str, results: str, workers: int | None, scheduler: str, device: str, as_json: bool
+) -> None:
+    from datetime import UTC, datetime
+
+    from ppfr_bench.maintenance.confirmation import confirm
+    from ppfr_bench.records.store import ResultStore
+    from ppfr_bench.runner.execution import Where
+
+    if len(defenses) > 1:
+        raise UserError(f"--confirm is of one defense, got {len(defenses)}", "Name one at a time.")
+    options.check_writable(results)
+    name, night = registry.current_name("defense", defenses[0]), datetime.now(UTC).date()
+    found = confirm(name, suite, ResultStore(results), night, lambda plan: Where.of(plan, workers, scheduler), device)
+    if as_json:
+        print(json.dumps({"rows": found.rows, "findings": [finding.line for finding in found.findings]}))
+    else:
+        for finding in found.findings:
+            out.print(f"[red]✗[/red] {escape(finding.line)}", highlight=False)
+        for row, state in sorted(found.rows.items()):
+            out.print(f"{escape(row)}: {state}", highlight=False)
+    if found.findings:
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
 from ppfr_bench.leaderboard.text import measure
 from ppfr_bench.records.budget import BudgetCurve
+from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -261,12 +262,14 @@ class Board:
         records: of the suite, foreign ones among them.
         plan: which of them make its tables.
         store: where the sample faces of the records lie; without it none are shown.
+        claims: which rows are claimed by their authors, by data set and label.
     """
 
     suite: str
     records: tuple[Record, ...]
     plan: PlanFile
     store: ResultStore | None = None
+    claims: Mapping[str, Claim] = field(default_factory=dict)
 
     def strip(self, record: Record) -> bytes | None:
         """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
@@ -284,7 +287,7 @@ class Board:
     @cached_property
     def rows(self) -> list[Row]:
         """Of all tables, in reading order."""
-        return build(self.records, self.plan)
+        return build(self.records, self.plan, self.claims)
 
     @cached_property
     def foreign(self) -> list[Record]:

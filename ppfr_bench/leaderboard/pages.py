@@ -41,7 +41,7 @@ def load_board(store: ResultStore, suite: str) -> Board:
             f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
             f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
         )
-    return Board(suite, records, plan, store)
+    return Board(suite, records, plan, store, store.claims(suite))
 
 
 def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
@@ -115,7 +115,9 @@ def _lines(board: Board) -> list[str]:
     lines = []
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]
-        lines.append(f"{section.heading}: {len(section.rows)} defenses, {len(ranked)} ranked.")
+        claimed = sum(bool(row.claim) for row in section.rows)
+        more = f", {claimed} claimed by their authors" if claimed else ""
+        lines.append(f"{section.heading}: {len(section.rows)} defenses, {len(ranked)} ranked{more}.")
         first = [row.defense for row in ranked if row.rank == 1]
         if first:
             lines.append(f"First: {', '.join(first)}.")

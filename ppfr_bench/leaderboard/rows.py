@@ -158,6 +158,7 @@ class Row:
         rank_interval: from 1 + those that are significantly better to all less those that are significantly worse.
         unranked: why there is no rank.
         refuted: which published attack takes a privacy that is measured here; empty if none is known to.
+        claim: ``claimed`` by its authors and not yet measured again, or ``refuted`` when it was; else empty.
         control: an end of the scale; ``unprotected``: the one where nothing is protected.
         score: what rows are ranked by, the least of ``scores``: one for each leakage that may set the first privacy,
             with its draws. The same draw of people stands at the same place in every row.
@@ -200,6 +201,7 @@ class Row:
     rank_interval: tuple[int, int] | None = None
     unranked: str = ""
     refuted: str = ""
+    claim: Literal["", "claimed", "refuted"] = ""
     front: bool = False
     point: tuple[Estimate, Estimate] = field(default=(Estimate(None, reason="unknown"),) * 2, repr=False)
 
@@ -213,6 +215,11 @@ class Row:
     def again(self) -> str:
         """The options of ``ppfr-bench run`` that choose this defense."""
         return again("defense", self.defense, self.name, self.config)
+
+    @property
+    def claim_title(self) -> str:
+        """What pages say of a row that is a claim; empty of one that is none."""
+        return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
 
     @property
     def promise(self) -> str:

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from ppfr_bench.leaderboard.comparable import Table, incomparable, planned_records, tables
 from ppfr_bench.leaderboard.privacy import between_shared_ends, fallen_behind, leakages, privacy_of, shots_of
@@ -29,6 +29,7 @@ from ppfr_bench.leaderboard.rows import (
 from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.budget import BudgetCurve
+from ppfr_bench.records.claims import Claim, standing
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.plan_file import PlanFile
@@ -41,11 +42,21 @@ __all__ = ["build"]
 Measured = Sequence[tuple[Cell, Record]]  # The cells of a row that gave a number.
 
 
-def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:
+CLAIMED = {
+    "claimed": "claimed by the authors: the maintainers have not measured it again yet",
+    "refuted": "claim refuted: measured again on people that the authors did not know, it came out otherwise",
+}
+
+
+def build(records: Iterable[Record], plan: PlanFile, claims: Mapping[str, Claim] | None = None) -> list[Row]:
     """Rows of every table (data set and track) of a suite's plan, tables and rows in reading order.
 
     In a table the ranked rows come first, then the controls, then what is incomplete. A record whose key no cell of
-    the plan has is left out, and changes nothing.
+    the plan has is left out, and changes nothing. Nor does a row that is a claim change another: it has no rank, and no
+    number of it is an end of the others' scales.
+
+    Args:
+        claims: of the suite, by data set and label.
 
     Raises:
         UserError: the plan names a track that is not here.
@@ -59,11 +70,25 @@ def build(records: Iterable[Record], plan: PlanFile) -> list[Row]:
             if record.cell != "canary" and record.defense.label in table.defenses
         ]
         widened, _ = split(mine, table.planned.seed)
+        states = _claims(table, claims or {})
         by_defense: dict[str, list[Record]] = defaultdict(list)
-        for record in between_shared_ends(widened):
+        for record in between_shared_ends([one for one in widened if one.defense.label not in states]):
             by_defense[record.defense.label].append(record)
-        rows += _ranked(table, [_row(table, label, by_defense[label]) for label in table.defenses])
+        for record in between_shared_ends(widened) if states else ():
+            if record.defense.label in states:
+                by_defense[record.defense.label].append(record)
+        made = [_row(table, label, by_defense[label]) for label in table.defenses]
+        rows += _ranked(table, [replace(row, claim=states.get(row.defense, "")) for row in made])
     return rows
+
+
+def _claims(table: Table, claims: Mapping[str, Claim]) -> dict[str, Literal["claimed", "refuted"]]:
+    """The rows of a table that are claims."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    for cell in table.planned.cells:
+        keys[cell.defense].append(cell.key)
+    found = {label: standing(claims, table.dataset, label, keys[label]) for label in table.defenses}
+    return {label: "refuted" if one.state == "refuted" else "claimed" for label, one in found.items() if one}
 
 
 def rows_by_seed(records: Iterable[Record], table: Table) -> dict[str, dict[int, Row]]:
@@ -258,12 +283,13 @@ def _training(record: Record) -> Training | None:
 def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     """The rows of one table with rank, rank interval and front, in reading order."""
     pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in rows]
-    draws = max((len(row.score.draws) for row in pointed if row.complete and not row.control), default=0)
+    compete = [row for row in pointed if row.complete and not row.control and not row.claim]
+    draws = max((len(row.score.draws) for row in compete), default=0)
     marked = [replace(row, unranked=_why_unranked(row, draws)) for row in pointed]
     competing = [row for row in marked if not row.unranked]
     done = [row for row in marked if row.unranked]
-    for row, standing in zip(competing, table.rules.ranks(competing), strict=True):
-        done.append(replace(row, rank=standing.rank, rank_interval=standing.interval, front=standing.front))
+    for row, place in zip(competing, table.rules.ranks(competing), strict=True):
+        done.append(replace(row, rank=place.rank, rank_interval=place.interval, front=place.front))
     return sorted(done, key=_reading_order)
 
 
@@ -272,6 +298,8 @@ def _why_unranked(row: Row, draws: int) -> str:
         return row.completeness
     if row.control:
         return "control: shown as an end of the scale, never ranked"
+    if row.claim:
+        return CLAIMED[row.claim]
     if row.score.value is None:
         return row.score.reason
     if row.refuted:

@@ -88,6 +88,7 @@ def _best(row: Row, rules: Track) -> list[str]:
 def _state(row: Row) -> str:
     parts = ["control"] if row.control else []
     parts += ["front"] if row.front else []
+    parts += [row.claim_title] if row.claim else []
     parts += ["refuted elsewhere"] if row.refuted else []
     parts += [] if row.complete else [row.completeness]
     parts += [_safe(flag) for flag, _ in row.flags]

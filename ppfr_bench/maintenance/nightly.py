@@ -19,52 +19,27 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from ppfr_bench import registry
 from ppfr_bench.assets import make_cache_folder
 from ppfr_bench.cards import Config
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.rendering import render
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
-from ppfr_bench.records.estimate import column
+from ppfr_bench.maintenance.comparison import Finding, compare, failures
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
+from ppfr_bench.suites import Suite
 from ppfr_bench.text import parse_json, printable, read_text
 
 SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
 BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
 _SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that moved since the last night.
-
-    Attributes:
-        kind: ``regression`` (a changed cell came out otherwise), ``drift`` (an unchanged one did), ``failed`` or
-            ``slower``.
-        what: the cell, or the benchmark; ``metric`` of it, with its value ``before``, that value's interval, and
-            ``now``.
-    """
-
-    kind: str
-    what: str
-    metric: str = ""
-    before: float | None = None
-    interval: tuple[float, float] | None = None
-    now: float | None = None
-    reason: str = ""
-
-    @property
-    def line(self) -> str:
-        """For an issue."""
-        if self.metric:
-            around = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
-            return f"{self.kind}: {self.what}, {self.metric}: {self.before:.4g}{around} last night, {self.now:.4g} now"
-        return f"{self.kind}: {self.what}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +81,7 @@ def run_night(
     for cell in changed:
         now, then = store.find(plan.suite, cell.key), before[cell.key]
         if now is not None:
-            found += compare("regression", then, now) if then is not None else _failures(now)
+            found += compare("regression", then, now) if then is not None else failures(now)
     if sample:
         with empty_cache() as folder:
             anew = ResultStore(folder / "results")
@@ -118,18 +93,31 @@ def run_night(
     ratios = read_ratios(benchmarks) if benchmarks is not None else {}
     last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
     found += slower(last, ratios)
-    records, published = list(store.records(plan.suite)), store.plan(plan.suite)
-    rows = {
-        row.defense: {
-            "score": row.score.value, "retention": row.retention.value,
-            **{name: found.estimate.value for name, found in row.privacies.items()},
-        }
-        for row in build(records, published or plan.published()) if row.dataset == plan.dataset.label
-    }  # fmt: skip
+    records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
+    made = build(records, published, store.claims(plan.suite))
+    rows = numbers_of_rows(row for row in made if row.dataset == plan.dataset.label)
     commit = next((record.environment.commit for record in records), None)
     result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)
     append_history(history, past, result)
     return result
+
+
+def numbers_of_rows(rows: Iterable[Row]) -> dict[str, dict[str, float | None]]:
+    """What the history keeps of each row, by its label."""
+    return {
+        row.defense: {
+            "score": row.score.value, "retention": row.retention.value,
+            **{name: found.estimate.value for name, found in row.privacies.items()},
+        }
+        for row in rows
+    }  # fmt: skip
+
+
+def accepted(suite: Suite, store: ResultStore) -> tuple[str, ...]:
+    """Defenses that were taken as submissions and that the suite does not list: a night measures them, too."""
+    listed = {entry.name for entry in suite.defense}
+    taken = {claim.defense for claim in store.claims(suite.name).values()}
+    return tuple(sorted((taken - listed) & set(registry.names("defense"))))
 
 
 def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:
@@ -138,24 +126,6 @@ def rotating(cells: Sequence[Cell], night: date, share: float) -> list[Cell]:
         return []
     parts = max(1, round(1 / share))
     return [cell for cell in cells if int(digest(cell.key)[:8], 16) % parts == night.toordinal() % parts]
-
-
-def compare(kind: str, then: Record, now: Record) -> list[Finding]:
-    """Each number of ``now`` that lies outside the interval it had ``then``; or that the cell gives no number now."""
-    if then.status == "ok" and now.status != "ok":
-        return _failures(now)
-    found = []
-    for name, measured in sorted(then.metrics.items()):
-        for part, before in measured.parts():
-            other = getattr(now.metrics.get(name), part, None)
-            if before.value is None or before.interval is None or other is None:
-                continue
-            low, high = before.interval
-            if other.value is None:
-                found.append(Finding("failed", now.title, reason=f"{column(name, part)}: {other.reason}"))
-            elif not low - 1e-9 <= other.value <= high + 1e-9:
-                found.append(Finding(kind, now.title, column(name, part), before.value, (low, high), other.value))
-    return found
 
 
 def slower(before: dict[str, float], now: dict[str, float]) -> list[Finding]:
@@ -258,10 +228,14 @@ def trend(nights: Sequence[dict[str, Any]]) -> bytes:
 
 
 @contextmanager
-def empty_cache() -> Iterator[Path]:
-    """A cache with nothing computed in it, for as long as it is needed."""
-    known = {shared: make_cache_folder(shared).absolute() for shared in _SHARED}
-    with TemporaryDirectory(prefix="ppfr-bench-night-") as name:
+def empty_cache(share: tuple[str, ...] | None = None) -> Iterator[Path]:
+    """A cache with nothing computed in it, for as long as it is needed.
+
+    Args:
+        share: parts of the cache that are made once, and checked by digest; all of them, without.
+    """
+    known = {shared: make_cache_folder(shared).absolute() for shared in (_SHARED if share is None else share)}
+    with TemporaryDirectory(prefix="ppfr-bench-empty-") as name:
         folder = Path(name)
         for shared, place in known.items():
             (folder / shared).symlink_to(place, target_is_directory=True)
@@ -280,11 +254,6 @@ def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
     """The record that the cell takes the place of."""
     published = store.plan(plan.suite)
     table = published.tables.get(plan.dataset.label) if published else None
-    slot = (cell.kind, cell.attack.label if cell.attack else "", cell.recognizer.label if cell.recognizer else "")
-    place = (cell.defense.label, slot, plan.seed)
+    place = (cell.defense.label, cell.slot, plan.seed)
     keys = [one.key for one in table.cells if one.place == place and one.key != cell.key] if table else []
     return store.find(plan.suite, keys[0]) if keys else None
-
-
-def _failures(record: Record) -> list[Finding]:
-    return [Finding("failed", record.title, reason=record.reason)] if record.status == "failed" else []

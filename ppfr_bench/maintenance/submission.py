@@ -1,42 +1,41 @@
 """Submissions: a defense's file and its records in one archive, checked by who packs it and again by who takes it.
 
-Taking one writes files and runs none of them: what came from outside is read by a person before it is imported.
+A submission is a claim: it is taken only if its records are exactly those of a shipped suite and its numbers can have
+been measured, and it is published as a claim until it has been measured again. Taking one imports and runs none of it:
+what came from outside is read by a person first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-import re
 import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ppfr_bench import registry
 from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
-from ppfr_bench.leaderboard.table import build
-from ppfr_bench.maintenance.nightly import compare, empty_cache
-from ppfr_bench.records import draws
-from ppfr_bench.records.plan_file import PlanFile, PlannedCell, PlannedTable
+from ppfr_bench.maintenance.archives import ASK, RESULT, SOURCE, files_of
+from ppfr_bench.maintenance.comparison import compare
+from ppfr_bench.maintenance.nightly import empty_cache
+from ppfr_bench.maintenance.strict import strict_json
+from ppfr_bench.maintenance.validation import TRUSTED, check, check_draws, check_types, plan_of_cells
+from ppfr_bench.records.claims import Claim
+from ppfr_bench.records.plan_file import PlanFile, PlannedTable
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
+from ppfr_bench.suites import suite_names
+from ppfr_bench.text import printable
 
-LIMITS = {".py": 200_000, ".json": 2_000_000, ".jsonl": 8_000_000, ".jpg": 4_000_000, ".parquet": 32_000_000}  # Bytes.
-MOST = 200  # Files.
-MOST_DRAWS = 20_000_000  # All records of an archive together have at most so many.
 UNFILLED = ("", "yours, with its year", "Paper, venue, year")  # A card that nobody filled in has one of these.
-_SOURCE = re.compile(r"defenses/([a-z][a-z0-9_]{0,63})\.py")
-_LABEL = "[a-z0-9_]{1,64}"
-_RESULT = re.compile(rf"results/({_LABEL})/(plan\.json|draws\.parquet|{_LABEL}/{_LABEL}\.(jsonl|jpg))")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # Files in an archive have this date, so the same content gives the same bytes.
 _COUNTS = ("shots", "replicates", "threads", "adaptor")  # These parts of a protocol determine numbers.
 
@@ -65,10 +64,10 @@ def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
         for record in records:
             made.write(record, store.strip(record))
         made.compact(plan.suite)
-        made.write_plan(_of_defense(plan.published(), {record.key for record in records}))
+        made.write_plan(plan_of_cells(plan, {record.key for record in records}))
         for path in sorted(Path(folder).rglob("*")):
             place = path.relative_to(folder).as_posix()
-            if path.is_file() and _RESULT.fullmatch(place):
+            if path.is_file() and RESULT.fullmatch(place):
                 files[place] = path.read_bytes()
     temporary = target.with_name(f".{target.name}.tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -80,25 +79,6 @@ def pack(name: str, plan: Plan, store: ResultStore, target: Path) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return len(records)
-
-
-def _of_defense(plan: PlanFile, keys: set[str]) -> PlanFile:
-    """The plan of some cells alone, and of the defenses, attacks and recognizers that are in them."""
-    tables = {}
-    for label, table in plan.tables.items():
-        cells = tuple(cell for cell in table.cells if cell.key in keys)
-        update = {
-            "cells": cells,
-            "defenses": _kept(table.defenses, {cell.defense for cell in cells}),
-            "attacks": _kept(table.attacks, {cell.attack for cell in cells}),
-            "recognizers": _kept(table.recognizers, {cell.recognizer for cell in cells}),
-        }
-        tables[label] = table.model_copy(update=update)
-    return plan.model_copy(update={"tables": tables})
-
-
-def _kept(parts: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {label: part for label, part in parts.items() if label in names}
 
 
 def _check_card(name: str) -> None:
@@ -120,6 +100,8 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
         )
     if record.status != "ok":
         raise UserError(f"{title} {record.status}: {record.reason}", f"Mend that, then:  {again} --rerun failed")
+    if TRUSTED in record.flags:
+        raise UserError(f"{title} ran in the harness's own process (--trust)", f"{again} --rerun all")
     if record.environment.dirty is not False or not record.environment.commit:
         raise UserError(
             f"{title} was measured with changes that no commit has",
@@ -130,153 +112,96 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
 
 @dataclass(frozen=True)
 class Submission:
-    """What an archive holds, checked: its files by path, its records with their sample faces, and their plans."""
+    """What an archive holds, checked: its source, its records with their sample faces, and the plans of their suites.
+
+    The plans are those that this checkout makes, and not what the archive says of them.
+    """
 
     name: str
-    files: dict[str, bytes]
+    source: bytes
     records: tuple[Record, ...]
     strips: dict[str, bytes]
     plans: tuple[PlanFile, ...]
 
 
-def read(path: Path) -> Submission:
-    """An archive, if there is nothing in it but one defense and its good records.
+def read(path: Path, root: Path | None = None) -> Submission:
+    """An archive, if there is nothing in it but one defense and its good records; none of it is imported or run.
+
+    Args:
+        root: a checkout that also knows commits; its board tells what attacks regain where nothing is protected.
 
     Raises:
         UserError: what is wrong with it, by file.
     """
-    files = _files(path)
-    sources = [name for name in files if _SOURCE.fullmatch(name)]
+    files, shown = files_of(path), printable(path)
+    sources = [name for name in files if SOURCE.fullmatch(name)]
     if len(sources) != 1:
-        raise UserError(f"{path}: expected one defenses/NAME.py, got {len(sources)}", _ASK)
+        raise UserError(f"{shown}: expected one defenses/NAME.py, got {len(sources)}", ASK)
     name = Path(sources[0]).stem
     for place in files:
         if place.endswith(".jpg") and f"{place.removesuffix('.jpg')}.jsonl" not in files:
-            raise UserError(f"{path}: {place} belongs to no record", _ASK)
+            raise UserError(f"{shown}: {place} belongs to no record", ASK)
+    by_suite, strips = _records(files, name, shown)
+    if not any(by_suite.values()):
+        raise UserError(f"{shown} holds no record", ASK)
+    board, plans = ResultStore(root / "results") if root else None, []
+    for suite, mine in by_suite.items():
+        try:
+            if (stated := files.get(f"results/{suite}/plan.json")) is None:
+                raise UserError(f"it has no results/{suite}/plan.json")
+            plans.append(check(suite, mine, strict_json(stated), board, root))
+        except UserError as error:
+            raise UserError(f"{shown}: {error.message}", f"{ASK}\n{error.hint}".rstrip()) from error
+    records = tuple(record for mine in by_suite.values() for record in mine)
+    if any(record.real_people for record in records) and any(place.endswith(".jpg") for place in files):
+        raise UserError(f"{shown}: pictures come with records of real people", ASK)
+    return Submission(name, files[sources[0]], records, strips, tuple(plans))
+
+
+def _records(files: Mapping[str, bytes], name: str, shown: str) -> tuple[dict[str, list[Record]], dict[str, bytes]]:
+    """The records of an archive by suite, and their sample faces by key.
+
+    Raises:
+        UserError: a file is none of ours, or not of the defense of that name.
+    """
+    suites = sorted({found[1] for place in files if (found := RESULT.fullmatch(place))})
+    if own := [suite for suite in suites if suite not in suite_names()]:
+        raise UserError(f"{shown}: '{own[0]}' is no suite that ships: {', '.join(suite_names())}", ASK)
+    records: dict[str, list[Record]] = {}
+    strips: dict[str, bytes] = {}
     with TemporaryDirectory(prefix="ppfr-bench-accept-") as folder:
         for place, content in files.items():
             write_atomic(Path(folder) / place, content)
         store = ResultStore(Path(folder) / "results")
-        suites = sorted({found[1] for place in files if (found := _RESULT.fullmatch(place))})
         try:
-            _check_draws(files)
-            plans = [plan for suite in suites if (plan := store.plan(suite)) is not None]
-            records = [record for suite in suites for record in store.records(suite)]
+            for place, content in files.items():
+                if place.endswith(".jsonl"):
+                    check_types(content, place, name)
+            for suite in suites:
+                records[suite] = list(store.records(suite))
+                strips |= {record.key: strip for record in records[suite] if (strip := store.strip(record))}
+                check_draws(files.get(f"results/{suite}/draws.parquet"), records[suite])
         except UserError as error:
-            raise UserError(f"{path}: {error.message}".replace(folder, ""), _ASK) from error
-        strips = {record.key: strip for record in records if (strip := store.strip(record))}
-    planned = {
-        cell.key: (plan.suite, table, cell) for plan in plans for table in plan.tables.values() for cell in table.cells
-    }
-    for record in records:
-        if wrong := _unfit(record, name, planned):
-            raise UserError(f"{path}: {record.title}: {wrong}", _ASK)
-    if not records:
-        raise UserError(f"{path} holds no record", _ASK)
-    if missing := sorted(set(planned) - {record.key for record in records}):
-        raise UserError(f"{path}: its plan has {len(missing)} cells without a record", _ASK)
-    if any(map(_may_be_real, records)) and any(place.endswith(".jpg") for place in files):
-        raise UserError(f"{path}: pictures come with records of real people", _ASK)
-    others = {one.component.name for plan in plans for table in plan.tables.values() for one in table.defenses.values()}
-    if others - {name}:
-        raise UserError(f"{path}: its plan is of other defenses too: {', '.join(sorted(others - {name}))}", _ASK)
-    for plan in plans:
-        _check_rows(records, plan, path)
-    return Submission(name, files, tuple(records), strips, tuple(plans))
-
-
-def _check_draws(files: Mapping[str, bytes]) -> None:
-    """Raises:
-    UserError: a small file that would fill the memory.
-    """
-    for place, content in files.items():
-        if place.endswith(".parquet") and (count := draws.count(content, place)) > MOST_DRAWS:
-            raise UserError(f"{place} has {count:,} numbers, at most {MOST_DRAWS:,} are taken")
-
-
-def _unfit(record: Record, name: str, planned: Mapping[str, tuple[str, PlannedTable, PlannedCell]]) -> str:
-    """Why a record may not be taken; empty if it may."""
-    if record.defense.name != name:
-        return f"it is of defense '{record.defense.name}', not of '{name}'"
-    if record.status != "ok" or record.environment.dirty is not False or not record.environment.commit:
-        return f"{record.status}, {'clean' if record.environment.dirty is False else 'changed'} code"
-    if record.attack is not None and record.attack.name not in registry.names("attack"):
-        return f"attack '{record.attack.name}' is not known here"
-    if record.key not in planned:
-        return "its plan has no such cell"
-    suite, table, cell = planned[record.key]
-    here = record.suite, record.dataset.label, record.defense.label, record.slot, record.seed
-    if here != (suite, table.dataset.label, *cell.place):
-        return "its plan has no such cell"
-    if record.seed != table.seed:
-        return f"its seed is {record.seed}, that of its plan {table.seed}"
-    if record.real_people != table.real_people:
-        return "its plan says otherwise of whether there are real people"
-    if record.dataset.name in registry.names("dataset"):
-        real = registry.load("dataset", record.dataset.name).card.real_people
-        if record.real_people != real:
-            return f"the people of data set '{record.dataset.name}' are {'real' if real else 'not real'}"
-    return ""
-
-
-def _may_be_real(record: Record) -> bool:
-    """Whether its pictures may be of real people: what is not known here may be anything."""
-    return record.real_people or record.dataset.name not in registry.names("dataset")
-
-
-def _check_rows(records: Sequence[Record], plan: PlanFile, path: Path) -> None:
-    """Raises:
-    UserError: no board could be made of the plan, or its records were made with other settings than it says.
-    """
-    try:
-        rows = build(records, plan)
-    except UserError as error:
-        raise UserError(f"{path}: {error.message}", _ASK) from error
-    for row in rows:
-        for cell in row.gaps:
-            if cell.state == "incomparable":
-                raise UserError(f"{path}: {row.defense} / {cell.title}: {cell.reason}", _ASK)
-
-
-_ASK = "Nothing was taken. Ask for one that ppfr-bench submit has made."
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    """The files of an archive by path, none of them large, none of them elsewhere."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MOST:
-                raise UserError(f"{path}: {len(members)} files, at most {MOST} are taken", _ASK)
-            files = {}
-            for member in members:
-                place = member.filename
-                if not (_SOURCE.fullmatch(place) or _RESULT.fullmatch(place)) or place in files:
-                    raise UserError(f"{path}: {place[:200]!r} is no place of a defense or a record", _ASK)
-                limit = LIMITS[Path(place).suffix]
-                with archive.open(member) as opened:
-                    files[place] = opened.read(limit + 1)  # The size that the archive states is not trusted.
-                if len(files[place]) > limit:
-                    raise UserError(f"{path}: {place} is larger than {limit:,} bytes", _ASK)
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is not an archive that can be read: {error}", _ASK) from error
-    return files
+            raise UserError(f"{shown}: {error.message}".replace(folder, ""), ASK) from error
+    return records, strips
 
 
 def take(path: Path, root: Path) -> Submission:
     """Add what an archive holds to a checkout below ``root``: nothing of it runs, and no other row is touched.
 
+    What is written are the records as they were read and checked, not the bytes that came; they are noted as a claim.
+
     Raises:
         UserError: as ``read``; or a file or a record of the same name or key holds something else; or its rows would
             not compare with those of the board, or would change them.
     """
-    found = read(path)
-    source = f"defenses/{found.name}.py"
-    there = root / source
-    if there.is_file() and there.read_bytes() != found.files[source]:
+    found = read(path, root)
+    there = root / f"defenses/{found.name}.py"
+    if there.is_file() and there.read_bytes() != found.source:
         raise UserError(f"{there} holds something else", "Nothing was taken. Move that file away first.")
     store = ResultStore(root / "results")
     plans = [_beside(board, plan, path) if (board := store.plan(plan.suite)) else plan for plan in found.plans]
+    new = []
     for record in found.records:
         known = store.find(record.suite, record.key)
         if known is not None and known != record:
@@ -284,13 +209,27 @@ def take(path: Path, root: Path) -> Submission:
                 f"{record.title}: {store.root / record.suite} holds another record of its key {record.key[:12]}",
                 "Nothing was taken. Find out which of the two is right:  ppfr-bench score NAME --anew",
             )
-    write_atomic(there, found.files[source])
+        new += [record] if known is None else []
+    write_atomic(there, found.source)
+    for plan in plans:
+        store.write_claims(plan.suite, _claims(found, [one for one in new if one.suite == plan.suite]))
     for record in found.records:
         store.write(record, found.strips.get(record.key))
     for plan in plans:
         store.write_plan(plan)
         store.compact(plan.suite)
     return found
+
+
+def _claims(found: Submission, records: list[Record]) -> dict[str, Claim]:
+    """A claim for each row that gets records, by data set and label."""
+    keys: dict[str, list[str]] = {}
+    for record in records:
+        keys.setdefault(f"{record.dataset.label}/{record.defense.label}", []).append(record.key)
+    sha256 = hashlib.sha256(found.source).hexdigest()
+    return {
+        row: Claim(defense=found.name, source_sha256=sha256, keys=tuple(sorted(mine))) for row, mine in keys.items()
+    }
 
 
 def _beside(board: PlanFile, plan: PlanFile, path: Path) -> PlanFile:
@@ -304,7 +243,7 @@ def _beside(board: PlanFile, plan: PlanFile, path: Path) -> PlanFile:
         joined[label] = table
         if (here := board.tables.get(label)) is not None:
             if wrong := _unlike(here, table):
-                raise UserError(f"{path}: {label}: {wrong}", _ASK)
+                raise UserError(f"{printable(path)}: {label}: {wrong}", ASK)
             joined[label] = table.model_copy(update={"dataset": here.dataset, "protocol": here.protocol})
     return plan.model_copy(update={"title": board.title, "tables": joined})
 

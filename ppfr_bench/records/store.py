@@ -3,6 +3,7 @@
 Below the root, which is a folder or a URL::
 
     <suite>/plan.json                      which cells make a board (``plan_file.py``)
+    <suite>/claims.json                    which rows are claimed by their authors (``claims.py``)
     <suite>/<data set>/<defense>.jsonl     the records of a row (``rows.py``)
     <suite>/<data set>/<defense>.jpg       its sample faces, where they may be shown (``samples.py``)
     <suite>/draws.parquet                  bootstrap draws of all records of the suite (``draws.py``)
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from pydantic import ValidationError
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.records import draws, legacy, rows, samples
+from ppfr_bench.records.claims import Claim, ClaimFile
 from ppfr_bench.records.frame import frame
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -84,6 +86,25 @@ class ResultStore:
             raise UserError(
                 f"{self.files.name(path)} is no plan: {where}: {first['msg']}",
                 _RESTORE,
+            ) from error
+
+    def claims(self, suite: str) -> dict[str, Claim]:
+        """The rows of a suite that are, or were, claimed by their authors, by data set and label.
+
+        Raises:
+            UserError: the file is none of ours.
+        """
+        path = f"{suite}/claims.json"
+        content = self.files.read(path)
+        if content is None:
+            return {}
+        try:
+            return ClaimFile.model_validate_json(content).claims
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"{self.files.name(path)} holds no claims: {where}: {first['msg']}", "Restore it from git."
             ) from error
 
     def records(self, suite: str | None = None) -> Iterator[Record]:
@@ -214,6 +235,16 @@ class ResultStore:
                 written = merged.model_dump(mode="json", exclude=None if merged.aside else {"aside"})
                 text = json.dumps(written, indent=1, sort_keys=True, ensure_ascii=False)
                 self.files.write(f"{plan.suite}/plan.json", (_on_one_line(text) + "\n").encode())
+
+    def write_claims(self, suite: str, claims: Mapping[str, Claim]) -> None:
+        """Note claims beside those that are there; of a row that has one, both together."""
+        with self._alone(suite):
+            before = self.claims(suite)
+            merged = before | {row: before[row].merged(one) if row in before else one for row, one in claims.items()}
+            if merged != before:
+                written = ClaimFile(claims=dict(sorted(merged.items()))).model_dump(mode="json", exclude_defaults=True)
+                text = json.dumps({"schema_version": 1, **written}, indent=1, sort_keys=True, ensure_ascii=False)
+                self.files.write(f"{suite}/claims.json", (text + "\n").encode())
 
     def set_aside(self, suite: str, keys: Iterable[str], shelf: str) -> list[str]:
         """Move records from the board to ``<suite>/set-aside/<shelf>``; the keys of those that were there."""

@@ -23,7 +23,7 @@ from ppfr_bench.records.plan_file import (
     PlannedRecognizer,
     PlannedTable,
 )
-from ppfr_bench.records.record import CellKind, Component
+from ppfr_bench.records.record import CellKind, Component, Slot
 from ppfr_bench.runner.graph import Graph, needed
 from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.context import Setting
@@ -60,6 +60,13 @@ class Cell:
     def adapted(self) -> bool:
         """Whether the recognizer is first fine-tuned on what the defense releases."""
         return self.kind == "utility" and self.recognizer is not None and bool(self.recognizer.config)
+
+    @property
+    def slot(self) -> Slot:
+        """What it measures, on whichever defense and under whichever seed."""
+        return (
+            self.kind, self.attack.label if self.attack else "", self.recognizer.label if self.recognizer else ""
+        )  # fmt: skip
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -441,6 +442,29 @@ def test_a_night_names_what_moved_and_nothing_else(
     assert len({finding["what"] for finding in loud["findings"]}) == quiet["sampled"] == loud["sampled"]
     assert len((out / "nights.jsonl").read_text().splitlines()) == 1
     assert "drift" in (out / "nightly.md").read_text() and "drift" in (out / "nightly.html").read_text()
+
+
+def test_a_submission_is_taken_as_a_claim_and_confirmed_on_other_people(
+    smoke: Path, command_environment: Environment, tmp_path: Path
+) -> None:
+    """The whole way: packed, taken, published, and really measured again on people drawn from a secret seed."""
+    name, archive, root = "block_permutation", tmp_path / "one.zip", tmp_path / "checkout"
+    results, pages = root / "results", tmp_path / "pages"
+    changed = [one for one in ResultStore(smoke).records() if one.environment.dirty is not False]
+    if changed:
+        pytest.skip("the code has changes that no commit has: what it measures is not packed")
+    ppfr_bench("submit", name, "--suite", "smoke", "--results", smoke, "--out", archive, env=command_environment)
+    ppfr_bench("accept", archive, "--into", root, env=command_environment)
+    ppfr_bench("leaderboard", "--results", results, "--out", pages, env=command_environment)
+    assert "claimed by the authors" in (pages / "smoke/leaderboard.md").read_text()
+    score = ("score", name, "--suite", "smoke", "--results", results, "--confirm")
+    assert "PPFR_BENCH_SECRET_SEED is not set" in ppfr_bench(*score, env=command_environment, code=2).stderr
+    key = hashlib.sha256(b"people of this test").hexdigest()
+    done = ppfr_bench(*score, env=command_environment | {"PPFR_BENCH_SECRET_SEED": key})
+    assert f"synthetic/{name}: confirmed" in done.stdout and key not in done.stdout + done.stderr
+    ppfr_bench("leaderboard", "--results", results, "--out", pages, env=command_environment)
+    assert "claimed by the authors" not in (pages / "smoke/leaderboard.md").read_text()
+    assert not any(key.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_images_protected_elsewhere_score_as_if_protected_here(

@@ -12,7 +12,8 @@ import pytest
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.maintenance import nightly
-from ppfr_bench.maintenance.nightly import Finding, Night
+from ppfr_bench.maintenance.comparison import Finding, compare
+from ppfr_bench.maintenance.nightly import Night
 from ppfr_bench.records.record import Component
 from ppfr_bench.runner.plan import Cell
 
@@ -31,11 +32,11 @@ def test_every_unchanged_cell_gets_its_turn_once() -> None:
 
 def test_a_number_outside_its_interval_is_named_and_one_inside_is_not() -> None:
     then = made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": made.around(0.5, 0.01)})
-    assert nightly.compare("drift", then, then) == []
+    assert compare("drift", then, then) == []
     near = made.appearance("a", "unet", {"lpips": 0.51}, draws={"lpips": made.around(0.51, 0.01)})
-    assert nightly.compare("drift", then, near) == []
+    assert compare("drift", then, near) == []
     far = made.appearance("a", "unet", {"lpips": 0.6}, draws={"lpips": made.around(0.6, 0.01)})
-    (finding,) = nightly.compare("drift", then, far)
+    (finding,) = compare("drift", then, far)
     assert (finding.kind, finding.what, finding.metric) == ("drift", "a / unet", "leakage_lpips")
     assert (finding.before, finding.now) == (0.5, 0.6)
     assert "a / unet" in finding.line and "0.5 [" in finding.line and "0.6 now" in finding.line
@@ -44,9 +45,9 @@ def test_a_number_outside_its_interval_is_named_and_one_inside_is_not() -> None:
 def test_a_cell_that_gives_no_number_any_more_has_failed() -> None:
     then = made.appearance("a", "unet", {"lpips": 0.5}, draws={"lpips": made.around(0.5, 0.01)})
     now = made.record("a", "attack", attack="unet", measures="appearance", status="failed", reason="out of memory")
-    assert [f.line for f in nightly.compare("drift", then, now)] == ["failed: a / unet: out of memory"]
+    assert [f.line for f in compare("drift", then, now)] == ["failed: a / unet: out of memory"]
     blank = made.appearance("a", "unet", {"lpips": None}, reason="broken")
-    assert [f.kind for f in nightly.compare("drift", then, blank)] == ["failed"]
+    assert [f.kind for f in compare("drift", then, blank)] == ["failed"]
 
 
 def test_times_are_compared_as_ratios_to_the_bare_loop_of_the_same_run(tmp_path: Path) -> None:

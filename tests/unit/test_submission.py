@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import made_records as made
 import pytest
-from made_archives import BESIDE, HOSTILE, NAME, PLAN, Files, in_plan, with_one_more_attack
+from made_archives import BESIDE, NAME, PLAN, Files, archive_of
+from made_submission import PICTURE, recorded
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard.table import build
-from ppfr_bench.maintenance import submission
+from ppfr_bench.maintenance import archives, submission
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where
 from ppfr_bench.runner.plan import Plan
 from ppfr_bench.runner.request import Asked, Request, narrow_plan, resolve
+from ppfr_bench.runner.scoring import environment
 
 
 @pytest.fixture(scope="module")
@@ -35,50 +37,28 @@ def plan(request_: Request) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def board() -> Plan:
+def board() -> Request:
     """The whole suite, as it stands on the board."""
-    return resolve("smoke", Asked()).plan
-
-
-PICTURE = made.strip(1, "released")
-
-
-def recorded(plan: Plan, root: Path, name: str = NAME, **changes: Any) -> ResultStore:
-    """A good record for each cell of a defense of the plan; the last with changes."""
-    store = ResultStore(root)
-    cells = [cell for cell in plan.cells if cell.defense.name == name]
-    for cell in cells:
-        picture = PICTURE if cell.attack and cell.attack.label == "visual" else None
-        metrics = {"rank_1": made.value(0.5, (0.4, 0.6), metric="rank_1")}
-        record = Record.model_validate(
-            made.record(name, cell.kind, metrics=metrics, attack="unet", samples=picture).model_dump()
-            | {
-                "key": cell.key, "suite": plan.suite, "dataset": plan.dataset, "defense": cell.defense,
-                "dataset_revision": plan.setting.dataset_revision, "attack": cell.attack,
-                "recognizer": cell.recognizer,
-            }
-            | (changes if cell is cells[-1] else {})
-        )  # fmt: skip
-        store.write(record, picture)
-    store.write_plan(plan.published())
-    store.compact(plan.suite)
-    return store
+    return resolve("smoke", Asked())
 
 
 @pytest.fixture(scope="module")
-def good(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def commit() -> str:
+    """One that this checkout knows."""
+    found = environment(2, "cpu").commit
+    if found is None:
+        pytest.skip("this is no checkout of git, which knows commits")
+    return found
+
+
+@pytest.fixture(scope="module")
+def good(request_: Request, commit: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a good archive."""
     folder = tmp_path_factory.mktemp("good")
-    submission.pack(NAME, plan, recorded(plan, folder / "results"), folder / "good.zip")
+    store = recorded(request_, folder / "results", NAME, commit)
+    submission.pack(NAME, request_.plan, store, folder / "good.zip")
     with zipfile.ZipFile(folder / "good.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
-
-
-def archive_of(files: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -98,8 +78,8 @@ def test_an_archive_has_the_file_the_plan_the_row_its_faces_and_the_draws(good: 
     assert set(table["attacks"]) == {cell.attack.label for cell in mine if cell.attack}
 
 
-def test_what_is_packed_is_taken_and_the_same_twice(plan: Plan, tmp_path: Path) -> None:
-    store = recorded(plan, tmp_path / "results")
+def test_what_is_packed_is_taken_and_the_same_twice(request_: Request, plan: Plan, commit: str, tmp_path: Path) -> None:
+    store = recorded(request_, tmp_path / "results", NAME, commit)
     count = submission.pack(NAME, plan, store, tmp_path / "one.zip")
     submission.pack(NAME, plan, store, tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
@@ -118,8 +98,8 @@ def test_what_is_packed_is_taken_and_the_same_twice(plan: Plan, tmp_path: Path) 
         submission.take(tmp_path / "one.zip", tmp_path / "there")
 
 
-def test_records_that_were_set_aside_are_packed_too(plan: Plan, tmp_path: Path) -> None:
-    store = recorded(plan, tmp_path / "results")
+def test_records_that_were_set_aside_are_packed_too(request_: Request, plan: Plan, commit: str, tmp_path: Path) -> None:
+    store = recorded(request_, tmp_path / "results", NAME, commit)
     submission.pack(NAME, plan, store, tmp_path / "one.zip")
     store.set_aside("smoke", [record.key for record in store.records()][:2], "superseded")
     submission.pack(NAME, plan, ResultStore(tmp_path / "results"), tmp_path / "two.zip")
@@ -138,49 +118,43 @@ def test_records_that_were_set_aside_are_packed_too(plan: Plan, tmp_path: Path) 
     ids=["failed", "skipped", "dirty", "no commit", "other seed or settings"],
 )
 def test_what_is_not_whole_and_clean_is_not_packed(
-    changes: dict[str, Any], says: str, plan: Plan, tmp_path: Path
+    changes: dict[str, Any], says: str, request_: Request, plan: Plan, commit: str, tmp_path: Path
 ) -> None:
-    store = recorded(plan, tmp_path / "results", **changes)
+    store = recorded(request_, tmp_path / "results", NAME, commit, **changes)
     with pytest.raises(UserError, match=says):
         submission.pack(NAME, plan, store, tmp_path / "out.zip")
     assert not list(tmp_path.glob("*.zip")) and not list(tmp_path.glob(".*"))
 
 
 def test_a_card_that_nobody_filled_in_is_not_packed(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_: Request, plan: Plan, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = registry.load("defense", NAME).card.model_copy(update={"reference": submission.UNFILLED[1]})
     monkeypatch.setattr(registry.load("defense", NAME), "card", card)
     with pytest.raises(UserError, match="leaves its reference open"):
-        submission.pack(NAME, plan, recorded(plan, tmp_path / "results"), tmp_path / "out.zip")
+        submission.pack(NAME, plan, recorded(request_, tmp_path / "results", NAME, commit), tmp_path / "out.zip")
 
 
-# What an archive may hold that it should not --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", HOSTILE)
-def test_a_hostile_archive_is_refused_and_leaves_nothing(how: str, good: Files, tmp_path: Path) -> None:
-    change, says = HOSTILE[how]
-    path = archive_of(change(good), tmp_path / "bad.zip")
-    with pytest.raises(UserError, match=says) as error:
-        submission.take(path, tmp_path / "checkout")
-    assert "Nothing was taken" in str(error.value)
-    assert tree(tmp_path) == {"bad.zip": path.read_bytes()}
+# How it joins a board -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", BESIDE)
 def test_a_row_that_would_not_compare_with_the_board_or_change_it_is_refused(
-    how: str, good: Files, board: Plan, tmp_path: Path
+    how: str, good: Files, board: Request, commit: str, tmp_path: Path
 ) -> None:
     change, says = BESIDE[how]
-    for name in ("no_defense", "stochastic_local"):
-        recorded(board, tmp_path / "results", name)
+    store = recorded(board, tmp_path / "results", "no_defense", commit)
+    written = tmp_path / PLAN
+    stale = json.loads(written.read_text())
+    change(stale["tables"]["synthetic"])
+    written.write_text(json.dumps(stale))
+    assert store.plan("smoke") is not None
     before = tree(tmp_path)
-    path = archive_of(change(good), tmp_path / "bad.zip")
+    path = archive_of(good, tmp_path / "good.zip")
     with pytest.raises(UserError, match=says) as error:
         submission.take(path, tmp_path)
     assert "Nothing was taken" in str(error.value)
-    assert tree(tmp_path) == before | {"bad.zip": path.read_bytes()}
+    assert tree(tmp_path) == before | {"good.zip": path.read_bytes()}
 
 
 def test_another_setting_of_the_same_defense_is_no_row_of_its_label(good: Files, plan: Plan, tmp_path: Path) -> None:
@@ -194,8 +168,10 @@ def test_another_setting_of_the_same_defense_is_no_row_of_its_label(good: Files,
         submission.take(archive_of(good, tmp_path / "one.zip"), tmp_path)
 
 
-def test_another_record_of_the_same_cell_is_refused(good: Files, plan: Plan, tmp_path: Path) -> None:
-    store = recorded(plan, tmp_path / "results")
+def test_another_record_of_the_same_cell_is_refused(
+    good: Files, request_: Request, commit: str, tmp_path: Path
+) -> None:
+    store = recorded(request_, tmp_path / "results", NAME, commit)
     (first, *_) = store.records()
     store.write(first.model_copy(update={"metrics": {"rank_1": made.value(0.1, metric="rank_1")}}))
     before = tree(tmp_path)
@@ -205,37 +181,58 @@ def test_another_record_of_the_same_cell_is_refused(good: Files, plan: Plan, tmp
     assert tree(tmp_path) == before | {"one.zip": path.read_bytes()}
 
 
-def test_a_good_row_joins_the_board_and_no_other_is_touched(good: Files, board: Plan, tmp_path: Path) -> None:
-    """What is said of the whole board stays as it is, whatever title or time limits an archive has."""
-    others = [one.name for one in board.defenses if one.name != NAME]
+def test_a_good_row_joins_the_board_as_a_claim_and_no_other_is_touched(
+    good: Files, board: Request, commit: str, tmp_path: Path
+) -> None:
+    others = [one.name for one in board.plan.defenses if one.name != NAME]
     for name in others:
-        recorded(board, tmp_path / "results", name)
+        recorded(board, tmp_path / "results", name, commit)
     store = ResultStore(tmp_path / "results")
     before, plan_before = {one.key: one for one in store.records()}, store.plan("smoke")
     rows = {name: (tmp_path / f"results/smoke/synthetic/{name}.jsonl").read_bytes() for name in others}
-    found = json.loads(good[PLAN])
-    found["title"] = "Mine"
-    found["tables"]["synthetic"]["protocol"]["timeout"] = 1
-    found = submission.take(archive_of(good | {PLAN: json.dumps(found).encode()}, tmp_path / "one.zip"), tmp_path)
+    found = submission.take(archive_of(good, tmp_path / "one.zip"), tmp_path)
     after = {one.key: one for one in ResultStore(tmp_path / "results").records()}
     assert after == before | {one.key: one for one in found.records}
     assert rows == {name: (tmp_path / f"results/smoke/synthetic/{name}.jsonl").read_bytes() for name in others}
     assert ResultStore(tmp_path / "results").plan("smoke") == plan_before
     strips = [store.strip(one) for one in found.records if one.samples]
     assert strips == [PICTURE]
+    (claim,) = store.claims("smoke").items()
+    assert claim[0] == f"synthetic/{NAME}" and set(claim[1].keys) == {one.key for one in found.records}
+    assert (claim[1].state, claim[1].source_sha256) == ("claimed", sha256(good[f"defenses/{NAME}.py"]).hexdigest())
 
 
-def test_the_first_row_of_a_track_may_bring_cells_of_its_own(good: Files, board: Plan, tmp_path: Path) -> None:
-    """Another track is another table, which the rows of this one are not ranked in."""
-    recorded(board, tmp_path / "results", "no_defense")
-    other = in_plan(lambda table: table["defenses"][NAME].update(track="representation"))
-    submission.take(archive_of(other(with_one_more_attack(good)), tmp_path / "one.zip"), tmp_path)
-    published = ResultStore(tmp_path / "results").plan("smoke")
-    assert published is not None
-    expected = {
-        row.defense: row.expected for row in build(list(ResultStore(tmp_path / "results").records()), published)
-    }
-    assert expected[NAME] == expected["no_defense"] + 1
+def test_what_regains_more_where_nothing_is_protected_than_the_board_has_is_refused(
+    good: Files, board: Request, commit: str, tmp_path: Path
+) -> None:
+    """The same attack on the same faces has the same ceiling, whoever measures it."""
+    store = recorded(board, tmp_path / "results", "no_defense", commit)
+    for record in list(store.records()):
+        moved = record.model_dump()
+        for one in moved["metrics"].values():
+            if one["ceiling"] and one["metric"] == "lpips":
+                one["ceiling"] |= {"value": 0.3, "interval": (0.29, 0.31)}
+        store.write(Record.model_validate(moved))
+    with pytest.raises(UserError, match=r"lpips without protection: 0\.1, the board has \[0\.29, 0\.31\]"):
+        submission.take(archive_of(good, tmp_path / "one.zip"), tmp_path)
+
+
+def test_what_is_written_is_the_record_and_not_the_bytes_that_came(good: Files, tmp_path: Path) -> None:
+    """Spaces and the order of keys are the author's; the files are the harness's own."""
+    row = f"results/smoke/synthetic/{NAME}.jsonl"
+    lines = [json.loads(line) for line in good[row].decode().splitlines()]
+    other = "".join(json.dumps(dict(reversed(line.items())), separators=(" ,  ", " : ")) + "\n" for line in lines)
+    assert other.encode() != good[row]
+    submission.take(archive_of(good | {row: other.encode()}, tmp_path / "one.zip"), tmp_path)
+    assert (tmp_path / row).read_bytes() == good[row]
+
+
+def test_taking_one_imports_nothing_of_it(good: Files, tmp_path: Path) -> None:
+    """Neither as it is checked nor as it is planned: the file would leave a trace."""
+    trace = tmp_path / "imported"
+    source = good[f"defenses/{NAME}.py"] + f"\nopen({str(trace)!r}, 'w').close()\n".encode()
+    submission.take(archive_of(good | {f"defenses/{NAME}.py": source}, tmp_path / "one.zip"), tmp_path / "there")
+    assert not trace.exists() and (tmp_path / f"there/defenses/{NAME}.py").read_bytes() == source
 
 
 def test_a_sheet_that_is_no_picture_or_shows_other_faces_is_not_taken(good: Files, tmp_path: Path) -> None:
@@ -252,10 +249,10 @@ def test_what_is_no_archive_or_holds_too_much_is_refused(tmp_path: Path) -> None
     (tmp_path / "text.zip").write_text("not an archive")
     with pytest.raises(UserError, match="not an archive"):
         submission.read(tmp_path / "text.zip")
-    with pytest.raises(UserError, match="not an archive"):
+    with pytest.raises(UserError, match="no archive at"):
         submission.read(tmp_path / "nowhere.zip")
-    many = archive_of({f"results/a/b/{i}.jsonl": b"{}" for i in range(submission.MOST + 1)}, tmp_path / "m.zip")
-    with pytest.raises(UserError, match="201 files"):
+    many = archive_of({f"results/a/b/{i}.jsonl": b"{}" for i in range(archives.MOST + 1)}, tmp_path / "m.zip")
+    with pytest.raises(UserError, match="201 files and"):
         submission.read(many)
 
 
@@ -271,19 +268,11 @@ def test_a_damaged_archive_is_refused(good: Files, tmp_path: Path) -> None:
             submission.read(path)
 
 
-def test_one_place_twice_in_an_archive_is_refused(good: Files, tmp_path: Path) -> None:
-    path = archive_of(good, tmp_path / "one.zip")
-    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(PLAN, good[PLAN])
-    with pytest.raises(UserError, match="no place of"):
-        submission.read(path)
-
-
 def test_a_score_counts_what_is_the_same_and_names_what_moved(
-    request_: Request, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_: Request, plan: Plan, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison alone: that cells are really measured again is an integration test."""
-    store = recorded(plan, tmp_path / "results")
+    store = recorded(request_, tmp_path / "results", NAME, commit)
     cells = [cell for cell in plan.cells if cell.defense.name == NAME]
 
     def number(value: float, *draws: float) -> Measurement:

@@ -36,15 +36,17 @@ class Theme(NamedTuple):
 
 LIGHT = Theme(
     "#ffffff", "#1c2230", "#5c6577", "#e4e7ee",
-    {"on the front": "#0b62c4", "ranked": "#6f8fb8", "incomplete": "#b4690e", "control": "#6b7280"},
+    {"on the front": "#0b62c4", "ranked": "#6f8fb8", "incomplete": "#b4690e", "claimed": "#a3348c",
+     "control": "#6b7280"},
     ("#0b62c4", "#b4690e", "#1b7f4b", "#a3348c", "#8a6d00", "#6b7280"),
 )  # fmt: skip
 DARK = Theme(
     "#161a22", "#e8ebf2", "#a3acbd", "#2a3040",
-    {"on the front": "#6bb0ff", "ranked": "#7f9cc4", "incomplete": "#e9a23b", "control": "#9aa3b2"},
+    {"on the front": "#6bb0ff", "ranked": "#7f9cc4", "incomplete": "#e9a23b", "claimed": "#e58ad2",
+     "control": "#9aa3b2"},
     ("#6bb0ff", "#e9a23b", "#5fcf94", "#e58ad2", "#d6c24a", "#9aa3b2"),
 )  # fmt: skip
-MARKERS = {"on the front": "o", "ranked": "o", "incomplete": "X", "control": "s"}
+MARKERS = {"on the front": "o", "ranked": "o", "incomplete": "X", "claimed": "D", "control": "s"}
 CURVE_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -206,6 +208,8 @@ def kind_of(row: Row) -> str:
     """How a row is marked."""
     if row.control:
         return "control"
+    if row.claim:
+        return "claimed"
     if row.rank is None:
         return "incomplete"
     return "on the front" if row.front else "ranked"

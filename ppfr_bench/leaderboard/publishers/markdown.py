@@ -128,6 +128,7 @@ def _row(section: Section, row: Row) -> list[str]:
 def _name(row: Row) -> str:
     known = (("control", row.control), ("front", row.front), ("refuted elsewhere", row.refuted))
     marks = [mark for mark, holds in known if holds]
+    marks += [row.claim_title] if row.claim else []
     marks += [] if row.complete else [row.completeness]
     marks += [markdown(row.setting)] if row.setting else []
     marks += [row.promise] if row.promise else []
