@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _GRAPHS = 16  # At most so many results are kept, whose gradient may be asked for.
 _REFUSED = (  # Calls that no defense makes, and that reach other processes or rarely used parts of the kernel.
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "mount", "umount2", "move_mount",
@@ -30,11 +30,57 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     sys.argv = ["plugin"]
     sys.path[:] = settings["path"]
+    if sys.platform == "linux" and not settings["apart"]:
+        _keep_house(settings["socket"])
     held = _close_in(settings)
     import socket
 
     sock = socket.socket(fileno=settings["socket"])
     _serve(sock, held, settings)
+
+
+def _keep_house(socket_number: int) -> None:
+    """Go on in a new process; this one ends with it, or with whoever has started it, and all that descend from it too.
+
+    Where there is a namespace of processes, the kernel does this.
+    """
+    library = ctypes.CDLL(None)
+    started_by = os.getppid()
+    library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if (child := os.fork()) == 0:
+        return
+    os.close(socket_number)
+    signal.signal(signal.SIGTERM, _leave)
+    status = 0
+    try:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        while os.getppid() == started_by:
+            ended, status = os.waitpid(-1, 0)
+            if ended == child:
+                break
+    finally:
+        _end_all_children()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _leave(*_: object) -> None:
+    """Once: the kernel tells of the end of each thread of a parent."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def _end_all_children() -> None:
+    """Children of a child that ends become this process's own, so that all of them are met."""
+    while True:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:  # noqa: PTH123
+                for pid in file.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
 
 
 def _close_in(settings: dict[str, Any]) -> list[str]:
@@ -46,15 +92,15 @@ def _close_in(settings: dict[str, Any]) -> list[str]:
         library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         for parameter, value in ((-3, 32 << 20), (-1, 256 << 20), (-2, 16 << 20)):
             library.mallopt(parameter, value)  # As ``parallel.keep_freed_memory`` does, for the same speed.
-        if settings["landlock"] and _landlock(settings["readable"]):
+        if settings["landlock"] and _landlock(settings["readable"], settings["writable"]):
             held.append("landlock")
         if _seccomp():
             held.append("seccomp")
     return held
 
 
-def _landlock(readable: list[str]) -> bool:
-    """Nothing can be written, and only the files of the interpreter and of the plug-in can be read."""
+def _landlock(readable: list[str], writable: str) -> bool:
+    """Only the files of the interpreter and of the plug-in can be read, and one empty folder written in."""
     try:
         from landlock import FSAccess, Ruleset
 
@@ -62,6 +108,8 @@ def _landlock(readable: list[str]) -> bool:
         reading = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
         for path in readable:
             rules.allow(path, rules=reading if os.path.isdir(path) else FSAccess.READ_FILE | FSAccess.EXECUTE)  # noqa: PTH112
+        rules.allow("/dev/null", rules=FSAccess.READ_FILE | FSAccess.WRITE_FILE)
+        rules.allow(writable)
         rules.apply()
     except Exception:  # It is not installed, or the kernel has none: what held is said by name.
         return False

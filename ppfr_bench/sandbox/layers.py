@@ -81,8 +81,12 @@ class Started:
     shown: str
 
 
-def how_to_start(source: Source, socket_number: int, limits: Limits) -> Started:
-    """The command for a plug-in, with the best layers that this machine has."""
+def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limits) -> Started:
+    """The command for a plug-in, with the best layers that this machine has.
+
+    Args:
+        scratch: the folder that the plug-in may write in where bubblewrap does not make it one.
+    """
     outer = outer_layers()
     wrapped = "bubblewrap" in outer
     inside = source.path
@@ -92,6 +96,7 @@ def how_to_start(source: Source, socket_number: int, limits: Limits) -> Started:
     settings = {
         "socket": socket_number, "kind": source.kind, "name": source.name, "plugin": str(inside),
         "path": _import_path(), "landlock": not wrapped, "readable": [*readable, "/proc", "/dev"],
+        "writable": scratch,
         "apart": bool(outer), "files": 256, "file_bytes": limits.disk_mib << 20, "tasks": limits.tasks,
         "memory_bytes": int(limits.memory_mib * (1 << 20)),
     }  # fmt: skip
@@ -100,10 +105,11 @@ def how_to_start(source: Source, socket_number: int, limits: Limits) -> Started:
         command = [*_bubblewrap(limits), *_bound(readable[:-1]), "--ro-bind", str(source.path), str(inside), *_closed(),
                    *python]  # fmt: skip
     elif "unshare" in outer:
-        command = [str(shutil.which("unshare")), *_NAMESPACES, *python]
+        command = [*_ends_with_us(), str(shutil.which("unshare")), *_NAMESPACES, *python]
     else:
         command = python
-    return Started(command, _environment(), outer, str(inside.parent), str(source.path.parent))
+    environment = _environment() if wrapped else _environment() | {"HOME": scratch, "TMPDIR": scratch}
+    return Started(command, environment, outer, str(inside.parent), str(source.path.parent))
 
 
 @cache
@@ -152,6 +158,12 @@ def _works(command: Sequence[str]) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
+
+
+def _ends_with_us() -> list[str]:
+    """What makes a command end when the process that has started it does."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _bubblewrap(limits: Limits) -> list[str]:

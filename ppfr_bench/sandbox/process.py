@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -59,7 +61,8 @@ class Child:
         self._lock = threading.Lock()
         ours, theirs = socket.socketpair()
         self._socket = ours
-        self.started = started = how_to_start(source, theirs.fileno(), limits)
+        self._scratch = tempfile.mkdtemp(prefix="ppfr-bench-plugin-")
+        self.started = started = how_to_start(source, theirs.fileno(), self._scratch, limits)
         self._inside, self._shown = started.inside, started.shown
         try:
             # Where it ends with its parent, the parent is the thread that started it: that one lives as long as we do.
@@ -70,6 +73,7 @@ class Child:
             ).result()  # fmt: skip
         except OSError as error:
             ours.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
             raise SandboxError(f"the process of {source.name} does not start: {error}", "ppfr-bench doctor") from error
         finally:
             theirs.close()
@@ -122,6 +126,7 @@ class Child:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
         _wait_for(family)
+        shutil.rmtree(self._scratch, ignore_errors=True)
         self._ended.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
