@@ -52,11 +52,11 @@ def run_here(here: bool = True) -> None:
 
 def added_here() -> list[str]:
     """Names of the plug-ins among those that were added by file whose code runs in this process."""
-    found = {}
+    found = set()
     for (_, name), entry in _added.items():
         module = sys.modules.get(entry.value.partition(":")[0])
         if entry.value.startswith(_FILES) and module is not None and not _is_stand_in(module):
-            found[name] = None
+            found.add(name)
     return sorted(found)
 
 

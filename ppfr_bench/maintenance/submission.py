@@ -24,7 +24,7 @@ from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import compare, empty_cache
 from ppfr_bench.records import draws
 from ppfr_bench.records.plan_file import PlanFile, PlannedCell, PlannedTable
-from ppfr_bench.records.record import Record
+from ppfr_bench.records.record import TRUSTED, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute
 from ppfr_bench.runner.plan import Cell, Plan
@@ -120,6 +120,11 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
         )
     if record.status != "ok":
         raise UserError(f"{title} {record.status}: {record.reason}", f"Mend that, then:  {again} --rerun failed")
+    if TRUSTED in record.flags:
+        raise UserError(
+            f"{title} was measured with code of a file in the harness's own process (flag '{TRUSTED}')",
+            f"Without --trust and without files of attacks:  {again} --rerun all",
+        )
     if record.environment.dirty is not False or not record.environment.commit:
         raise UserError(
             f"{title} was measured with changes that no commit has",
@@ -200,6 +205,8 @@ def _unfit(record: Record, name: str, planned: Mapping[str, tuple[str, PlannedTa
         return f"it is of defense '{record.defense.name}', not of '{name}'"
     if record.status != "ok" or record.environment.dirty is not False or not record.environment.commit:
         return f"{record.status}, {'clean' if record.environment.dirty is False else 'changed'} code"
+    if TRUSTED in record.flags:
+        return f"it is flagged '{TRUSTED}': code of a file ran in the harness's own process"
     if record.attack is not None and record.attack.name not in registry.names("attack"):
         return f"attack '{record.attack.name}' is not known here"
     if record.key not in planned:

@@ -73,7 +73,7 @@ def _leave(*_: object) -> None:
 def _end_all_children() -> None:
     """Children of a child that ends become this process's own, so that all of them are met."""
     while True:
-        for thread in os.listdir("/proc/self/task"):
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
             with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:  # noqa: PTH123
                 for pid in file.read().split():
                     os.kill(int(pid), signal.SIGKILL)
@@ -124,7 +124,7 @@ def _seccomp() -> bool:
     find = ctypes.util.find_library
     try:
         # It would ask other programs, which cannot be run in here.
-        ctypes.util.find_library = {"seccomp": "libseccomp.so.2"}.get
+        ctypes.util.find_library = lambda name: "libseccomp.so.2" if name == "seccomp" else None
         import pyseccomp as seccomp
 
         rules = seccomp.SyscallFilter(seccomp.ALLOW)

@@ -98,7 +98,8 @@ def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limit
         "path": _import_path(), "landlock": not wrapped, "readable": [*readable, "/proc", "/dev"],
         "writable": scratch,
         "apart": bool(outer), "files": 256, "file_bytes": limits.disk_mib << 20, "tasks": limits.tasks,
-        "memory_bytes": int(limits.memory_mib * (1 << 20)),
+        # A little more than what is watched, which gives the clearer reason.
+        "memory_bytes": int(limits.memory_mib * (1 << 20) * 1.25) + (1 << 30),
     }  # fmt: skip
     python = [os.path.realpath(sys.executable), "-I", "-S", "-B", str(_CHILD), json.dumps(settings)]
     if wrapped:

@@ -74,7 +74,7 @@ class Child:
         except OSError as error:
             ours.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
-            raise SandboxError(f"the process of {source.name} does not start: {error}", "ppfr-bench doctor") from error
+            raise SandboxError(f"plug-in {source.name}: its process does not start: {error}", "ppfr-bench doctor") from error
         finally:
             theirs.close()
         _living.add(self)
@@ -160,7 +160,7 @@ class Child:
         try:
             return exchange()
         except wire.LateError:
-            self.end(f"{name} took more than {seconds:g} s")
+            self.end(f"timeout: more than {seconds:g} s in {name}")
         except wire.MalformedError as error:
             self.end(f"it sent {error}")
         except wire.EndedError:
@@ -178,7 +178,7 @@ class Child:
         last = printable(bytes(self._output[-_SHOWN_OUTPUT:]).decode("utf-8", "replace").strip())
         said = f"; it said last: {last}" if last and not self._reason.startswith("it was no longer") else ""
         return SandboxError(
-            f"the process of {self.source.name} was ended: {self._reason}{said}",
+            f"plug-in {self.source.name}: {self._reason}{said}",
             "A plug-in runs in a process of its own, with limits: see docs/howto/run_a_file.md.",
         )
 
@@ -208,7 +208,7 @@ class Child:
                 self._output = (self._output + part)[-_SHOWN_OUTPUT * 2 :]
                 self._output_bytes += len(part)
                 if self._output_bytes > self.limits.output_bytes:
-                    self.end(f"it wrote more than {self.limits.output_bytes} bytes of output")
+                    self.end(f"output: more than {self.limits.output_bytes} bytes")
                     return
 
     def _watch(self) -> None:
@@ -229,9 +229,9 @@ class Child:
                         seen.add(psutil.Process(pid))
             most = self._resting + self.limits.memory_mib * (1 << 20)
             if len(family) > self.limits.processes:
-                self.end(f"it started more than {self.limits.processes} processes")
+                self.end(f"processes: more than {self.limits.processes} at a time")
             elif self._resting and _memory(family) > most:
-                self.end(f"it took more than {self.limits.memory_mib / 1024:.2g} GiB of memory")
+                self.end(f"memory: more than {self.limits.memory_mib / 1024:.2g} GiB")
             self._ended.wait(_LOOK_SECONDS)
 
 
@@ -255,8 +255,8 @@ def end_all() -> None:
 def _how_it_ended(code: int) -> str:
     number = -code if code < 0 else code - 128
     if number in {one.value for one in signal.Signals}:
-        return f"signal {signal.Signals(number).name}"
-    return f"it ended with exit code {code}"
+        return f"its process died of {signal.Signals(number).name}"
+    return f"its process died with exit code {code}"
 
 
 def _family(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the process of a plug-in answers: it imports the file, builds defenses of it, fits them and lets them protect."""
+"""What the process of a plug-in answers: it imports the file, builds defenses, fits them and lets them protect."""
 
 from __future__ import annotations
 
@@ -41,10 +41,8 @@ class Serving:
             return {"error": _told(error)}, []
 
     def _describe(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
-        if self._kind == "file":
-            kinds = [kind for kind, _ in registry.add_plugin(Path(self._plugin))]
-        else:
-            kinds = ["defense"]
+        added = registry.add_plugin(Path(self._plugin)) if self._kind == "file" else [("defense", self._name)]
+        kinds = [kind for kind, _ in added]
         if kinds != ["defense"]:
             return {"kinds": kinds}, []
         cls = registry.load("defense", self._name)

@@ -181,15 +181,15 @@ class StandIn(Defense):
             child.end("it sent an answer without its tensors")
         self._adopt_state(generator, found[0], child)
         if len(found) == 1:
-            return _something_else(answer)
+            made: torch.Tensor = _something_else(answer)
+            return made
         if answer.get("global_random"):
             torch.rand(())  # The contract is checked by looking at the global state of this process.
         if len(found) == 3 and found[2].shape == images.shape and found[2].dtype == images.dtype:
             images.copy_(found[2])  # As it would have changed them here: the contract is checked by looking at them.
         out = device.to(found[1])
         if gradient and answer.get("gradient") is True and out.is_floating_point():
-            made: torch.Tensor = _Remote.apply(images, out, self, child, token)  # type: ignore[no-untyped-call]
-            return made
+            out = _Remote.apply(images, out, child, token)
         return out
 
     def _child(self) -> Child:
@@ -225,13 +225,13 @@ class _Remote(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        stand_in, child, token = ctx.where
+        child, token = ctx.where
         size = ctx.shape.numel() * ctx.dtype.itemsize
         _, found = child.call("gradient", _limits.call_seconds, size, [gradients[0]], token=token)
         if len(found) != 1 or found[0].shape != ctx.shape or found[0].dtype != ctx.dtype:
             child.end("it sent a gradient of another shape or type")
             raise child.gone()
-        return device.to(found[0]), None, None, None, None
+        return device.to(found[0]), None, None, None
 
 
 def _fit(self: StandIn, faces: Faces, generator: torch.Generator) -> None:
@@ -245,8 +245,8 @@ def _fit(self: StandIn, faces: Faces, generator: torch.Generator) -> None:
         return torch.as_tensor(faces.load(wanted))
 
     _, found = child.call(
-        "fit", _limits.fit_seconds, _STATE + 8 * max(len(faces), _ASKED), [torch.as_tensor(faces.identities), generator.get_state()],
-        load, instance=self._number, params=self._params,
+        "fit", _limits.fit_seconds, _STATE + 8 * max(len(faces), _ASKED),
+        [torch.as_tensor(faces.identities), generator.get_state()], load, instance=self._number, params=self._params,
     )  # fmt: skip
     if len(found) != 1:
         child.end("it sent an answer without its tensors")
@@ -301,7 +301,7 @@ def _parameters(plugin: Plugin) -> type[Config]:
         """Checked in the other process."""
 
         @classmethod
-        def model_validate(cls, obj: Any, **_: Any) -> Any:  # type: ignore[override]
+        def model_validate(cls, obj: Any, **_: Any) -> Any:
             """The parameters with their defaults.
 
             Raises:

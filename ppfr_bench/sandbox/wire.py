@@ -51,14 +51,15 @@ def send(
         MalformedError: a tensor of a type that does not cross, or a header that is too large.
         EndedError, LateError: as they say.
     """
-    parts, described = [], []
+    parts: list[bytes | memoryview] = []
+    described = []
     for tensor in tensors:
         if tensor.dtype not in _NAMES or tensor.layout != torch.strided:
             raise MalformedError(f"a tensor of type {tensor.dtype}, layout {tensor.layout} cannot cross")
         plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         described.append([_NAMES[plain.dtype], list(plain.shape)])
         if plain.numel():
-            parts.append(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+            parts.append(plain.reshape(-1).view(torch.uint8).numpy().data)
     text = json.dumps(header | {"tensors": described}, allow_nan=False).encode()
     if len(text) > HEADER_BYTES:
         raise MalformedError(f"a header of {len(text)} bytes, at most {HEADER_BYTES} cross")
