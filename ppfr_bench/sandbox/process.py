@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,12 @@ class SandboxError(UserError):
 
 class PluginError(Exception):
     """What a plug-in's own code raised in its process; the class that is raised has the name of the original."""
+
+
+def said_to_user(told: Mapping[str, str]) -> UserError:
+    """What a plug-in says to its user, by ``type``, ``message`` and ``hint``."""
+    kind = Unavailable if told.get("type") == "Unavailable" else UserError
+    return kind(told.get("message", ""), told.get("hint", ""))
 
 
 class Child:
@@ -74,13 +80,16 @@ class Child:
         except OSError as error:
             ours.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
-            raise SandboxError(f"plug-in {source.name}: its process does not start: {error}", "ppfr-bench doctor") from error
+            raise SandboxError(
+                f"plug-in {source.name}: its process does not start: {error}", "ppfr-bench doctor"
+            ) from error
         finally:
             theirs.close()
         _living.add(self)
         for task in (self._read_output, self._watch):
             threading.Thread(target=task, daemon=True).start()
-        header, _ = self._exchange("start", limits.start_seconds, lambda: wire.receive(ours, 0, self._deadline))
+        with self._lock, self._closing():
+            header, _ = self._exchange("start", limits.start_seconds, lambda: wire.receive(ours, 0, self._deadline))
         inner = header.get("held")
         inner = [one for one in inner if one in ("landlock", "seccomp", "rlimits")] if isinstance(inner, list) else []
         self.held = (*started.outer, *inner)
@@ -110,7 +119,7 @@ class Child:
             SandboxError: it has ended, or was ended for what it took.
             PluginError, UserError, Unavailable: what the plug-in raised.
         """
-        with self._lock:
+        with self._lock, self._closing():
             return self._exchange(name, seconds, lambda: self._asked(name, header, tensors, most_bytes, load))
 
     def end(self, reason: str = "it was no longer needed") -> None:
@@ -129,8 +138,20 @@ class Child:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._ended.set()
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)  # Whoever waits for an answer waits no longer, and closes it.
+        if self._lock.acquire(blocking=False):
+            self._socket.close()
+            self._lock.release()
         _living.discard(self)
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Its connection is closed by the one who uses it, so that no other file has its number meanwhile."""
+        try:
+            yield
+        finally:
+            if self._reason:
+                self._socket.close()
 
     def _asked(
         self, name: str, header: dict[str, Any], tensors: Sequence[torch.Tensor], most_bytes: int, load: Load | None
@@ -188,7 +209,7 @@ class Child:
             raise wire.MalformedError("an error that is none")
         name, message, hint, base = (self._words(told.get(key, "")) for key in ("type", "message", "hint", "base"))
         if name in ("UserError", "Unavailable"):
-            return (Unavailable if name == "Unavailable" else UserError)(message, hint)
+            return said_to_user({"type": name, "message": message, "hint": hint})
         name = name[:60] if name.isidentifier() else "Exception"
         bases = (PluginError, _BASES[base]) if base in _BASES else (PluginError,)
         made: Exception = type(name, bases, {})(message)

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field, ValidationError
 
 from ppfr_bench import device
-from ppfr_bench.api import Config, Defense, DefenseCard, Faces, Guarantee, Randomness
+from ppfr_bench.api import ByteArray, Config, Defense, DefenseCard, Faces, Guarantee, Randomness
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.sandbox.layers import Limits, Source
@@ -44,6 +45,16 @@ class _Configured(Config):
     config: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,100}$")], Any]
     randomness: Randomness
     guarantee: Guarantee | None
+
+
+class Breach(Config):
+    """How the plug-in broke its contract, and on which ``images`` by their places: ``named`` in the message or not."""
+
+    code: str = Field(pattern=r"^[a-z_]{1,40}$")
+    message: str
+    images: tuple[int, ...] = ()
+    named: bool = False
+    user: dict[str, str] | None = None  # What it says to its user, if that is why.
 
 
 class Plugin:
@@ -179,6 +190,7 @@ class StandIn(Defense):
         )  # fmt: skip
         if not 1 <= len(found) <= 3:
             child.end("it sent an answer without its tensors")
+            raise child.gone()
         self._adopt_state(generator, found[0], child)
         if len(found) == 1:
             made: torch.Tensor = _something_else(answer)
@@ -191,6 +203,38 @@ class StandIn(Defense):
         if gradient and answer.get("gradient") is True and out.is_floating_point():
             out = _Remote.apply(images, out, child, token)
         return out
+
+    def released(self, images: ByteArray, generator: torch.Generator) -> ByteArray | Breach:
+        """What the plug-in releases of uint8 (n, 3, h, w), held to its contract in its own process.
+
+        Raises:
+            SandboxError, PluginError: the process has ended, or the plug-in tried to end it.
+        """
+        child = self._child()
+        answer, found = child.call(
+            "release", _limits.call_seconds, _GROWTH * images.size + _STATE,
+            [torch.from_numpy(np.ascontiguousarray(images)), generator.get_state()], instance=self._number,
+            params=self._params,
+        )  # fmt: skip
+        if not found:
+            child.end("it sent an answer without its tensors")
+            raise child.gone()
+        self._adopt_state(generator, found[0], child)
+        if len(found) == 1:
+            try:
+                return Breach.model_validate(answer)
+            except ValidationError:
+                child.end("it sent an answer without its release")
+                raise child.gone() from None
+        if answer.get("global_random"):
+            torch.rand(())  # The contract is checked by looking at the global state of this process.
+        out, image = found[1], type(self).releases_image()
+        fits = list(out.shape) == list(images.shape) if image else out.ndim == 4 and len(out) == len(images)
+        if out.dtype != torch.uint8 or not fits:
+            child.end("it sent a release of another shape or type")
+            raise child.gone()
+        made: ByteArray = out.numpy()
+        return made
 
     def _child(self) -> Child:
         """Its process.
