@@ -106,7 +106,7 @@ def test_it_releases_the_same_bytes_and_leaves_the_generator_the_same(plug: Path
 
 
 def test_its_parameters_are_checked_in_its_own_process(plug: Path) -> None:
-    with pytest.raises(UserError, match="defense plug: sceret: unknown; expected act, argument, secret"):
+    with pytest.raises(UserError, match="unknown key 'sceret'. Did you mean 'secret'"):
         build(plug, sceret=1)
     with pytest.raises(UserError, match="secret"):
         build(plug, secret="many")
@@ -191,7 +191,7 @@ def test_it_sees_nothing_of_the_harness(plug: Path, tmp_path: Path, monkeypatch:
         assert "DONE" not in attempt(plug, "network", listener.getsockname()[1])
     repository = Path(layers.ppfr_bench.__file__).resolve().parents[1]
     for act, argument in (
-        ("name", ""), ("read", secret), ("list", cache_dir()), ("list", Path.home()), ("list", repository / "tests"),
+        ("name", ""), ("read", secret), ("list", cache_dir()), ("list", Path.home() / ".cache"), ("list", repository / "tests"),
         ("read", "/etc/passwd"), ("write", secret), ("write", tmp_path / "new"), ("write", "/new"), ("write", plug),
         ("write", repository / "ppfr_bench/new.py"), ("write", "/dev/shm/new"), ("run", ""), ("kill", os.getpid()),
         ("trace", os.getpid()), ("mount", ""),
@@ -261,9 +261,8 @@ def test_an_import_that_goes_wrong_is_an_error_and_leaves_nothing(tmp_path: Path
 
 
 def test_a_file_with_a_defense_and_something_else_is_refused(tmp_path: Path) -> None:
-    metric = "\nfrom ppfr_bench.metrics.psnr import METRIC\n"
-    path = write_plugin(tmp_path, "both", SOURCE + metric)
-    with pytest.raises(UserError, match="a defense and something else: defense, metric"):
+    path = write_plugin(tmp_path, "both", SOURCE + "\nfrom ppfr_bench.scorers.unlinkability import SCORER\n")
+    with pytest.raises(UserError, match="a defense and something else: defense, scorer"):
         registry.add_plugin(path)
     assert "both" in {name for name in here_kinds(path)}
 
@@ -298,7 +297,7 @@ def test_without_bubblewrap_the_next_best_layers_hold(
     secret.write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for act, argument in (
-            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret), ("list", Path.home()),
+            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret), ("list", Path.home() / ".cache"),
             ("write", "/tmp/new"), ("run", ""), ("mount", ""),
         ):  # fmt: skip
             assert "DONE" not in attempt(path, act, argument), act
