@@ -25,6 +25,7 @@ State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
 OPTIONAL = {  # No shipped suite needs these recognizers and formats.
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
+    "sandbox": ("landlock", "pyseccomp"),
     "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
 }  # fmt: skip
 _ASK_TORCH = """

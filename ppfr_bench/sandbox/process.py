@@ -16,7 +16,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -28,7 +27,9 @@ from ppfr_bench.sandbox.layers import Limits, Source, how_to_start, lacking
 from ppfr_bench.text import printable
 
 _LOOK_SECONDS = 0.1  # Between two looks at memory and processes.
+_IDLE_SECONDS = 60  # A process that nobody asks for so long gives its memory back; the next call starts another.
 _END_SECONDS = 10  # A process that was ended is gone after so many, at the latest.
+_NOT_NEEDED = "it was no longer needed"
 _SHOWN_OUTPUT = 300  # Bytes.
 _BASES = {"RuntimeError": RuntimeError, "ValueError": ValueError, "TypeError": TypeError}
 Load = Callable[[torch.Tensor], torch.Tensor]
@@ -65,6 +66,8 @@ class Child:
         self._output_bytes = 0
         self._resting = 0  # Bytes in memory before the plug-in was imported.
         self._lock = threading.Lock()
+        self._asked_last = time.monotonic()
+        self.keeps_state = False  # Of what it was asked, something is in it that another process would not have.
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._scratch = tempfile.mkdtemp(prefix="ppfr-bench-plugin-")
@@ -100,6 +103,12 @@ class Child:
         """Why it answers no longer; empty while it does."""
         return self._reason
 
+    def ready(self) -> bool:
+        """Whether it can be asked; if so, it will not be let go in the next seconds."""
+        with self._lock:
+            self._asked_last = time.monotonic()
+            return not self._reason
+
     @property
     def open_to(self) -> list[str]:
         """What the plug-in can reach in spite of everything."""
@@ -120,9 +129,10 @@ class Child:
             PluginError, UserError, Unavailable: what the plug-in raised.
         """
         with self._lock, self._closing():
+            self._asked_last = time.monotonic()
             return self._exchange(name, seconds, lambda: self._asked(name, header, tensors, most_bytes, load))
 
-    def end(self, reason: str = "it was no longer needed") -> None:
+    def end(self, reason: str = _NOT_NEEDED) -> None:
         """End it, and all that it has started; that they are gone is waited for."""
         if not self._reason:
             self._reason = reason
@@ -197,7 +207,7 @@ class Child:
     def gone(self) -> SandboxError:
         """Why it answers no longer, as an error."""
         last = printable(bytes(self._output[-_SHOWN_OUTPUT:]).decode("utf-8", "replace").strip())
-        said = f"; it said last: {last}" if last and not self._reason.startswith("it was no longer") else ""
+        said = f"; it said last: {last}" if last and self._reason != _NOT_NEEDED else ""
         return SandboxError(
             f"plug-in {self.source.name}: {self._reason}{said}",
             "A plug-in runs in a process of its own, with limits: see docs/howto/run_a_file.md.",
@@ -221,6 +231,17 @@ class Child:
         return found.replace(self._inside + "/", self._shown + "/") if self._inside != self._shown else found
 
     # In threads ----------------------------------------------------------------------------------------------------
+
+    def _let_go_if_idle(self) -> bool:
+        """Whether it is to end now, as nobody asks it and nothing would be lost with it."""
+        if self.keeps_state or time.monotonic() - self._asked_last < _IDLE_SECONDS or not self._lock.acquire(False):
+            return False
+        try:
+            if time.monotonic() - self._asked_last >= _IDLE_SECONDS:
+                self._reason = self._reason or _NOT_NEEDED
+        finally:
+            self._lock.release()
+        return bool(self._reason)
 
     def _read_output(self) -> None:
         assert self._process.stdout is not None
@@ -248,12 +269,14 @@ class Child:
                 for pid in family[1:]:
                     with contextlib.suppress(psutil.Error):
                         seen.add(psutil.Process(pid))
+            if self._let_go_if_idle():
+                self.end()
             most = self._resting + self.limits.memory_mib * (1 << 20)
             if len(family) > self.limits.processes:
                 self.end(f"processes: more than {self.limits.processes} at a time")
             elif self._resting and _memory(family) > most:
                 self.end(f"memory: more than {self.limits.memory_mib / 1024:.2g} GiB")
-            self._ended.wait(_LOOK_SECONDS)
+            self._ended.wait(_LOOK_SECONDS if self._lock.locked() else 5 * _LOOK_SECONDS)
 
 
 _living: weakref.WeakSet[Child] = weakref.WeakSet()
@@ -289,9 +312,10 @@ def _family(pid: int) -> list[int]:
     found, new = [pid], [pid]
     while new:
         here = new.pop()
-        for path in Path(f"/proc/{here}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                born = [int(word) for word in path.read_text().split()]
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{here}/task"):  # noqa: PTH208
+                with open(f"/proc/{here}/task/{thread}/children", encoding="ascii") as file:  # noqa: PTH123
+                    born = [int(word) for word in file.read().split()]
                 found += born
                 new += born
     return found

@@ -67,6 +67,7 @@ class Plugin:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._child: Child | None = None
+        self._content = source.path.read_bytes()
         self._known: dict[str, _Configured] = {}
         try:
             self.described = _Described.model_validate(self._ask("describe", {}))
@@ -80,7 +81,9 @@ class Plugin:
     @property
     def child(self) -> Child:
         """Its process."""
-        if self._child is None or self._child.ended:
+        if self._child is None or not self._child.ready():
+            if self.source.path.read_bytes() != self._content:
+                raise UserError(f"{self.source.path} has changed since it was added", "Start anew, with the new file.")
             self._child = Child(self.source, _limits)
             if self.source.kind == "file" and hasattr(self, "described"):
                 self._child.call("describe", _limits.import_seconds)  # Its import comes before all else.
@@ -165,6 +168,10 @@ class StandIn(Defense):
         self._number = next(_numbers)
         self._fitted_in: Child | None = None
 
+    def __reduce__(self) -> Any:
+        """A process that has added the same file has the same plug-in; what it has learnt does not travel."""
+        return rebuilt, (self.plugin.source.name, self._params)
+
     @property
     def randomness(self) -> Randomness:
         """As the plug-in says under these parameters."""
@@ -201,6 +208,7 @@ class StandIn(Defense):
             images.copy_(found[2])  # As it would have changed them here: the contract is checked by looking at them.
         out = device.to(found[1])
         if gradient and answer.get("gradient") is True and out.is_floating_point():
+            child.keeps_state = True
             out = _Remote.apply(images, out, child, token)
         return out
 
@@ -296,7 +304,7 @@ def _fit(self: StandIn, faces: Faces, generator: torch.Generator) -> None:
         child.end("it sent an answer without its tensors")
         raise child.gone()
     self._adopt_state(generator, found[0], child)
-    self._fitted_in = child
+    self._fitted_in, child.keeps_state = child, True
 
 
 def _render(self: StandIn, released: torch.Tensor) -> torch.Tensor:
@@ -355,6 +363,13 @@ def _parameters(plugin: Plugin) -> type[Config]:
             return cls.model_construct(**plugin.configured(given).config)
 
     return Parameters
+
+
+def rebuilt(name: str, params: dict[str, Any]) -> Any:
+    """A stand-in for a plug-in that this process has added."""
+    from ppfr_bench import registry
+
+    return registry.build("defense", name, params)
 
 
 def held_by(defense: Defense) -> str:
