@@ -80,11 +80,12 @@ class Child:
                 stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], env=started.environment, cwd="/",
                 start_new_session=True,
             ).result()  # fmt: skip
-        except OSError as error:
+        except (OSError, ValueError) as error:  # Windows hands no socket on.
             ours.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise SandboxError(
-                f"plug-in {source.name}: its process does not start: {error}", "ppfr-bench doctor"
+                f"plug-in {source.name}: its process does not start: {error}",
+                "See what is missing:  ppfr-bench doctor    or, if you trust the file:  --trust",
             ) from error
         finally:
             theirs.close()
