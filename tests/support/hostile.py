@@ -33,6 +33,10 @@ def frame(header, data=b""):
     time.sleep(5)
 
 
+def state():
+    return torch.Generator().get_state().numpy().tobytes()
+
+
 def fork_twice():
     if os.fork() == 0:
         os.setsid()
@@ -96,7 +100,8 @@ ACTS = {
     "huge_tensor": lambda path: frame({"tensors": [["float32", [1 << 36]]]}),
     "no_tensors": lambda path: frame({}),
     "wrong_state": lambda path: frame({"tensors": [["uint8", [7]], ["uint8", [1]]]}, bytes(8)),
-    "wrong_release": lambda path: frame({"tensors": [["uint8", [7]]]}, bytes(7)),
+    "wrong_release": lambda path: frame({"tensors": [["uint8", [5056]], ["float32", [1]]]}, state() + bytes(4)),
+    "no_release": lambda path: frame({"tensors": [["uint8", [5056]]]}, state()),
     "wrong_load": lambda path: frame({"load": 1, "tensors": [["int64", [1]]]}, bytes(8)),
     "close": lambda path: connection().shutdown(2) or time.sleep(5),
 }

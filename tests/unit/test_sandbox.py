@@ -222,6 +222,8 @@ ENDS = {
     "huge_tensor": "it sent tensors of 274877906944 bytes",
     "no_tensors": "names no tensors",
     "wrong_state": "it sent a state of its generator that is none",
+    "wrong_release": "it sent a release of another shape or type",
+    "no_release": "it sent an answer without its release",
     "wrong_load": "a request for images that it has none to ask for",
     "close": "it closed its connection",
 }
