@@ -24,7 +24,7 @@ import psutil
 
 WHO, SIGNALS, WHEN = ("main", "worker", "child"), ("SIGKILL", "SIGTERM", "SIGINT"), ("starting", "computing", "writing")
 _SECONDS = 240
-_COST = re.compile(rb'"cost": \{[^}]*\}')
+_VARYING = re.compile(rb'"(cost|environment)": \{[^}]*\}')
 _PLUGIN = """
 import torch
 from ppfr_bench.api import Defense, DefenseCard
@@ -102,8 +102,8 @@ class Arena:
         assert done.returncode == 0, done.stderr
         root = self.folder / name / "results"
         files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".lock")
-        # What was computed anew took another time.
-        return {str(path.relative_to(root)): _COST.sub(b"", path.read_bytes()) for path in files}
+        # What was computed anew took another time, and somebody may have committed meanwhile.
+        return {str(path.relative_to(root)): _VARYING.sub(b"", path.read_bytes()) for path in files}
 
     def killed(self, kill: Kill, name: str) -> str:
         """Kill a run, and see what is left of it, and what the same command gives after; empty if all is well."""
