@@ -4,10 +4,11 @@
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS base
-# npm fetches the weights of two of the recognizers; git lets a record name the commit where a checkout is mounted.
+# npm fetches the weights of two of the recognizers; git lets a record name the commit where a checkout is mounted;
+# bubblewrap closes in defenses that are given by file, where the container may make namespaces.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends git npm \
+    && apt-get install -y --no-install-recommends bubblewrap git npm \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 bench \
     && mkdir /cache /work \

@@ -25,6 +25,7 @@ State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
 OPTIONAL = {  # No shipped suite needs these recognizers and formats.
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
+    "sandbox": ("landlock", "pyseccomp"),
     "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
 }  # fmt: skip
 _ASK_TORCH = """
@@ -49,7 +50,7 @@ class Checked:
 def examine() -> list[Checked]:
     """Everything in order: interpreter, torch, extras, tools, cache, weights, data."""
     with _started(_ASK_TORCH) as asked:  # Its import takes most of the time: the rest is looked at meanwhile.
-        machine, rest = list(_machine()), [*_extras(), *_cache(), *_data()]
+        machine, rest = list(_machine()), [*_extras(), *_sandbox(), *_cache(), *_data()]
         return [*machine, *_torch(asked), *rest]
 
 
@@ -75,6 +76,23 @@ def _machine() -> Iterator[Checked]:
         "npm", "ok" if npm else "missing", npm or "not on the path: two of the three recognizers come from it",
         "" if npm else "Install Node.js (it brings npm), for example:  apt-get install npm",
     )  # fmt: skip
+
+
+def _sandbox() -> Iterator[Checked]:
+    """What closes in the process of a defense that is given by file."""
+    from ppfr_bench.sandbox.layers import inner_layers, lacking, outer_layers
+
+    held = (*outer_layers(), *inner_layers())
+    reached = lacking(held)
+    found = ", ".join(held) or "a process of its own, and nothing around it"
+    if reached:
+        found += f": a file given by --plugin can reach {', '.join(reached)}"
+    hints = {
+        "bubblewrap": "apt-get install bubblewrap" if sys.platform == "linux" else "It needs Linux.",
+        "seccomp": "pip install 'ppfr-bench[sandbox]'",
+    }
+    hint = "  ".join(text for layer, text in hints.items() if layer not in held)
+    yield Checked("sandbox", "note" if reached else "ok", found, hint)
 
 
 def _torch(asked: subprocess.Popen[str]) -> Iterator[Checked]:

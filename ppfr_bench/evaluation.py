@@ -154,6 +154,7 @@ def evaluate(
     seed: int | None = None,
     rerun: Literal["failed", "all"] | None = None,
     progress: bool = True,
+    trust: bool = False,
 ) -> Evaluation:
     """Measure one defense as ``ppfr-bench run`` does, and the controls beside it.
 
@@ -188,6 +189,8 @@ def evaluate(
         seed: instead of the suite's.
         rerun: run cells again that failed, or all.
         progress: show a bar, or a line now and then.
+        trust: run a plug-in file in the harness's own processes, with all that you may do, and flag every record;
+            else it has a process of its own that reaches nothing. What is given as an object always runs in them.
 
     Returns:
         The numbers. A cell that failed is in them, with its reason.
@@ -198,6 +201,7 @@ def evaluate(
     """
     settings_ = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
     files = (file,) if (file := _file_of(defense)) else ()
+    registry.run_here(trust)
     for path in files:
         registry.add_plugin(path)  # A setting may be one of this plug-in.
     whole = load_suite(str(suite), settings_, data if isinstance(data, str) else None)
@@ -218,6 +222,7 @@ def evaluate(
         attacks=tuple(attacks), recognizers=tuple(recognizers), dataset=data if isinstance(data, str) else None,
         settings=settings_, plugins=files, seed=seed, only=_with_controls(entry, whole),
         wrapped=(wrapped,) if wrapped else (), data=None if isinstance(data, str) else data, device=device,
+        trust=trust,
     ))  # fmt: skip
     plan = request.plan
     store = ResultStore(user_path(results, "results") if results is not None else cache_dir() / "evaluations")

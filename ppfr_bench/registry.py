@@ -39,9 +39,28 @@ _BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of 
 _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "recognizer": "RecognizerCard",
                            "dataset": "DatasetCard"}  # fmt: skip
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
+_FILES = "ppfr_bench.plugins."  # Modules of files are named so.
+_OWN = "_own.txt"  # In the folder of the defenses: those that the authors of this package answer for.
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
 _stand_ins: dict[tuple[Kind, str], type] = {}
+_here = False  # Whether the code of files runs in this process.
+
+
+def run_here(here: bool = True) -> None:
+    """Let files that are loaded after this run in this process, with all that it may do; or again in their own."""
+    global _here
+    _here = here
+
+
+def added_here() -> list[str]:
+    """Names of the plug-ins among those that were added by file whose code runs in this process."""
+    found = set()
+    for (_, name), entry in _added.items():
+        module = sys.modules.get(entry.value.partition(":")[0])
+        if entry.value.startswith(_FILES) and module is not None and not _is_stand_in(module):
+            found.add(name)
+    return sorted(found)
 
 
 def names(kind: Kind) -> list[str]:
@@ -72,8 +91,35 @@ def load(kind: Kind, name: str) -> Any:
     if stand_in := _stand_ins.get((kind, name)):
         return stand_in
     plugin = _find(kind, name)
-    built_in = plugin is _built_in(kind).get(plugin.name)
-    return _built_in_class(kind, plugin.name) if built_in else _class_of(kind, plugin)
+    if plugin is not _built_in(kind).get(plugin.name):
+        return _class_of(kind, plugin)
+    if kind == "defense" and not _here and plugin.name not in own_defenses():
+        return _foreign_class(plugin.name)
+    return _built_in_class(kind, plugin.name)
+
+
+@cache
+def own_defenses() -> frozenset[str]:
+    """Names of the defenses whose code runs in this process; any other of the folder was taken from somebody."""
+    folders = [Path(folder) for folder in import_module(PACKAGES["defense"]).__path__]
+    lists = [folder / _OWN for folder in folders if (folder / _OWN).is_file()]
+    lines = [line.strip() for path in lists for line in path.read_text(encoding="utf-8").splitlines()]
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+@cache
+def _foreign_class(name: str) -> Any:
+    from ppfr_bench.sandbox.layers import Source
+    from ppfr_bench.sandbox.stand_in import stand_in
+
+    module = _built_in("defense")[name].module
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    made, _ = stand_in(Source("module", name, Path(spec.origin)), f"{module}.in_its_own_process")
+    assert made is not None, "a file of the folder is asked for its defense alone"
+    _stand_in_module(made.__module__, Path(spec.origin), made)
+    _validate("defense", name, made)
+    return made
 
 
 @cache
@@ -118,10 +164,13 @@ def build(kind: Kind, name: str, params: dict[str, Any]) -> Any:
 def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     """Add one file as a plug-in under a module name of its own, the same in every process that adds it.
 
-    A file may end in several kinds, such as a ``SCORER`` and the ``ATTACK`` that it scores: all are named by its stem.
+    A defense runs in a process of its own (``ppfr_bench.sandbox``), unless ``run_here`` was called. A file may end in
+    several kinds, such as a ``SCORER`` and the ``ATTACK`` that it scores: all are named by its stem. What is no defense
+    works with what the harness has, and runs in this process.
 
     Raises:
-        UserError: no such file, a stem that is no name, a name that is taken, or a file that does not load.
+        UserError: no such file, a stem that is no name, a name that is taken, a file that does not load, or one with a
+            defense and something else.
     """
     path = resolved(user_path(path, "the plug-in"), "the plug-in")
     if path.suffix != ".py" or not is_file(path):
@@ -130,8 +179,8 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
         raise UserError(
             f"expected a name of lower-case letters, digits and _, got {printable(path.name)}", "Rename the file."
         )
-    module_name = f"ppfr_bench.plugins.{path.stem}"
-    module = _import_file(module_name, path)
+    module_name = f"{_FILES}{path.stem}"
+    module = _loaded_file(module_name, path)
     try:
         kinds = _kinds_of(module, path)
         for kind in kinds:
@@ -242,12 +291,57 @@ def _kinds_of(module: ModuleType, path: Path) -> list[Kind]:
     return kinds
 
 
-def _import_file(module_name: str, path: Path) -> ModuleType:
+def _loaded_file(module_name: str, path: Path) -> ModuleType:
+    """The module of a file, or one with a class that stands in for its defense."""
     if loaded := sys.modules.get(module_name):
         if loaded.__file__ != str(path):
             raise UserError(f"two plug-ins would be named '{path.stem}': {loaded.__file__} and {path}", "Rename one.")
-        return loaded
+        if not (_is_stand_in(loaded) if _here else _holds_defense(loaded)):
+            return loaded
     _check_encoding(path)
+    if _here or not _may_hold_defense(path):
+        return _import_file(module_name, path)
+    from ppfr_bench.sandbox.layers import Source
+    from ppfr_bench.sandbox.stand_in import forget, stand_in
+
+    source = Source("file", path.stem, path)
+    made, kinds = stand_in(source, module_name)
+    if made is not None:
+        return _stand_in_module(module_name, path, made)
+    forget(source)
+    if "defense" in kinds:
+        raise UserError(
+            f"{printable(path)} has a defense and something else: {', '.join(kinds)}",
+            "A defense runs in a process of its own, all else in this one: give each a file.  Or, if you trust "
+            "the file:  --trust",
+        )
+    return _import_file(module_name, path)
+
+
+def _may_hold_defense(path: Path) -> bool:
+    """Whether a file must be asked in a process of its own what it has; else it names other kinds and no defense."""
+    text = path.read_bytes()
+    others = (kind.upper().encode() for kind in PACKAGES if kind != "defense")
+    return b"DEFENSE" in text or not any(re.search(rb"^%s\b[^\n]*=" % name, text, re.MULTILINE) for name in others)
+
+
+def _holds_defense(module: ModuleType) -> bool:
+    return hasattr(module, "DEFENSE") and not _is_stand_in(module)
+
+
+def _is_stand_in(module: ModuleType) -> bool:
+    return bool(vars(module).get("__stand_in__", False))
+
+
+def _stand_in_module(name: str, path: Path, defense: type) -> ModuleType:
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    vars(module).update(DEFENSE=defense, __stand_in__=True)
+    sys.modules[name] = module
+    return module
+
+
+def _import_file(module_name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

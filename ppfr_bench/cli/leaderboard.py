@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ppfr_bench import registry
-from ppfr_bench.cli.options import RESULTS, Json, Plugins, Results
+from ppfr_bench.cli.options import RESULTS, Json, Plugins, Results, Trust
 from ppfr_bench.console import err, out
 from ppfr_bench.errors import UserError
 
@@ -18,12 +18,14 @@ def leaderboard(
     results: Results = RESULTS,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path("leaderboards"),
     plugin: Plugins = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Publish the pages of every suite that has records, and print the tables."""
     from ppfr_bench.leaderboard import pages, terminal
     from ppfr_bench.records.store import ResultStore
 
+    registry.run_here(trust)
     for path in plugin or ():
         registry.add_plugin(path)
     store = ResultStore(results)

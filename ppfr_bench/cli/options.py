@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 Results = Annotated[str, typer.Option("--results", help="Folder of the records, or a URL such as s3://bucket/results.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Run files in this process, with all that you may do, not in one of their own; flags records."
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="path=value, e.g. attack.unet.steps=300; repeatable.")
 ]

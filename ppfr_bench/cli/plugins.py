@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ppfr_bench import registry
-from ppfr_bench.cli.options import Json, Plugins
+from ppfr_bench.cli.options import Json, Plugins, Trust
 from ppfr_bench.cli.recognizers import check_recognizer, list_recognizers
 from ppfr_bench.console import out, tell
 from ppfr_bench.errors import UserError, did_you_mean
@@ -60,8 +60,14 @@ def names(what: What) -> list[str]:
     return registry.names(kind)
 
 
-def list_(what: Annotated[What | None, typer.Argument()] = None, plugin: Plugins = None, as_json: Json = False) -> None:
+def list_(
+    what: Annotated[What | None, typer.Argument()] = None,
+    plugin: Plugins = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
     """List what there is, of one kind or of every kind."""
+    registry.run_here(trust)
     for path in plugin or ():
         registry.add_plugin(path)
     if what is What.recognizers:
@@ -96,11 +102,13 @@ def doctor(as_json: Json = False) -> None:
 
 def check(
     what: Annotated[str, typer.Argument(help="A plug-in's name or file; a recognizer, as --recognizer takes it.")],
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """The contract, for a contributor, in seconds: on synthetic faces, without any download."""
     from ppfr_bench.contracts.check import check_plugin
 
+    registry.run_here(trust)
     if what.endswith(".toml") or ":" in what or what in names(What.recognizers):
         return check_recognizer(what, as_json)
     if what.endswith(".py"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,11 @@ from ppfr_bench.places import reason, user_path
 from ppfr_bench.redaction import without_secrets
 from ppfr_bench.text import printable
 
-INTERRUPTED, NO_READER = 130, 141  # A shell gives these codes for SIGINT and SIGPIPE.
+INTERRUPTED, NO_READER, TERMINATED = 130, 141, 143  # A shell gives these codes for SIGINT, SIGPIPE and SIGTERM.
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM: whatever Ctrl-C ends in order, it ends in order."""
 
 
 class Commands(TyperGroup):
@@ -37,13 +42,14 @@ def run(command: Callable[[], object]) -> None:
     """Run the command line and leave with its exit code.
 
     A UserError is one message and code 2, as is what the system refuses (a full disk, a folder without permission);
-    Ctrl-C is 130, a reader of the output that has gone is 141, and both are quiet. Anything else is a bug, and code 1;
-    ``--debug`` shows where an error comes from.
+    Ctrl-C is 130, SIGTERM 143, a reader of the output that has gone is 141, and all three are quiet. Anything else is a
+    bug, and code 1; ``--debug`` shows where an error comes from.
     """
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     _write_every_letter()
+    signal.signal(signal.SIGTERM, _terminate)
     code: int | str | None = 0
     try:
         try:
@@ -51,8 +57,8 @@ def run(command: Callable[[], object]) -> None:
         except SystemExit as ended:
             code = _meant(ended)
         _flush()  # At exit the interpreter would print a traceback for a write that is refused.
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        code = TERMINATED if isinstance(stopped, TerminatedError) else INTERRUPTED
     except BrokenPipeError as error:
         if debug and not _reader_is_gone():
             raise
@@ -66,6 +72,11 @@ def run(command: Callable[[], object]) -> None:
     except (OSError, UserError):
         _write_nowhere()
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough: what is being ended in order goes on.
+    raise TerminatedError
 
 
 def _at_home(argument: str) -> str:

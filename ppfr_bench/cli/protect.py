@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ppfr_bench import registry
 from ppfr_bench.cli import options
-from ppfr_bench.cli.options import Device, Json, Plugins
+from ppfr_bench.cli.options import Device, Json, Plugins, Trust
 from ppfr_bench.console import err, tell
 from ppfr_bench.errors import UserError
 from ppfr_bench.text import printable
@@ -31,6 +31,7 @@ def protect(
     seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. sigma=6; repeatable.")] = None,
     plugin: Plugins = None,
+    trust: Trust = False,
     smallest: Annotated[float, typer.Option(min=16, help="Side in pixels of the smallest face to find.")] = 48,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that look for faces in a video.")] = None,
     device: Device = "cpu",
@@ -40,6 +41,7 @@ def protect(
     from ppfr_bench.device import select
 
     select(device)
+    registry.run_here(trust)
     for path in plugin or ():
         registry.add_plugin(path)
     built = registry.build("defense", defense, options.params(settings))

@@ -21,6 +21,7 @@ from ppfr_bench.cli.options import (
     Settings,
     Stages,
     Sweeps,
+    Trust,
     Workers,
 )
 from ppfr_bench.console import Progress, err, print_plan
@@ -41,6 +42,7 @@ def run(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Another data set, with its defaults.")] = None,
     dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
     plugin: Plugins = None,
+    trust: Trust = False,
     precomputed: Annotated[
         list[Path] | None, typer.Option(help="A folder of images protected elsewhere; repeatable.")
     ] = None,
@@ -68,7 +70,7 @@ def run(
     from ppfr_bench.device import select
     from ppfr_bench.records.store import ResultStore
     from ppfr_bench.runner.elsewhere import check_releases
-    from ppfr_bench.runner.execution import Where, describe, estimated, execute, missing
+    from ppfr_bench.runner.execution import Where, describe, estimated, execute, missing, unfinished
     from ppfr_bench.runner.request import Asked, resolve
 
     if not scheduler:
@@ -77,7 +79,7 @@ def run(
         defenses=tuple(defense or ()), attacks=tuple(attack or ()), recognizers=tuple(recognizer or ()),
         dataset=dataset, dataset_root=dataset_root, settings=tuple(settings or ()), sweeps=tuple(sweep or ()),
         plugins=tuple(plugin or ()), precomputed=tuple(precomputed or ()), answers=tuple(answers or ()),
-        drop_duplicates=drop_duplicates, seed=seed, device=device,
+        drop_duplicates=drop_duplicates, seed=seed, device=device, trust=trust,
     )  # fmt: skip
     request = resolve(suite, asked)
     plan, store, again = request.plan, ResultStore(results), _again(rerun)
@@ -97,9 +99,11 @@ def run(
         outcome = execute(plan, store, where=where, rerun=again, report=progress, start=progress.go_by)
     if pending or outcome.moves:
         store.write_index()
+    lacking = unfinished(plan, store)
     summary = {
         "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),
         "set_aside": outcome.moves.aside.total(), "brought_back": outcome.moves.back,
+        "without_record": lacking.without_record, "failed_before": lacking.failed - outcome.failed,
         "seconds": round(time.monotonic() - start, 1), "results": f"{results}/{plan.suite}",
     }  # fmt: skip
     if as_json:
@@ -108,7 +112,9 @@ def run(
         done = ", ".join(f"{count} {status}" for status, count in sorted(outcome.counts.items())) or "nothing to do"
         err.print(f"{plan.suite}: {len(plan.cells)} cells, {outcome.cached} already recorded; {done}; "
                   f"{summary['seconds']} s. Records: {summary['results']}", highlight=False)  # fmt: skip
-    if outcome.failed:
+        for line in lacking.told(outcome.failed):
+            err.print(line, highlight=False, markup=False, soft_wrap=True)
+    if lacking:
         raise typer.Exit(1)
 
 

@@ -24,10 +24,10 @@ from ppfr_bench.maintenance.archives import ASK, RESULT, SOURCE, files_of
 from ppfr_bench.maintenance.comparison import compare
 from ppfr_bench.maintenance.nightly import empty_cache
 from ppfr_bench.maintenance.strict import strict_json
-from ppfr_bench.maintenance.validation import TRUSTED, check, check_draws, check_types, plan_of_cells
+from ppfr_bench.maintenance.validation import check, check_draws, check_types, plan_of_cells
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.plan_file import PlanFile, PlannedTable
-from ppfr_bench.records.record import Record
+from ppfr_bench.records.record import TRUSTED, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute
 from ppfr_bench.runner.plan import Cell, Plan
@@ -101,7 +101,10 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
     if record.status != "ok":
         raise UserError(f"{title} {record.status}: {record.reason}", f"Mend that, then:  {again} --rerun failed")
     if TRUSTED in record.flags:
-        raise UserError(f"{title} ran in the harness's own process (--trust)", f"{again} --rerun all")
+        raise UserError(
+            f"{title} was measured with code of a file in the harness's own process (flag '{TRUSTED}')",
+            f"Without --trust and without files of attacks:  {again} --rerun all",
+        )
     if record.environment.dirty is not False or not record.environment.commit:
         raise UserError(
             f"{title} was measured with changes that no commit has",

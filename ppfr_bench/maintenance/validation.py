@@ -22,14 +22,13 @@ from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
 from ppfr_bench.records.plan_file import PlanFile
-from ppfr_bench.records.record import Record
+from ppfr_bench.records.record import TRUSTED, Record
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
 from ppfr_bench.runner.scoring import header
 from ppfr_bench.scorers.base import Scorer
 
-TRUSTED = "trusted"  # The flag of a record whose plug-in ran in the harness's own process.
 _FLAG = re.compile(r"[a-z0-9_]{1,64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _PLAIN = re.compile(r"[^<>]{0,500}")
@@ -149,7 +148,7 @@ def unfit(record: Record, root: Path | None) -> str:
     if record.status != "ok":
         return f"it {record.status}: {record.reason[:200]}"
     if TRUSTED in record.flags:
-        return "its plug-in ran in the harness's own process (--trust)"
+        return f"it is flagged '{TRUSTED}': code of a file ran in the harness's own process"
     if place.dirty is not False or not place.commit:
         return "it was measured with code that no commit has"
     if not known_commit(place.commit, root):

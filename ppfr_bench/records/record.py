@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, Strict, field_validator, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
 
 from ppfr_bench.cards import Config, Guarantee, Knowledge, Real, TrainingLog, Whole
@@ -13,6 +13,7 @@ from ppfr_bench.former_names import FORMER_NAMES, first_name
 from ppfr_bench.records.estimate import STRICT, Estimate, Measurement, Part
 
 SCHEMA_VERSION = 2
+TRUSTED = "trusted"  # The flag of a record that code of a file could change, as it ran in the harness's own process.
 LABEL = re.compile(r"[a-z0-9_]+")
 Status = Literal["ok", "failed", "skipped"]
 CellKind = Literal["canary", "utility", "attack"]
@@ -62,7 +63,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Environment:
-    """Where the record was made; of it only the class of the device is part of a key."""
+    """Where the record was made; of it only the class of the device is part of a key.
+
+    ``sandbox``: what closed in the process of a defense that is given by file; empty of one that ran in the harness's.
+    """
 
     ppfr_bench: str
     commit: str | None
@@ -73,6 +77,13 @@ class Environment:
     processor: str
     device: str
     threads: Annotated[Whole, Field(ge=1)]
+    sandbox: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A record that has no such process looks as it did before there were any."""
+        found: dict[str, Any] = serialized(self)
+        return {name: value for name, value in found.items() if name != "sandbox" or value}
 
 
 class Record(Config):

@@ -55,7 +55,10 @@ class Where:
         resources = Resources(
             workers, "" if named else scheduler, setting.protocol.threads, device_class(setting.device)
         )
-        return cls(scheduler if named else LOCAL, resources, stages or os.environ.get("PPFR_BENCH_STAGES", ""))
+        # What a file could have changed is not taken for the work of others.
+        usual = str(cache_dir() / "stages-of-trusted-files") if setting.here else ""
+        stages = stages or os.environ.get("PPFR_BENCH_STAGES", "") or usual
+        return cls(scheduler if named else LOCAL, resources, stages)
 
 
 @dataclass
@@ -70,6 +73,34 @@ class Outcome:
     def failed(self) -> int:
         """Cells that failed in this run."""
         return self.counts["failed"]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Cells of a plan that have no number to show, now or from an earlier run."""
+
+    without_record: int
+    failed: int
+
+    def __bool__(self) -> bool:
+        return self.without_record + self.failed > 0
+
+    def told(self, failed_now: int) -> list[str]:
+        """What to say of them, and what to type next; ``failed_now`` of them have been told of."""
+        before = self.failed - failed_now
+        lines = (
+            [f"{self.without_record} cells have no record: run the same command again"] if self.without_record else []
+        )
+        return lines + (
+            [f"{before} cells failed in an earlier run: try them again with --rerun failed"] if before else []
+        )
+
+
+def unfinished(plan: Plan, store: ResultStore) -> Unfinished:
+    """Look at the records themselves, whatever the engine has said of its tasks."""
+    statuses = store.statuses(plan.suite)
+    found = Counter(statuses.get(cell.key) for cell in plan.cells)
+    return Unfinished(found[None], found["failed"])
 
 
 def missing(plan: Plan, store: ResultStore, rerun: Rerun = None) -> list[Cell]:
@@ -211,7 +242,9 @@ def _run(
             keep(cells, record_of(result), result.strip)
             return
         here = scoring.environment(plan.setting.protocol.threads, plan.setting.device)
-        keep(cells, unmeasured(task.job.header, here, result.failure.status, result.failure.reason), None)
+        failure = result.failure
+        marked = scoring.marks(plan.setting)
+        keep(cells, unmeasured(task.job.header, here, failure.status, failure.reason, marked), None)
 
     try:
         engine.run(work.pack(), tasks, where.resources, _limits(plan), done)

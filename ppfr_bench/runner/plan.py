@@ -162,13 +162,14 @@ class Plan:
 def make_plan(
     suite: Suite, dataset: FaceDataset, *, named: Iterable[Entry] = (), plugins: tuple[Path, ...] = (),
     device: str = "cpu", wrapped: tuple[WrappedDefense, ...] = (), pickled: PickledDataset | None = None,
-    published_seed: int | None = None,
+    published_seed: int | None = None, here: bool = False, trusted: bool = False,
 ) -> Plan:  # fmt: skip
     """Resolve a suite. Every name, key and parameter is checked here, before anything runs.
 
     Args:
         named: all attacks that the suite names, where only some of them run.
         published_seed: the suite's own seed, where it runs under another.
+        here, trusted: as in ``Setting``.
 
     Raises:
         UserError: an unknown or invalid component, named with the nearest known one.
@@ -192,7 +193,7 @@ def make_plan(
         dataset_params=dict(suite.dataset.params), dataset_revision=dataset.revision,
         drop_duplicates=isinstance(dataset, WithoutCopies), device=device, plugins=plugins,
         external=tuple(sorted({*suite.recognizers, suite.surrogate} - {"", *recognizer_names()})), wrapped=wrapped,
-        pickled=pickled,
+        pickled=pickled, here=here, trusted=trusted,
     )  # fmt: skip
     all_named = {entry.label: component_of("attack", entry) for entry in named} | attacks
     graph = Graph(setting, ceiling, floor, all_named, attacks)

@@ -7,7 +7,7 @@ options.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from ppfr_bench.console import err
 from ppfr_bench.datasets import dataset_class, dataset_names, disjoint_splits
 from ppfr_bench.datasets.opening import open_dataset
 from ppfr_bench.recognizers import recognizer_component
+from ppfr_bench.records.record import TRUSTED
 from ppfr_bench.runner.choice import check_settings_used, choose, narrowed, precomputed_entries
 from ppfr_bench.runner.elsewhere import Answered, check_entries, check_row, take_answers
 from ppfr_bench.runner.plan import Plan, make_plan, training_splits
 from ppfr_bench.runner.worker import stage_store
+from ppfr_bench.sandbox.stand_in import StandIn
 from ppfr_bench.suites import DatasetEntry, Entry, Suite, load_suite
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
@@ -40,6 +42,7 @@ class Asked:
         wrapped: defenses without a file that are among these.
         data: a data set that is open already.
         device: of the stages.
+        trust: run defenses that are given by file in the harness's own process, and mark every record.
     """
 
     defenses: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class Asked:
     wrapped: tuple[WrappedDefense, ...] = ()
     data: FaceDataset | None = None
     device: str = "cpu"
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Request:
         )
 
     def tell(self) -> None:
-        """Say which files the data set passes over, which copies are left out, and which plug-ins do not run."""
+        """Say which files the data set passes over, which copies are left out, and where the code of files runs."""
         for note in getattr(self.dataset, "notes", ()):
             err.print(note, highlight=False, markup=False, soft_wrap=True)
         for split, names in self.plan.dataset.config.get("drop_duplicates", {}).items():
@@ -102,9 +106,25 @@ class Request:
             )
             line = f"{len(names) or 'none'} of the {split}'s images {what}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
+        for line in self._where_files_run():
+            err.print(line, highlight=False, markup=False, soft_wrap=True)
         for name in self.idle:
             err.print(f"the plug-in {name} is not among what --defense or --attack chooses: it does not run",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
+
+    def _where_files_run(self) -> Iterator[str]:
+        """A line for each defense with a process of its own, and one for all other files."""
+        for component in {one.name: one for one in self.plan.defenses}.values():
+            cls = registry.load("defense", component.name)
+            if issubclass(cls, StandIn):
+                child = cls.plugin.child
+                line = f"{component.name} runs in a process of its own, held by {', '.join(child.held) or 'nothing'}"
+                reached = f"; it can reach {', '.join(child.open_to)}:  ppfr-bench doctor" if child.open_to else ""
+                yield line + reached
+        here = sorted({name for _, name in self.added} & set(registry.added_here()))
+        if here or self.plan.setting.here:
+            what = ", ".join(here) or "code given by file"
+            yield f"{what}: in the harness's own process, with all that you may do; every record is flagged {TRUSTED}"
 
 
 def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
@@ -115,6 +135,7 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
             data that are not there.
     """
     asked = asked or Asked()
+    registry.run_here(asked.trust)
     added = tuple(one for path in asked.plugins for one in registry.add_plugin(path))
     overrides = (*asked.settings, *(() if asked.seed is None else (f"seed={asked.seed}",)))
     overrides += ("drop_duplicates=true",) if asked.drop_duplicates else ()
@@ -144,7 +165,8 @@ def resolve(suite: str | Path, asked: Asked | None = None) -> Request:
         loaded, opened, named=whole.attack, plugins=tuple(path.resolve() for path in asked.plugins),
         device=asked.device, wrapped=asked.wrapped,
         pickled=None if reopened or asked.data is None else PickledDataset.pack(asked.data),
-        published_seed=published_seed,
+        published_seed=published_seed, here=asked.trust,
+        trusted=asked.trust or bool({name for _, name in added} & set(registry.added_here())),
     )  # fmt: skip
     check_row(answered, plan, opened)
     running = {one.name for one in (*plan.defenses, *plan.attacks.values())}

@@ -24,13 +24,13 @@ from ppfr_bench.recognizers import external_recognizer
 from ppfr_bench.records import samples
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Measurement
-from ppfr_bench.records.record import Cost, Environment, Record
+from ppfr_bench.records.record import TRUSTED, Cost, Environment, Record
 from ppfr_bench.redaction import publishable
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.scorers.base import Scorer, Truth, sizes
 from ppfr_bench.scorers.held_out import unlike_held_out
 from ppfr_bench.scorers.verification import Verification
-from ppfr_bench.stages.context import Context
+from ppfr_bench.stages.context import Context, Setting
 from ppfr_bench.stages.spec import Job
 from ppfr_bench.stages.store import Output, Writer
 
@@ -97,9 +97,16 @@ def header(plan: Plan, cell: Cell) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def unmeasured(head: Mapping[str, Any], environment: Environment, status: str, reason: str) -> Record:
+def unmeasured(
+    head: Mapping[str, Any], environment: Environment, status: str, reason: str, flags: tuple[str, ...] = ()
+) -> Record:
     """A record without numbers: failed or skipped, and why."""
-    return Record(**head, environment=environment, status=status, reason=publishable(reason))
+    return Record(**head, environment=environment, status=status, reason=publishable(reason), flags=flags)
+
+
+def marks(setting: Setting) -> tuple[str, ...]:
+    """The flag of every record of a run in which the code of a file could change any number."""
+    return (TRUSTED,) if setting.trusted else ()
 
 
 def compared(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
@@ -142,6 +149,7 @@ def score(
     scorer: Scorer = registry.load("scorer", cell.scorer)(cell.extra)
     found = _attack if cell.attack is not None else _recognizer
     metrics, noted = found(scorer, cell, inputs, truth, bootstrap, context)
+    noted["flags"] = (*noted["flags"], *marks(context.setting))
     if check is not None and cell.attack is not None:
         noted["flags"] = (*noted["flags"], *check.meta["flags"])
     strip = None
@@ -151,9 +159,15 @@ def score(
     noted.pop("answer", None)
     cost = _cost(cell, paid, shared, int(noted.pop("queries", 0)), int(noted.pop("trained", 0)))
     return Record(
-        **job.header, environment=environment(protocol.threads, context.setting.device), status="ok", metrics=metrics,
-        cost=cost, **noted,
+        **job.header, environment=environment(protocol.threads, context.setting.device, _layers(job, paid)),
+        status="ok", metrics=metrics, cost=cost, **noted,
     ), strip  # fmt: skip
+
+
+def _layers(job: CellJob, paid: Sequence[Output]) -> str:
+    """What closed in the process of the cell's own defense, if it had one."""
+    found = [output.meta["sandbox"] for output in paid if "sandbox" in output.meta]
+    return str(found[0]) if found else ""
 
 
 def _attack(
@@ -234,12 +248,12 @@ def _cost(cell: Cell, paid: Sequence[Output], shared: Sequence[Output], queries:
 
 
 @cache
-def environment(threads: int, device: str) -> Environment:
-    """Where this process runs."""
+def environment(threads: int, device: str, sandbox: str = "") -> Environment:
+    """Where this process runs; ``sandbox``: what closed in the process of the defense, if it had one."""
     return Environment(
         ppfr_bench=ppfr_bench.__version__, commit=_git("rev-parse", "HEAD"), dirty=_dirty(),
         python=platform.python_version(), torch=torch.__version__, platform=f"{sys.platform}-{platform.machine()}",
-        processor=_processor(), device=device, threads=threads,
+        processor=_processor(), device=device, threads=threads, sandbox=sandbox,
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from ppfr_bench.recognizers.store import FILE as EMBEDDINGS
 from ppfr_bench.recognizers.store import CachedEmbedder, EmbeddingStore
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.record import Component
+from ppfr_bench.sandbox.layers import Limits as SandboxLimits
+from ppfr_bench.sandbox.stand_in import set_limits
 from ppfr_bench.stages.release import draws_for, render
 from ppfr_bench.suites import DatasetEntry, Protocol
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
@@ -41,6 +43,8 @@ class Setting:
         plugins, external, wrapped: files of plug-ins, recognizers of other packages and files, and defenses without a
             file, to be made known to the process.
         pickled: a data set that no name and parameters open.
+        here: whether defenses that are given by file run in the process of a worker; else each has one of its own.
+        trusted: whether the code of any file runs in the process of a worker, where it could change every number.
         device: ``cpu``, ``cuda`` or ``mps``, or one of several such as ``cuda:1``.
     """
 
@@ -56,6 +60,8 @@ class Setting:
     external: tuple[str, ...] = ()
     wrapped: tuple[WrappedDefense, ...] = ()
     pickled: PickledDataset | None = None
+    here: bool = False
+    trusted: bool = False
 
     def prepare(self) -> None:
         """Make this process ready: memory, threads, the device, plug-ins.
@@ -66,12 +72,22 @@ class Setting:
         keep_freed_memory()
         torch.set_num_threads(self.protocol.threads)
         device.select(self.device)
+        registry.run_here(self.here)
+        set_limits(self.limits)
         for path in self.plugins:
             registry.add_plugin(path)
         for source in self.external:
             recognizer_component(source)
         for defense in self.wrapped:
             defense.adopt()
+
+    @property
+    def limits(self) -> SandboxLimits:
+        """What a defense that is given by file may take."""
+        seconds, usual = self.protocol.timeout, SandboxLimits()
+        memory = usual.memory_mib if self.protocol.memory is None else self.protocol.memory * 1024
+        call = min(usual.call_seconds, seconds)
+        return SandboxLimits(call_seconds=call, fit_seconds=seconds, memory_mib=memory)
 
     def open_dataset(self) -> FaceDataset:
         """The data set again, in any process."""

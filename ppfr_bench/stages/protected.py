@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ppfr_bench.api import IntArray
+from ppfr_bench.api import Defense, IntArray
 from ppfr_bench.contracts.defense import check_defense, randomness_flags
+from ppfr_bench.sandbox.stand_in import held_by
 from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.release import RejectedError, release
 from ppfr_bench.stages.spec import Job
@@ -25,6 +26,7 @@ def check(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writ
         RejectedError: the defense breaks the contract; with every finding.
     """
     defense = context.defense(job.spec["defense"])
+    note_layers(defense, writer)
     if not type(defense).card.live:
         writer.meta["flags"] = ["not_live"]
         return
@@ -38,6 +40,12 @@ def check(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writ
     writer.meta["flags"] = list(randomness_flags(defense, images, seed))
 
 
+def note_layers(defense: Defense, writer: Writer) -> None:
+    """Note which layers close in the process of a defense that has one of its own."""
+    if held := held_by(defense):
+        writer.meta["sandbox"] = held
+
+
 def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: Writer) -> None:
     """``images``: one protected version of a split, uint8 (n, 3, 112, 112), or (n, c, h, w) of a representation.
 
@@ -48,6 +56,7 @@ def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: 
     """
     spec = job.spec
     defense, faces = context.defense(spec["defense"]), context.faces(spec["split"])
+    note_layers(defense, writer)
     order = np.random.default_rng(context.seed("order", spec["dataset"], spec["split"], spec["shot"]))
     images, leaked = None, []
     for rows in asked_at_once(len(faces), order):

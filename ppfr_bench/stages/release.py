@@ -17,6 +17,8 @@ from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.contracts.weights import check_weights
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import digest
+from ppfr_bench.sandbox.process import said_to_user
+from ppfr_bench.sandbox.stand_in import Breach, StandIn
 
 RANGE_SLACK = 1e-4  # Float rounding, which is gone once the image is 8 bits.
 _NAMED = 8  # Images are named one by one up to this many.
@@ -104,6 +106,8 @@ def protect_once(defense: Defense, images: ByteArray, generator: torch.Generator
         BreachError: its weights are not those of its card, it raises, changes what it is given, or what it returns is
             no release of that batch.
     """
+    if isinstance(defense, StandIn):
+        return _protected_apart(defense, images, generator, names)
     if wrong_weights := check_weights(defense):
         raise BreachError(wrong_weights)
     batch = to_float(images)
@@ -127,6 +131,26 @@ def protect_once(defense: Defense, images: ByteArray, generator: torch.Generator
     if bad := where(batch != given, names):
         raise BreachError(Finding("in_place", "changes the images it is given; clone them first" + on(bad), bad))
     return to_bytes(out)
+
+
+def _protected_apart(
+    defense: StandIn, images: ByteArray, generator: torch.Generator, names: Sequence[str]
+) -> ByteArray:
+    """``protect_once``, which the process of the defense has done, with the names of the images in what it says.
+
+    Raises:
+        BreachError: as ``protect_once``, or the process has ended.
+    """
+    try:
+        found = defense.released(images, generator)
+    except Exception as error:
+        reason = error.message if isinstance(error, UserError) else str(error)
+        raise BreachError(Finding("raises", f"raises {type(error).__name__}: {reason}", tuple(names))) from error
+    if not isinstance(found, Breach):
+        return found
+    bad = tuple(names[i] for i in found.images if 0 <= i < len(names))
+    breach = BreachError(Finding(found.code, found.message + (on(bad) if found.named else ""), bad))
+    raise breach from (said_to_user(found.user) if found.user else None)
 
 
 def _wrong_shape(defense: Defense, released: object, images: torch.Tensor) -> str:

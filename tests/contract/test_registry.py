@@ -45,6 +45,7 @@ def _forget_plugins() -> Iterator[None]:
     yield
     registry._installed.cache_clear()
     registry._added.clear()
+    registry.run_here(False)
     for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
         del sys.modules[name]
 
@@ -187,6 +188,9 @@ ENGINE = Nowhere
 
 def test_a_file_may_end_in_several_kinds_all_named_by_its_stem(tmp_path: Path) -> None:
     path = plugin(tmp_path, "mine", DEFENSE + METRIC.replace("NAME", "mine") + ENGINE)
+    with pytest.raises(UserError, match=r"has a defense and something else: defense, metric, engine\n.*--trust"):
+        registry.add_plugin(path)
+    registry.run_here()
     assert registry.add_plugin(path) == [("defense", "mine"), ("metric", "mine"), ("engine", "mine")]
     for kind, name in (("defense", "Mine"), ("metric", "Far"), ("engine", "Nowhere")):
         assert "mine" in registry.names(kind)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ def test_each_is_listed(work: Path, command_environment: Environment) -> None:
         command = ["-m", "ppfr_bench.cli", "list", what]
         alone, beside = (
             warm_python.run([*command, *more], command_environment, work).stdout
-            for more in ((), ("--plugin", f"{name}.py"))
+            for more in ((), ("--plugin", f"{name}.py", "--trust"))
         )
         assert name not in alone.split() and name in beside.split(), what
 
