@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from ppfr_bench.errors import Unavailable, UserError
-from ppfr_bench.sandbox import wire
+from ppfr_bench.sandbox import layers, wire
 from ppfr_bench.sandbox.layers import Limits, Source, how_to_start, lacking
 from ppfr_bench.text import printable
 
@@ -70,7 +70,9 @@ class Child:
         self.keeps_state = False  # Of what it was asked, something is in it that another process would not have.
         ours, theirs = socket.socketpair()
         self._socket = ours
-        self._scratch = tempfile.mkdtemp(prefix="ppfr-bench-plugin-")
+        # Nothing is left of it after a kill where bubblewrap makes one in memory.
+        wrapped = "bubblewrap" in layers.outer_layers()
+        self._scratch = "" if wrapped else tempfile.mkdtemp(prefix="ppfr-bench-plugin-")
         self.started = started = how_to_start(source, theirs.fileno(), self._scratch, limits)
         self._inside, self._shown = started.inside, started.shown
         try:
@@ -82,7 +84,7 @@ class Child:
             ).result()  # fmt: skip
         except (OSError, ValueError) as error:  # Windows hands no socket on.
             ours.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._clear()
             raise SandboxError(
                 f"plug-in {source.name}: its process does not start: {error}",
                 "See what is missing:  ppfr-bench doctor    or, if you trust the file:  --trust",
@@ -146,7 +148,7 @@ class Child:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
         _wait_for(family)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._clear()
         self._ended.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # Whoever waits for an answer waits no longer, and closes it.
@@ -154,6 +156,10 @@ class Child:
             self._socket.close()
             self._lock.release()
         _living.discard(self)
+
+    def _clear(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
