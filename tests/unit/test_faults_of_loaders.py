@@ -118,3 +118,13 @@ def test_a_pickle_gets_no_bytes_but_those_it_holds(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(buffer.getvalue())
     with pytest.raises(UserError, match="a pickle asks for bytes of int"):
         BinFormat(tmp_path / "x.bin")
+
+
+def test_a_pickle_cannot_tell_numpy_that_bytes_are_pointers(tmp_path: Path) -> None:
+    """The last number of a type's state is a set of flags; numpy itself takes them as they come."""
+    image = np.frombuffer(encode_png(np.zeros((8, 8, 3), np.uint8)), np.uint8)
+    whole = pickle.dumps(([image] * 20, [True] * 10), protocol=2)
+    state = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00"
+    assert whole.count(state) == 1, "this is where the flags of uint8 stand"
+    (tmp_path / "x.bin").write_bytes(whole.replace(state, state[:-1] + b"\x3f"))
+    assert BinFormat(tmp_path / "x.bin")._images == [image.tobytes()] * 20

@@ -21,10 +21,6 @@ from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.text import printable
 
 FOLDS = 10
-_NUMPY = frozenset({
-    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"), ("numpy", "ndarray"), ("numpy", "dtype"),
-})  # fmt: skip
 _REFUSED = "Do not trust this file."
 
 
@@ -144,7 +140,7 @@ def _read(content: bytes, name: str) -> tuple[list[bytes], npt.NDArray[np.bool_]
         UserError: the pickle asks for anything else than arrays and bytes, or holds something else than pairs.
     """
     try:
-        loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        loaded = _plain(_Unpickler(io.BytesIO(content), encoding="bytes").load())
     except UserError:
         raise
     except Exception as error:  # Broken input makes pickle raise almost anything.
@@ -197,6 +193,68 @@ def _few_bytes(*given: Any) -> bytes:
     raise UserError(f"a pickle asks for bytes of {type(given[0]).__name__}", _REFUSED)
 
 
+class _Type:
+    """Stands for ``numpy.dtype``: a name and an order of bytes. Other flags make numpy follow pointers of a file."""
+
+    def __init__(self, name: Any, *_: object) -> None:
+        self._name = name.decode("latin1") if isinstance(name, bytes) else str(name)
+        self._order = "="
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1].decode("latin1") if isinstance(state[1], bytes) else str(state[1])
+        self._order = order if order in "<>" else "="
+
+    def plain(self) -> np.dtype[Any]:
+        """The type.
+
+        Raises:
+            UserError: it is none of numbers, and so none of encoded images or of pairs.
+        """
+        found = np.dtype(self._name)
+        if found.kind not in "biuf":
+            raise UserError(f"a pickle asks for arrays of {found}", _REFUSED)
+        order: Any = self._order
+        return found.newbyteorder(order)
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``: its content is read with a type of our own."""
+
+    def __init__(self, *_: object) -> None:
+        self.value: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, columns_first, content = state
+        if isinstance(content, list):  # An array of objects, such as encoded images.
+            self.value = content
+        else:
+            self.value = np.frombuffer(content, kind.plain()).reshape(shape, order="F" if columns_first else "C")
+
+
+def _from_buffer(content: Any, kind: _Type, shape: Any, order: str, *_: object) -> Any:
+    return np.frombuffer(content, kind.plain()).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _scalar(kind: _Type, content: Any) -> Any:
+    return np.frombuffer(content, kind.plain())[0]
+
+
+_NUMPY: dict[tuple[str, str], Any] = {
+    ("numpy._core.multiarray", "_reconstruct"): _Array, ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer, ("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type,
+}  # fmt: skip
+
+
+def _plain(loaded: Any) -> Any:
+    """What was unpickled, with arrays in the places of their stand-ins, as deep as images lie."""
+    if isinstance(loaded, _Array):
+        return _plain(loaded.value)
+    if isinstance(loaded, list | tuple):
+        return type(loaded)(one.value if isinstance(one, _Array) else _plain(one) if isinstance(one, list) else one
+                            for one in loaded)  # fmt: skip
+    return loaded
+
+
 class _Unpickler(pickle.Unpickler):
     """Admits bytes in either spelling, and arrays of numbers: no class of the file's choosing is ever looked up."""
 
@@ -207,6 +265,6 @@ class _Unpickler(pickle.Unpickler):
             return _few_bytes
         if (module, name) in (("builtins", "bytearray"), ("__builtin__", "bytearray")):
             return _few_bytes
-        if (now := module.replace("numpy.core", "numpy._core"), name) in _NUMPY:
-            return super().find_class(now, name)
+        if (stand_in := _NUMPY.get((module.replace("numpy.core", "numpy._core"), name))) is not None:
+            return stand_in
         raise UserError(f"a pickle asks for {module}.{name}; only bytes and arrays are admitted", _REFUSED)
