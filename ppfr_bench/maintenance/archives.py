@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.maintenance.strict import hidden_text, strict_json
+from ppfr_bench.maintenance.strict import strict_json
 from ppfr_bench.records import draws
-from ppfr_bench.text import printable, read_bytes
+from ppfr_bench.text import printable, read_bytes, unseen_characters
 
 ASK = "Nothing was taken. Ask for one that ppfr-bench submit has made."
 LIMITS = {".py": 200_000, ".json": 2_000_000, ".jsonl": 8_000_000, ".jpg": 4_000_000, ".parquet": 32_000_000}  # Bytes.
@@ -139,7 +139,5 @@ def wrong_source(content: bytes) -> str:
         text = content.decode()
     except UnicodeDecodeError as error:
         return f"byte {error.start} is not UTF-8"
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-        if hidden := hidden_text(line):
-            return f"line {number} holds {hidden}, which a reader does not see"
-    return ""
+    unseen = unseen_characters(text)
+    return f"{unseen[0]}, which a reader does not see" if unseen else ""

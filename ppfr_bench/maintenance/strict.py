@@ -7,8 +7,6 @@ import math
 import unicodedata
 from typing import Any, NoReturn
 
-__all__ = ["hidden_text", "strict_json"]
-
 _DEEPEST = 32  # Records nest seven deep.
 _LONGEST = 64  # Digits of a number.
 _NAMES = {"\0": "NULL", "\x1b": "ESCAPE"}
@@ -38,7 +36,7 @@ def strict_json(content: bytes) -> Any:
     return found
 
 
-def hidden_text(text: str) -> str:
+def _hidden(text: str) -> str:
     """The first character of a text that its reader would not see, as ``U+202E RIGHT-TO-LEFT OVERRIDE``; or nothing.
 
     Line feeds and tabs are seen. Control characters, escapes of terminals, lone surrogates, marks that turn the
@@ -83,7 +81,7 @@ def _check_text(value: Any, depth: int = 0) -> None:
     if depth > _DEEPEST:
         raise ValueError(f"it nests more than {_DEEPEST} deep")
     if isinstance(value, str):
-        if hidden := hidden_text(value):
+        if hidden := _hidden(value):
             raise ValueError(f"a text of it holds {hidden}")
     elif isinstance(value, dict):
         for name, one in value.items():

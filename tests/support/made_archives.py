@@ -274,7 +274,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
         lambda files: {place.replace(NAME, "con"): x for place, x in files.items()},
         "name that Windows keeps",
     ),
-    "a null character in the source": (in_source(lambda x: b"\0" + x), r"line 1 holds U\+0000 NULL"),
+    "a null character in the source": (in_source(lambda x: b"\0" + x), r"line 1, column 1: U\+0000 NULL"),
     "text that turns around": (in_source(lambda x: x + "# \u202e\n".encode()), "RIGHT-TO-LEFT OVERRIDE"),
     "a source in another encoding": (in_source(lambda x: x + b"# \xe9\n"), "is not UTF-8"),
     "a key twice": (in_text(b'"cell"', b'"cell": "canary", "cell"'), "the key 'cell' stands twice"),
