@@ -92,10 +92,11 @@ def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limit
     inside = source.path
     if wrapped and source.kind == "file":
         inside = _INSIDE / source.path.name
-    readable = [str(path) for path in (*_readable(), source.path) if path.exists()]
+    beside = _beside(source.path)
+    readable = [str(path) for path in (*_readable(), *beside) if path.exists()]
     settings = {
         "socket": socket_number, "kind": source.kind, "name": source.name, "plugin": str(inside),
-        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, "/proc", "/dev"],
+        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, str(source.path), "/proc", "/dev"],
         "writable": scratch,
         "apart": bool(outer), "files": 256, "file_bytes": limits.disk_mib << 20, "tasks": limits.tasks,
         # A little more than what is watched, which gives the clearer reason.
@@ -103,8 +104,10 @@ def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limit
     }  # fmt: skip
     python = [os.path.realpath(sys.executable), "-I", "-S", "-B", str(_CHILD), json.dumps(settings)]
     if wrapped:
-        command = [*_bubblewrap(limits), *_bound(readable[:-1]), "--ro-bind", str(source.path), str(inside), *_closed(),
-                   *python]  # fmt: skip
+        shown = [
+            part for path in (source.path, *beside) for part in ("--ro-bind", str(path), str(inside.parent / path.name))
+        ]
+        command = [*_bubblewrap(limits), *_bound(readable), *shown, *_closed(), *python]
     elif "unshare" in outer:
         command = [*_ends_with_us(), str(shutil.which("unshare")), *_NAMESPACES, *python]
     else:
@@ -190,6 +193,11 @@ def _environment() -> dict[str, str]:
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
     kept = {name: os.environ[name] for name in threads if name in os.environ}
     return {"PATH": "/usr/bin:/bin", "HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8"} | kept
+
+
+def _beside(file: Path) -> list[Path]:
+    """What belongs to a plug-in: files beside it under its name with another suffix, such as its weights."""
+    return [path for path in sorted(file.parent.glob(f"{file.stem}.*")) if path.is_file() and path.name != file.name]
 
 
 def _readable() -> list[Path]:

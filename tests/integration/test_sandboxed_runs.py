@@ -12,7 +12,7 @@ import pytest
 import warm_python
 from hostile import SOURCE, write_plugin
 
-from ppfr_bench.maintenance.submission import _unfit
+from ppfr_bench.maintenance.validation import unfit
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
@@ -79,7 +79,7 @@ def test_a_trusted_file_marks_every_record_and_none_is_taken(tmp_path: Path, com
     records = list(ResultStore(results).records("smoke"))
     assert records and all("trusted" in record.flags and not record.environment.sandbox for record in records)
     (attack,) = [record for record in of(results, "trusted_plug") if record.attack]
-    assert "flagged 'trusted'" in _unfit(attack, "trusted_plug", {})
+    assert "flagged 'trusted'" in unfit(attack, None)
     pages = ["-m", "ppfr_bench.cli", "leaderboard", "--results", results, "--out", tmp_path / "pages"]
     assert warm_python.run(pages, command_environment).returncode == 0
     assert "trusted" in (tmp_path / "pages/smoke/leaderboard.html").read_text()

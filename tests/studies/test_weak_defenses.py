@@ -86,7 +86,7 @@ def test_a_weak_defense_keeps_the_contract(name: str, monkeypatch: pytest.Monkey
     assert check_plugin("defense", name) == []
     flags = randomness_flags(registry.build("defense", name, {}), example_faces().load(range(8)), seed=0)
     few = "low_entropy_draws"
-    expected = {"content_seeded_noise": "content_seeded", "own_negative": few, "own_turn": few}
+    expected = {"content_seeded_noise": "content_seeded", "own_negative": few, "own_turn": few, "own_xor": few}
     assert flags == ((expected[name],) if name in expected else ())
 
 

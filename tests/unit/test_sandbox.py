@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are 
 namespaces = pytest.mark.skipif(not layers.outer_layers(), reason="nobody may make namespaces here: doctor says so")
 FACES = example_faces()
 IMAGES = FACES.load(range(6))
-TIGHT = Limits(import_seconds=20, call_seconds=3, memory_mib=256, processes=4)
+TIGHT = Limits(import_seconds=20, call_seconds=3, memory_mib=256, processes=6)
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +211,7 @@ ENDS = {
     "signal": "its process died of SIGKILL",
     "crash": "its process died of SIGSEGV",
     "fork_twice": "DONE None",
-    "forks 30": "processes: more than 4 at a time",
+    "forks 30": "processes: more than 6 at a time",
     "hog": "memory: more than 0.25 GiB|can't allocate memory|MemoryError",
     "disk": "No space left|OSError|memory",
     "output": "output: more than 1048576 bytes",

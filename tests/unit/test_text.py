@@ -292,7 +292,9 @@ def test_a_plugin_is_a_regular_file(tmp_path: Path) -> None:
 
 def test_the_history_and_the_benchmarks_of_a_night(tmp_path: Path) -> None:
     path = tmp_path / "nights.jsonl"
-    night = {"night": "2026-11-23", "suite": "quick", "rows": {}, "findings": [{"reason": "a\u2028b\x85c Café"}]}
+    moved = {"kind": "failed", "what": "x", "metric": "", "before": None, "now": None, "reason": "a\u2028b\x85c Café"}
+    night = {"night": "2026-11-23", "suite": "quick", "commit": None, "changed": 0, "sampled": 0, "rows": {},
+             "findings": [moved]}  # fmt: skip
     path.write_bytes(b"\xef\xbb\xbf" + (json.dumps(night, ensure_ascii=False) + "\r\n").encode())
     assert nightly.read_history(path) == [night]
     path.write_bytes(b"")
