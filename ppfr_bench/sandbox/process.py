@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -281,7 +282,7 @@ class Child:
             most = self._resting + self.limits.memory_mib * (1 << 20)
             if len(family) > self.limits.processes:
                 self.end(f"processes: more than {self.limits.processes} at a time")
-            elif self._resting and _memory(family) > most:
+            elif self._resting and _memory(family) > most and _memory(family, _own_share) > most:
                 self.end(f"memory: more than {self.limits.memory_mib / 1024:.2g} GiB")
             self._ended.wait(_LOOK_SECONDS if self._lock.locked() else 5 * _LOOK_SECONDS)
 
@@ -328,12 +329,25 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _memory(family: Sequence[int]) -> int:
-    """Bytes in memory of processes, those that they share counted for each."""
+def _resident(pid: int) -> int:
+    """Bytes in memory of a process, with what it shares: quick to tell."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def _own_share(pid: int) -> int:
+    """Of what processes share, such as a fork and its parent, the part of one of them; Linux alone tells."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+    return _resident(pid)
+
+
+def _memory(family: Sequence[int], of: Callable[[int], int] = _resident) -> int:
+    """Bytes in memory of processes."""
     total = 0
     for pid in family:
         with contextlib.suppress(psutil.Error):
-            total += psutil.Process(pid).memory_info().rss
+            total += of(pid)
     return total
 
 
