@@ -11,8 +11,8 @@ import sys
 import warnings
 
 SWITCHES = {
-    # ONNX Runtime keeps an id of the machine in the user's cache, and reports every session. Its API comes too late:
-    # what it reports as it starts is out by then.
+    # ONNX Runtime keeps an id of the machine in the user's cache, and reports every session. Its API comes too late,
+    # after the first report.
     "ORT_DISABLE_TELEMETRY": "1",
     "FRBENCH_UPDATE_CHECK": "0",  # frbench asks once a day whether it is the newest.
     "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations asks with every import; an extra of insightface brings it.

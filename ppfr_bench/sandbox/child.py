@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import Any
 
+# Files are read with os and open here: pathlib would be one import more before the process is closed in.
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _GRAPHS = 16  # At most so many results are kept, whose gradient may be asked for.
 _REFUSED = (  # Calls that no defense makes, and that reach other processes or rarely used parts of the kernel.
