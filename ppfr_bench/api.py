@@ -1,4 +1,4 @@
-"""The nouns a contributor needs: cards, Config, Faces, FaceDataset, Defense, Attack, Recognizer, AttackerView.
+"""The nouns a contributor needs: cards, Config, Faces, FaceDataset, Method, Defense, Attack, Recognizer, AttackerView.
 
 Conventions, said once: an image tensor is float32 RGB in [0, 1], shape (n, 3, h, w), aligned 112x112 unless a
 card says otherwise. Stored and released images are uint8 of the same shape: what an attacker gets is an 8-bit image.
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIZE", "Answers", "Arrays", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
-    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Oracle", "Pairs",
-    "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError", "clear_view",
-    "materialised", "per_image_generators", "to_bytes", "to_float",
+    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Method", "Oracle",
+    "Pairs", "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError",
+    "clear_view", "materialised", "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
@@ -131,11 +131,13 @@ class FaceDataset(ABC):
     poses: tuple[str, ...] | None = None  # Of each image of ``evaluation``, such as ``profile``, where it is known.
 
 
-class Defense(ABC):
-    """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
+class Method(ABC):
+    """A method of protection: a row of the leaderboard. Each track ranks those that derive from one class.
 
-    Args of the constructor: a ``Config`` of the class, its defaults if none is given. A key that all images share is an
-    int of it named ``secret``, so that an attacker can be given another.
+    ``Defense`` is the class of images and representations; other tracks have theirs beside what they share, such as
+    ``ppfr_bench.template.api.TemplateProtection``.
+
+    Args of the constructor: a ``Config`` of the class, its defaults if none is given.
     """
 
     version: ClassVar[int]
@@ -149,6 +151,13 @@ class Defense(ABC):
     def randomness(self) -> Randomness:
         """The randomness contract under the present parameters; the harness checks it."""
         return self.card.randomness
+
+
+class Defense(Method):
+    """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
+
+    A key that all images share is an int of its ``Config`` named ``secret``, so that an attacker can be given another.
+    """
 
     @property
     def guarantee(self) -> Guarantee | None:

@@ -85,6 +85,7 @@ class AttackCard(Card):
     needs_protected_gallery: bool = False  # An attacker with a clear gallery and the oracle, or a second leak, has it.
     needs_gallery: bool = False  # A clear gallery of the target identities.
     needs_recognizer: bool = False  # Each recognizer has a cell of its own.
+    tracks: tuple[str, ...] = ()  # It attacks what these tracks release; none named: images and representations.
     live: bool = True  # False: its answers were made elsewhere, to the releases of one row, and no other row has it.
 
 

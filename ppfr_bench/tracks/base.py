@@ -17,7 +17,7 @@ from ppfr_bench.text import printable
 from ppfr_bench.tracks.ranking import Standing, harmonic_score, mean_estimate, standings
 
 if TYPE_CHECKING:
-    from ppfr_bench.api import Defense
+    from ppfr_bench.api import Method
 
 __all__ = [
     "Column", "Privacy", "Ranked", "Retention", "Shown", "Standing", "Track", "Utility", "UtilityColumn", "load_track",
@@ -208,7 +208,11 @@ class Track(ABC):
         order: of its tables among those of a data set.
         description: what is released, in one sentence.
         general: it accepts only what no track accepts that is not general; so a new one takes its defenses from it.
-        privacies: which attacks set, by name, in the order of the columns; the score takes the first.
+        stages: the module with the stages by which its releases are made and attacked (see design/003); empty: those of
+            images and representations.
+        utility_scorer: what scores its utility cells.
+        privacies: which attacks set, by name, in the order of the columns.
+        scored: those of them that the score takes, the least of them; empty: the first.
         likeness: measurements of the best reconstruction that are shown beside its floor and ceiling.
         utility_columns: measurements of every recognizer; ``headline`` names the one in the main table.
     """
@@ -218,7 +222,10 @@ class Track(ABC):
     order: ClassVar[int] = 100
     description: ClassVar[str] = ""
     general: ClassVar[bool] = False
+    stages: ClassVar[str] = ""
+    utility_scorer: ClassVar[str] = "verification"
     privacies: ClassVar[tuple[str, ...]] = ("appearance", "identity")
+    scored: ClassVar[tuple[str, ...]] = ()
     likeness: ClassVar[tuple[str, ...]] = ("lpips", "ssim")
     headline: ClassVar[str] = "accuracy"
     headline_title: ClassVar[str] = "Accuracy on released images, %"
@@ -234,17 +241,21 @@ class Track(ABC):
     )
 
     @abstractmethod
-    def accepts(self, defense: type[Defense]) -> bool:
+    def accepts(self, defense: type[Method]) -> bool:
         """Whether what a class of defenses releases belongs here: to this track alone, general ones aside."""
 
-    def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> list[Component]:
-        """Which recognizers measure utility.
+    def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> Sequence[Component | None]:
+        """Which recognizers measure utility; None where it is measured once and by no recognizer.
 
         Args:
             recognizers: of the suite.
             adapted: the surrogate, to be fine-tuned on what is released; None where the suite has none.
         """
         return list(recognizers)
+
+    def accepts_attack(self, name: str, tracks: Sequence[str]) -> bool:
+        """Whether an attack whose card names ``tracks`` attacks what this track, of this ``name``, releases."""
+        return name in tracks if tracks else not self.stages
 
     def retention(self, utilities: Sequence[Utility]) -> Retention:
         """What is kept: the mean over the recognizers that no defense could train on (over all, if none is unseen)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppfr_bench.tracks.base import Column, Track, privacy_column, retention_column, score_column
 
 if TYPE_CHECKING:
-    from ppfr_bench.api import Defense
+    from ppfr_bench.api import Method
 
 PRIVACY = {
     "appearance": "1 − the largest leakage over all attacks that look at or rebuild the face, and over LPIPS, SSIM and "
@@ -29,9 +29,11 @@ class Image(Track):
     order = 10
     description = "What is released is an image, and black-box recognizers are given it as it is."
 
-    def accepts(self, defense: type[Defense]) -> bool:
+    def accepts(self, defense: type[Method]) -> bool:
         """Whatever releases an image."""
-        return defense.releases_image()
+        from ppfr_bench.api import Defense  # Only who has loaded a defense asks, and pages do not load torch.
+
+        return issubclass(defense, Defense) and defense.releases_image()
 
     def columns(self, privacies: Sequence[str]) -> tuple[Column, ...]:
         """Score, retention and the privacies."""

@@ -22,7 +22,7 @@ from ppfr_bench.tracks.image import PRIVACY
 from ppfr_bench.tracks.ranking import mean_estimate
 
 if TYPE_CHECKING:
-    from ppfr_bench.api import Defense
+    from ppfr_bench.api import Method
 
 
 class Representation(Track):
@@ -37,11 +37,13 @@ class Representation(Track):
         "given the image that is made of them."
     )
 
-    def accepts(self, defense: type[Defense]) -> bool:
+    def accepts(self, defense: type[Method]) -> bool:
         """Whatever releases no image."""
-        return not defense.releases_image()
+        from ppfr_bench.api import Defense  # Only who has loaded a defense asks, and pages do not load torch.
 
-    def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> list[Component]:
+        return issubclass(defense, Defense) and not defense.releases_image()
+
+    def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> Sequence[Component]:
         """The recognizers of the suite, and the one that is fine-tuned."""
         return [*recognizers, *([adapted] if adapted is not None else [])]
 
