@@ -152,6 +152,16 @@ class Method(ABC):
         """The randomness contract under the present parameters; the harness checks it."""
         return self.card.randomness
 
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """What is proven under the present parameters, for one colour image released once. Default: nothing."""
+        return None
+
+    @classmethod
+    def learns(cls) -> bool:
+        """Whether it is trained on the defender's people. Default: no."""
+        return False
+
 
 class Defense(Method):
     """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
@@ -159,10 +169,10 @@ class Defense(Method):
     A key that all images share is an int of its ``Config`` named ``secret``, so that an attacker can be given another.
     """
 
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """What is proven under the present parameters, for one colour image released once. Default: nothing."""
-        return None
+    @classmethod
+    def learns(cls) -> bool:
+        """Whether it has a ``fit`` of its own."""
+        return cls.fit is not Defense.fit
 
     def fit(self, faces: Faces, generator: Generator) -> None:
         """Learn from the defender's training identities (and nothing else). Default: nothing to learn."""

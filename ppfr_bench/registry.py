@@ -31,7 +31,7 @@ PACKAGES: dict[Kind, str] = {
     "track": "ppfr_bench.tracks", "publisher": "ppfr_bench.leaderboard.publishers", "engine": "ppfr_bench.engines",
 }  # fmt: skip
 _BASES: dict[Kind, str] = {  # A plug-in of the kind derives from this class of this module.
-    "defense": "ppfr_bench.api:Defense", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
+    "defense": "ppfr_bench.api:Method", "attack": "ppfr_bench.api:Attack", "recognizer": "ppfr_bench.api:Recognizer",
     "dataset": "ppfr_bench.api:FaceDataset", "metric": "ppfr_bench.metrics.base:Metric",
     "scorer": "ppfr_bench.scorers.base:Scorer", "track": "ppfr_bench.tracks.base:Track",
     "publisher": "ppfr_bench.leaderboard.publishers.base:Publisher", "engine": "ppfr_bench.engines.base:Engine",
@@ -408,6 +408,10 @@ def _check_declared(name: str, plugin: Any) -> None:
     """Raises:
     UserError: the card of version 0.1 says that something else is released than what its methods say.
     """
+    from ppfr_bench.api import Defense
+
+    if not issubclass(plugin, Defense):
+        return
     output = "image" if plugin.releases_image() else "representation"
     if plugin.card.output not in (None, output):
         raise UserError(

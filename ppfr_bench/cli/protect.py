@@ -38,6 +38,7 @@ def protect(
     as_json: Json = False,
 ) -> None:
     """Protect a folder of faces, every face of a video, or of one image, with one defense."""
+    from ppfr_bench.api import Defense
     from ppfr_bench.device import select
 
     select(device)
@@ -45,6 +46,11 @@ def protect(
     for path in plugin or ():
         registry.add_plugin(path)
     built = registry.build("defense", defense, options.params(settings))
+    if not isinstance(built, Defense):
+        raise UserError(
+            f"'{defense}' protects no images: it is of track {registry.track_of(type(built))}",
+            "Choose a defense of images:  ppfr-bench list defenses",
+        )
     if str(source) == "-" or str(target) == "-":
         _protect_stream(built, source, target, seed, smallest, as_json)
     elif source.is_file() and _is_photograph(source, target):

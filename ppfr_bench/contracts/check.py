@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,17 @@ import torch
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.api import Answers, Attack, Defense, Differentiable, Recognizer, TrainingLog, Unavailable, to_float
+from ppfr_bench.api import (
+    Answers,
+    Attack,
+    AttackerView,
+    Defense,
+    Differentiable,
+    Recognizer,
+    TrainingLog,
+    Unavailable,
+    to_float,
+)
 from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.contracts.dp_audit import check_guarantee
 from ppfr_bench.contracts.findings import Finding
@@ -22,6 +34,7 @@ from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.release import RejectedError, draws_for, release
 from ppfr_bench.suites import explain
 from ppfr_bench.testing import attacker_view, example_faces
+from ppfr_bench.tracks.base import load_track
 
 
 def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]:
@@ -31,7 +44,12 @@ def check_plugin(kind: registry.Kind, name: str, seed: int = 0) -> list[Finding]
         UserError: the plug-in cannot be loaded.
     """
     plugin = registry.build(kind, name, {})
-    return _check_attack(plugin, seed) if isinstance(plugin, Attack) else _check_defense(plugin, seed)
+    if isinstance(plugin, Attack):
+        return _check_attack(plugin, seed)
+    if stages := load_track(registry.track_of(type(plugin))).stages:
+        found: list[Finding] = import_module(stages).check(plugin, seed)
+        return found
+    return _check_defense(plugin, seed)
 
 
 def _check_defense(defense: Defense, seed: int) -> list[Finding]:
@@ -39,7 +57,7 @@ def _check_defense(defense: Defense, seed: int) -> list[Finding]:
         return []  # It has nothing to say to images that it was not prepared for.
     faces = example_faces()
     images, names = faces.load(range(len(faces))), list(faces.names)
-    if type(defense).fit is not Defense.fit:
+    if type(defense).learns():
         defense.fit(faces, torch.Generator().manual_seed(seed))
     findings = check_defense(defense, images, names, seed)
     if findings or defense.card.control:
@@ -55,16 +73,12 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     """Run it twice against the test faces, half of them the attacker's, behind a mosaic."""
     if not attack.card.live:
         return []  # It has nothing to say of releases that it was not given answers to.
-    faces = example_faces()
-    middle = np.median(faces.identities)
-    mine, others = (np.flatnonzero(side) for side in (faces.identities < middle, faces.identities >= middle))
-    clear = faces.load(others)
-    gallery = clear[np.unique(faces.identities[others], return_index=True)[1]]
+    view_of, targets, gallery = _examples(attack, seed)
     answers = []
     for _ in range(2):
         fresh = type(attack)(attack.config)
         try:
-            view = attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
+            view = view_of(fresh)
             fresh.fit(view, torch.Generator().manual_seed(seed))
             answers.append(Answers.of(fresh.run(view)).arrays)
         except Exception as error:  # A contributor's code may raise anything; that is the finding.
@@ -72,7 +86,7 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     findings = []
     scorer: Scorer = registry.load("scorer", attack.card.measures)()
     for answer in answers[0].values():
-        if wrong := scorer.wrong_answer(answer, len(clear), len(gallery)):
+        if wrong := scorer.wrong_answer(answer, targets, gallery):
             findings.append(Finding("answer", wrong, ()))
     try:
         TrainingLog.of(fresh.log)
@@ -82,6 +96,24 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
     if not same or not all(np.array_equal(answers[0][name], answers[1][name]) for name in answers[0]):
         findings.append(Finding("not_deterministic", "two runs with one seed differ", ()))
     return findings
+
+
+def _examples(attack: Attack, seed: int) -> tuple[Callable[[Attack], Any], int, int]:
+    """What makes the view that an attack is tried on, and how many targets and photos of a gallery it has."""
+    others = [stages for name in attack.card.tracks if (stages := load_track(name).stages)]
+    if others:
+        view = import_module(others[0]).example_view(attack, seed)
+        return lambda fresh: view, view.target_count, view.gallery_count
+    faces = example_faces()
+    middle = np.median(faces.identities)
+    mine, others = (np.flatnonzero(side) for side in (faces.identities < middle, faces.identities >= middle))
+    clear = faces.load(others)
+    gallery = clear[np.unique(faces.identities[others], return_index=True)[1]]
+
+    def of_images(fresh: Attack) -> AttackerView:
+        return attacker_view(fresh, registry.build("defense", "pixelate", {}), subset(faces, mine), clear, gallery)
+
+    return of_images, len(clear), len(gallery)
 
 
 @dataclass(frozen=True)

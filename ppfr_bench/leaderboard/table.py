@@ -144,10 +144,10 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
 
 
 def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:
-    """The score for each of the leakages that may set the first privacy: of these the row scores the least."""
+    """The score for each of the leakages that may set a privacy that is scored: of these the row scores the least."""
     found = {name: privacy.estimate for name, privacy in privacies.items()}
     first = rules.privacies[0]
-    set_by_some = privacies[first].contenders or (found[first],)
+    set_by_some = [one for name in rules.scored or (first,) for one in privacies[name].contenders or (found[name],)]
     return tuple(rules.score(kept, found | {first: one}) for one in set_by_some)
 
 

@@ -149,7 +149,7 @@ def start(seed: int | None) -> torch.Generator:
 
 def learn(defense: Defense, generator: torch.Generator) -> None:
     """Fit a defense that learns on the synthetic defender's people; others have nothing to learn."""
-    if type(defense).fit is not Defense.fit:
+    if type(defense).learns():
         defense.fit(load_dataset("synthetic", {}).defender, generator)
 
 

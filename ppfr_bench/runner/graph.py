@@ -7,6 +7,7 @@ before any of it runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from ppfr_bench import device, registry
@@ -19,6 +20,7 @@ from ppfr_bench.stages.attack import declared
 from ppfr_bench.stages.context import Setting, Split
 from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
+from ppfr_bench.tracks.base import load_track
 
 FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
 
@@ -54,7 +56,7 @@ class Graph:
     def check(self, defense: Component) -> Stage:
         """Whether the defense keeps its contract; what it notes is no part of any number."""
         spec = {"defense": defense.spec, "dataset": self.setting.dataset_revision, "seed": self.setting.seed}
-        return self._stage("check", spec, how={"label": defense.label})
+        return self.stage("check", spec, how={"label": defense.label})
 
     def release(self, defense: Component, split: Split, shot: int = 0) -> Stage:
         """``images``: one protected version of a split."""
@@ -62,19 +64,19 @@ class Graph:
                 "seed": self.setting.seed, "version": 2}  # fmt: skip
         if share := type(self._defense(defense)).card.clear_share:  # The share decides what is a leak.
             spec["clear_share"] = share
-        return self._stage("protected", spec, gates=(self.check(defense),), how={"label": defense.label})
+        return self.stage("protected", spec, gates=(self.check(defense),), how={"label": defense.label})
 
     # Embeddings ----------------------------------------------------------------------------------------------------
 
     def embed(self, recognizer: Component, of: str) -> Stage:
         """``embeddings`` of clear images: ``evaluation``, ``canary`` or ``calibration``."""
         spec = {"recognizer": recognizer.spec, "of": of, "dataset": self.setting.dataset_revision}
-        return self._stage("embed", spec)
+        return self.stage("embed", spec)
 
     def embed_release(self, recognizer: Component, defense: Component) -> Stage:
         """``embeddings`` of the evaluation images as the defense releases them, rendered if they are no images."""
         spec: dict[str, Any] = {"recognizer": recognizer.spec, "defense": defense.spec}
-        return self._stage("embed", spec, {"released": self.release(defense, "evaluation")})
+        return self.stage("embed", spec, {"released": self.release(defense, "evaluation")})
 
     def adapt(self, recognizer: Component, defense: Component) -> Stage:
         """``embeddings`` of the same by a recognizer that was fine-tuned on the defense."""
@@ -85,7 +87,7 @@ class Graph:
             f"material {material.key}": self._material(material, defense, defense, how, 1)
             for material in student_materials(scope, config)
         }
-        return self._stage("adapt", self._attack_spec(defense, defense) | {"recognizer": recognizer.spec}, upstream)
+        return self.stage("adapt", self._attack_spec(defense, defense) | {"recognizer": recognizer.spec}, upstream)
 
     # Attacks -------------------------------------------------------------------------------------------------------
 
@@ -99,6 +101,20 @@ class Graph:
     def _mounted(self, defense: Component, attack: Component, recognizer: Component | None) -> Stage:
         mounted: Attack = self._attack(attack)
         card, known = mounted.card, self._known(defense, mounted)
+        if module := load_track(registry.track_of(type(self._defense(defense)))).stages:
+            upstream = import_module(module).upstream(self, defense, mounted, recognizer)
+        else:
+            upstream = self._upstream(defense, mounted, known)
+        spec = self._attack_spec(defense, known) | {
+            "attack": attack.spec, "recognizer": recognizer.spec if recognizer else None
+        }  # fmt: skip
+        if card.needs_surrogate:
+            spec["surrogate"] = self.setting.surrogate
+        return self.stage("attack", spec, upstream)
+
+    def _upstream(self, defense: Component, mounted: Attack, known: Component) -> dict[str, Stage]:
+        """What an attack on images or representations is computed from."""
+        card = mounted.card
         shots = self.shots(defense, mounted)
         aware = card.knowledge != "oblivious"
         upstream = self._seen(defense, known if aware else None, shots)
@@ -109,12 +125,7 @@ class Graph:
         scope = Scope(shots, type(self._defense(defense)).releases_image())
         for material in mounted.starts_from(scope):
             upstream[f"material {material.key}"] = self._declared(material, defense, known)
-        spec = self._attack_spec(defense, known) | {
-            "attack": attack.spec, "recognizer": recognizer.spec if recognizer else None
-        }  # fmt: skip
-        if card.needs_surrogate:
-            spec["surrogate"] = self.setting.surrogate
-        return self._stage("attack", spec, upstream)
+        return upstream
 
     def shots(self, defense: Component, mounted: Attack) -> int:
         """Releases of each target that the attacker holds; one where every release is the same."""
@@ -123,7 +134,7 @@ class Graph:
 
     def mean_faces(self) -> Stage:
         """``answer``: faces that ignore the target, ``mean_face_count`` of them."""
-        return self._stage(
+        return self.stage(
             "mean_faces", {"dataset": self.setting.dataset_revision, "sigmas": list(SIGMAS), "faces": FACES}
         )
 
@@ -144,14 +155,15 @@ class Graph:
             spec["row"] = row
         if another:
             spec["another"] = True
-        return self._stage("compared", spec, {"answer": answered}, how={"extra": list(scorer.extra), "label": label})
+        return self.stage("compared", spec, {"answer": answered}, how={"extra": list(scorer.extra), "label": label})
 
     # What they share -----------------------------------------------------------------------------------------------
 
-    def _stage(
+    def stage(
         self, kind: str, spec: Mapping[str, Any], upstream: Mapping[str, Stage] | None = None,
         gates: tuple[Stage, ...] = (), how: Mapping[str, Any] | None = None,
     ) -> Stage:  # fmt: skip
+        """A stage of this graph, the same for the same spec and upstream stages: see ``Stage``."""
         made = Stage(kind, spec, upstream or {}, gates, self._device, how or {})
         return self._stages.setdefault(made.key, made)
 
@@ -204,7 +216,7 @@ class Graph:
             spec["asked_by"] = how["declared_by"]
         if material.needs_surrogate:
             spec["surrogate"] = self.setting.surrogate
-        return self._stage("material", spec, upstream, how=how)
+        return self.stage("material", spec, upstream, how=how)
 
     def _first_declaration(self, material: Material, defense: Component, known: Component) -> Stage | None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, AttackCard, Defense, FaceDataset
+from ppfr_bench.api import Attack, AttackCard, FaceDataset
 from ppfr_bench.datasets.disjoint_splits import Training, WithoutCopies
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import metric_info
@@ -29,10 +29,10 @@ from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.context import Setting
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.suites import Entry, Suite
-from ppfr_bench.tracks.base import Track
+from ppfr_bench.tracks.base import load_track
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
-VERIFICATION = "verification"  # The scorer of cells that measure a recognizer.
+VERIFICATION = "verification"  # The scorer of canaries; and of utility, where a track names no other.
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ def make_plan(
     surrogate = recognizer_component(suite.surrogate) if suite.surrogate else None
     for attack in attacks.values():
         _check_sources(attack, attacks)
+    _check_tracks((ceiling, floor, *defenses), attacks.values())
     for name in suite.metrics:
         metric_info(name)
     setting = Setting(
@@ -204,7 +205,7 @@ def make_plan(
     only = {entry.label: entry.recognizers for entry in suite.attack}
     cells = [_cell("canary", ceiling, None, one, suite, graph) for one in recognizers.values()]
     for defense in sorted(defenses, key=lambda component: component.name != ceiling.name):  # Ceilings come first.
-        measured = _track(defense).utilities(list(recognizers.values()), adapted)
+        measured = load_track(track_of(defense)).utilities(list(recognizers.values()), adapted)
         cells += [_cell("utility", defense, None, recognizer, suite, graph) for recognizer in measured]
         for attack in attacks.values():
             card: AttackCard = registry.load("attack", attack.name).card
@@ -221,7 +222,7 @@ def make_plan(
 
 def training_splits(defenses: Iterable[Component]) -> list[Training]:
     """The splits that somebody trains on: the attacker's, and the defender's if one of the defenses learns."""
-    learned = any(registry.load("defense", one.name).fit is not Defense.fit for one in defenses)
+    learned = any(registry.load("defense", one.name).learns() for one in defenses)
     return ["attacker", "defender"] if learned else ["attacker"]
 
 
@@ -256,7 +257,11 @@ def _cell(
     The key follows from what its scorer computes and from the keys of its inputs, so that whatever determines a number
     is in it and nothing else: neither labels, nor metrics of other scorers, nor where it is computed.
     """
-    name = scorer_of(attack) if attack is not None else VERIFICATION
+    name = VERIFICATION
+    if attack is not None:
+        name = scorer_of(attack)
+    elif kind == "utility":
+        name = load_track(track_of(defense)).utility_scorer
     extra = suite.metrics
     scorer = _scorer(name, extra)
     made = Cell(kind, defense, attack, recognizer, track_of(defense), name, extra)
@@ -290,9 +295,32 @@ def _scorer(name: str, extra: tuple[str, ...]) -> Scorer:
     return found
 
 
-def _track(defense: Component) -> Track:
-    found: Track = registry.load("track", track_of(defense))()
-    return found
+def _check_tracks(rows: Iterable[Component], attacks: Iterable[Component]) -> None:
+    """Raises:
+    UserError: rows of tracks whose releases are of different kinds, or an attack on what another track releases.
+    """
+    named = {track_of(row): row for row in rows}
+    tracks = {name: load_track(name) for name in named}
+    kinds = {tracks[name].stages or name if tracks[name].utility_scorer != VERIFICATION else "" for name in tracks}
+    if len(kinds) > 1:
+        which = ", ".join(f"'{row.label}' of track {name}" for name, row in sorted(named.items()))
+        raise UserError(
+            f"a suite has rows of one kind of release, got {which}",
+            "Run a suite of its track:  ppfr-bench list suites",
+        )
+    for attack in attacks:
+        card: AttackCard = registry.load("attack", attack.name).card
+        for name, track in tracks.items():
+            if not track.accepts_attack(name, card.tracks):
+                raise UserError(
+                    f"attack '{attack.label}' attacks what {_of_tracks(card)} release, and '{named[name].label}' is of "
+                    f"track {name}",
+                    "Choose another attack:  ppfr-bench list attacks",
+                )
+
+
+def _of_tracks(card: AttackCard) -> str:
+    return " and ".join(card.tracks) or "images and representations"
 
 
 def _dropped(dataset: FaceDataset, defenses: Iterable[Component]) -> dict[str, Any]:

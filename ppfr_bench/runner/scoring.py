@@ -17,7 +17,7 @@ import torch
 
 import ppfr_bench
 from ppfr_bench import registry
-from ppfr_bench.api import Attack, Defense
+from ppfr_bench.api import Attack, Method
 from ppfr_bench.cards import TrainingLog
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers import external_recognizer
@@ -26,7 +26,7 @@ from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import TRUSTED, Cost, Environment, Record
 from ppfr_bench.redaction import publishable
-from ppfr_bench.runner.plan import Cell, Plan
+from ppfr_bench.runner.plan import VERIFICATION, Cell, Plan
 from ppfr_bench.scorers.base import Scorer, Truth, sizes
 from ppfr_bench.scorers.held_out import unlike_held_out
 from ppfr_bench.scorers.verification import Verification
@@ -83,14 +83,14 @@ def job_of(plan: Plan, cell: Cell) -> CellJob:
 def header(plan: Plan, cell: Cell) -> dict[str, Any]:
     """What is known of a record before the cell is measured."""
     attack: Attack | None = registry.build("attack", cell.attack.name, cell.attack.config) if cell.attack else None
-    defense: Defense = registry.build("defense", cell.defense.name, cell.defense.config)
+    defense: Method = registry.build("defense", cell.defense.name, cell.defense.config)
     return {
         "key": cell.key, "suite": plan.suite, "dataset": plan.dataset,
         "dataset_revision": plan.setting.dataset_revision,
         "real_people": plan.real_people, "cell": cell.kind, "track": cell.track, "defense": cell.defense,
         "attack": cell.attack, "recognizer": cell.recognizer,
         "surrogate": cell.recognizer is not None and cell.recognizer.name == plan.setting.surrogate,
-        "adapted": cell.adapted, "scorer": cell.scorer if attack else "",
+        "adapted": cell.adapted, "scorer": cell.scorer if attack or cell.scorer != VERIFICATION else "",
         "sets": registry.load("scorer", cell.scorer).sets if attack else "",
         "builds_on": attack.card.builds_on if attack else (), "knowledge": attack.knowledge if attack else None,
         "seed": plan.seed, "defense_card": type(defense).card.model_dump(mode="json"), "guarantee": defense.guarantee,
@@ -205,9 +205,9 @@ def _attack(
 def _recognizer(
     scorer: Scorer, cell: Cell, inputs: Mapping[str, Output], truth: Truth, bootstrap: Any, context: Context
 ) -> tuple[dict[str, Measurement], dict[str, Any]]:
-    assert cell.recognizer is not None and isinstance(scorer, Verification)
-    recognizer = context.recognizer(cell.recognizer.name)
+    recognizer = context.recognizer(cell.recognizer.name) if cell.recognizer is not None else None
     if cell.kind == "canary":
+        assert recognizer is not None and cell.recognizer is not None and isinstance(scorer, Verification)
         draws = type(bootstrap)(bootstrap.replicates, bootstrap.seed, np.unique(context.dataset.canary[0].identities))
         metrics = scorer.canary(inputs["canary"]["embeddings"], recognizer, truth, draws)
         expected = recognizer.card.expected_accuracy.get(context.dataset.name)
@@ -237,7 +237,7 @@ def _cost(cell: Cell, paid: Sequence[Output], shared: Sequence[Output], queries:
     for output in paid:
         spec = output.meta["spec"]
         own = spec.get("defense", {}).get("name") == cell.defense.name
-        if own and spec.get("split") == "evaluation" and output.seconds > 0:
+        if own and spec.get("split") == "evaluation" and output.seconds > 0 and "images" in output.meta:
             speed = round(output.meta["images"] / output.seconds, 1)
     return Cost(
         seconds=round(sum(output.seconds for output in paid), 3),

@@ -48,9 +48,12 @@ class Serving:
         if kinds != ["defense"]:
             return {"kinds": kinds}, []
         cls = registry.load("defense", self._name)
+        track = registry.track_of(cls)
+        if not registry.load("track", track).general:
+            return {"kinds": kinds, "other_track": track}, []
         return {
             "kinds": kinds, "class": cls.__name__, "version": cls.version, "card": cls.card.model_dump(mode="json"),
-            "learns": cls.fit is not Defense.fit, "renders": not cls.releases_image(),
+            "learns": cls.learns(), "renders": not cls.releases_image(),
             "fields": list(cls.Config.model_fields),
         }, []  # fmt: skip
 

@@ -31,6 +31,7 @@ class _Described(Config):
     """What a process says of its file, believed no further than these types."""
 
     kinds: tuple[str, ...]
+    other_track: str = Field("", pattern=r"^[a-z0-9_]{0,40}$")  # It releases neither images nor representations alone.
     class_: str = Field("", alias="class", pattern=r"^\w{0,100}$")
     version: int = 0
     card: DefenseCard | None = None
@@ -77,6 +78,13 @@ class Plugin:
         except UserError:
             self.end()
             raise
+        if track := self.described.other_track:
+            self.end()
+            raise UserError(
+                f"{source.path} is of track {track}: only what releases images or representations can run in a process "
+                "of its own",
+                "If you trust the file, let it run in the harness's process:  --trust",
+            )
 
     @property
     def child(self) -> Child:

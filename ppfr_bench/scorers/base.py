@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ppfr_bench.api import SIZE, ByteArray, FaceDataset, IntArray
+from ppfr_bench.api import SIZE, ByteArray, FaceDataset, IntArray, Recognizer
+from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.scorers.bootstrap import Bootstrap
@@ -136,6 +137,19 @@ class Scorer(ABC):
     @abstractmethod
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Measurements by name, from the arrays of ``inputs``."""
+
+    def utility(
+        self, inputs: Mapping[str, Arrays], recognizer: Recognizer | None, truth: Truth, bootstrap: Bootstrap
+    ) -> tuple[dict[str, Measurement], dict[str, Any]]:
+        """What is kept, of a scorer that a track names in ``utility_scorer``: ``retention`` among it; and a log.
+
+        Args:
+            recognizer: of the cell; None where utility is measured by no recognizer.
+
+        Raises:
+            UserError: it scores attacks alone.
+        """
+        raise UserError(f"the scorer '{self.title}' scores attacks, no utility", "Name another in `utility_scorer`.")
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
         """For the log: numbers of groups of people, as ``groups.compared_in_groups`` gives them. Default: none."""

@@ -64,11 +64,12 @@ class Verification(Scorer):
         return self._verify(similarities(recognizer, embeddings, pairs), pairs, faces.identities, bootstrap)
 
     def utility(
-        self, inputs: Mapping[str, Arrays], recognizer: Recognizer, truth: Truth, bootstrap: Bootstrap
+        self, inputs: Mapping[str, Arrays], recognizer: Recognizer | None, truth: Truth, bootstrap: Bootstrap
     ) -> tuple[dict[str, Measurement], dict[str, Any]]:
         """What a recognizer still does on protected pairs, beside the clear ones; and for the log, the frozen threshold
         and the scores.
         """
+        assert recognizer is not None, "it is a recognizer that is measured"
         pairs, identities = truth.dataset.pairs, truth.dataset.evaluation.identities
         protected, clear = (
             similarities(recognizer, np.asarray(inputs[name]["embeddings"]), pairs) for name in ("protected", "clear")

@@ -1,7 +1,8 @@
 """Stages: what is computed between a data set and a score, each a pure function of its spec and of upstream stages.
 
-``run`` computes one by the name of its kind. None of them sees who is on a target or what it looked like: originals are
-the scorers' (``ppfr_bench.scorers``), whose one stage, ``compared``, is therefore not here.
+``function_of`` gives what computes one by the name of its kind; ``template.enrolled`` is a kind of the track of that
+name. None of them sees who is on a target or what it looked like: originals are the scorers' (``ppfr_bench.scorers``),
+whose one stage, ``compared``, is therefore not here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ppfr_bench import registry
 
 if TYPE_CHECKING:
     from ppfr_bench.stages.context import Context
@@ -30,6 +33,11 @@ _PLACES = {  # Kind -> module of this package and function.
 
 def function_of(kind: str) -> Function:
     """What computes stages of a kind."""
-    module, _, name = _PLACES[kind].partition(":")
-    found: Function = getattr(import_module(f"{__name__}.{module}"), name)
+    track, _, of_track = kind.partition(".")
+    if of_track:  # A kind of a track's own.
+        module, name = registry.load("track", track).stages, of_track
+    else:
+        place, _, name = _PLACES[kind].partition(":")
+        module = f"{__name__}.{place}"
+    found: Function = getattr(import_module(module), name)
     return found

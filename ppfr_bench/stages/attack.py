@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,11 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     spec = job.spec
     purpose = ("attack", spec["attack"], spec["defense"], spec["dataset"])
     mounted: Attack = build(spec["attack"])
-    oracle = _oracle(context, spec["known"])
-    view = attacker_view(mounted.card, job, inputs, context, oracle)
+    if module := registry.load("track", registry.track_of(registry.load("defense", spec["defense"]["name"]))).stages:
+        view = asked = import_module(module).view(mounted.card, job, inputs, context)
+    else:
+        asked = _oracle(context, spec["known"])
+        view = attacker_view(mounted.card, job, inputs, context, asked)
     mounted.fit(view, context.generator(*purpose))
     answers = Answers.of(mounted.run(view))
     try:
@@ -86,8 +90,8 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
         ) from error
     for name, array in answers.arrays.items():
         writer.save(name, np.asarray(array))
-    own = len(inputs["own"]["images"]) if "own" in inputs and mounted.card.learned else 0
-    writer.meta |= {"training": training.model_dump(mode="json"), "queries": oracle.queries + own}
+    own = len(inputs["own"]["images"]) if isinstance(view, AttackerView) and _learns(mounted, inputs) else 0
+    writer.meta |= {"training": training.model_dump(mode="json"), "queries": getattr(asked, "queries", 0) + own}
     if answers.at:
         whole = training.steps if answers.budget == "steps" else training.training_images
         writer.meta |= {"budget": answers.budget, "whole": answers.whole or whole or 0}
@@ -156,6 +160,10 @@ def material_generator(context: Context, material: Material, spec: Mapping[str, 
     if spec.get("known") != spec.get("defense"):
         purpose["known"] = spec["known"]
     return context.generator("shared", purpose)
+
+
+def _learns(mounted: Attack, inputs: Inputs) -> bool:
+    return mounted.card.learned and "own" in inputs
 
 
 def build(spec: Mapping[str, Any]) -> Any:

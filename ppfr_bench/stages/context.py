@@ -133,7 +133,7 @@ class Context:
         key = digest(spec)
         if key not in self._defenses:
             defense: Defense = registry.build("defense", spec["name"], spec["config"])
-            if type(defense).fit is not Defense.fit:
+            if type(defense).learns():
                 defense.fit(self.dataset.defender, self.generator("fit", spec))
             self._defenses[key] = defense
         return self._defenses[key]

@@ -264,8 +264,8 @@ class Track(ABC):
     def score(self, retention: Estimate, privacies: Mapping[str, Estimate]) -> Estimate:
         """What rows are ranked by, with its draws: the harmonic mean of retention and the first of ``privacies``.
 
-        It is asked once for each of the leakages that may set the first privacy, and a row scores the least of the
-        answers; so it never falls as a privacy rises.
+        It is asked once for each of the leakages that may set one of the privacies in ``scored``, which is given as the
+        first of ``privacies``, and a row scores the least of the answers; so it never falls as a privacy rises.
         """
         return harmonic_score(retention, privacies[self.privacies[0]])
 
