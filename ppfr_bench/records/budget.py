@@ -17,12 +17,12 @@ class BudgetCurve(Config):
     """Leakage of one attack by the size of its budget.
 
     Attributes:
-        unit: what a size counts: ``steps`` of training, or the attacker's own ``images``.
+        unit: what a size counts: ``steps`` of training, the attacker's ``images``, or ``queries`` a target.
         sizes: from the smallest to the whole budget.
         leakage: at each size, in [0, 1], by measure; None where it is unknown.
     """
 
-    unit: Literal["steps", "images"]
+    unit: Literal["steps", "images", "queries"]
     sizes: tuple[int, ...] = Field(min_length=2)
     leakage: dict[str, tuple[float | None, ...]]
 
@@ -39,7 +39,7 @@ class BudgetCurve(Config):
 
     @classmethod
     def of(
-        cls, unit: Literal["steps", "images"], parts: Mapping[int, Mapping[str, float]], whole: int,
+        cls, unit: Literal["steps", "images", "queries"], parts: Mapping[int, Mapping[str, float]], whole: int,
         of_whole: Mapping[str, float | None],
     ) -> BudgetCurve:  # fmt: skip
         """From what leaks after parts of the budget, by size and measure, and after the ``whole``.

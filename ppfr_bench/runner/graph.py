@@ -33,13 +33,15 @@ class Graph:
         attacks: by label, all that the suite names, whether they run or not: where several start from the same, it is
             computed in the view of the first.
         running: those of them that run, by label.
+        recognizers: of the suite, among which a scorer may choose those that judge.
     """
 
     def __init__(
         self, setting: Setting, ceiling: Component, floor: Component, attacks: Mapping[str, Component],
-        running: Mapping[str, Component],
+        running: Mapping[str, Component], recognizers: Iterable[Component] = (),
     ) -> None:  # fmt: skip
         self.setting, self.ceiling, self.floor = setting, ceiling, floor
+        self.recognizers = tuple(recognizers)
         self._attacks, self._running = dict(attacks), dict(running)
         self._stages: dict[str, Stage] = {}
         self._memo: dict[str, Stage] = {}
@@ -188,8 +190,16 @@ class Graph:
             self._memo[memo] = self._by_first(material, defense, known)
         return self._memo[memo]
 
+    def material(self, material: Material, defense: Component) -> Stage:
+        """What an attack starts from, of clear images, for a track whose views the graph does not make."""
+        return self._declared(material, defense, defense)
+
+    def _releases_image(self, defense: Component) -> bool:
+        kind = type(self._defense(defense))
+        return issubclass(kind, Defense) and kind.releases_image()
+
     def _by_first(self, material: Material, defense: Component, known: Component) -> Stage:
-        images = type(self._defense(defense)).releases_image()
+        images = self._releases_image(defense)
         for component in self._attacks.values():
             mounted = self._attack(component)
             if mounted.card.knowledge == "oblivious" or self._known(defense, mounted) != known:
@@ -211,7 +221,7 @@ class Graph:
         spec = self._attack_spec(defense, known) | {"name": material.name, "spec": dict(material.spec)}
         if shared:  # It is the same for all defenses.
             del spec["defense"], spec["known"]
-            how = {**how, "scope": [shots, type(self._defense(defense)).releases_image()]}
+            how = {**how, "scope": [shots, self._releases_image(defense)]}
         elif material.queries and "declared_by" in how:  # The oracle's draws are those of the attack that asks it.
             spec["asked_by"] = how["declared_by"]
         if material.needs_surrogate:

@@ -197,7 +197,7 @@ def make_plan(
         pickled=pickled, here=here, trusted=trusted,
     )  # fmt: skip
     all_named = {entry.label: component_of("attack", entry) for entry in named} | attacks
-    graph = Graph(setting, ceiling, floor, all_named, attacks)
+    graph = Graph(setting, ceiling, floor, all_named, attacks, recognizers.values())
     adapted = surrogate and Component(
         label=f"{surrogate.label}_adapted", name=surrogate.name, version=surrogate.version,
         config=dict(suite.protocol.adaptor),

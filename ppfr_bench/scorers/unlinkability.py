@@ -28,7 +28,7 @@ class Unlinkability(Scorer):
         found: dict[str, list[Estimate]] = {name: [] for name in self.metrics}
         for scores in (np.asarray(inputs[name]["answer"]) for name in ("answer", "ceiling")):
             linked = d_sys(scores[same], scores[~same])
-            draws = None if linked.value is None else linked.value + _spread(scores, same, weights)
+            draws = None if linked.value is None else linked.value + spread_of_d_sys(scores, same, weights)
             found["d_sys"].append(
                 estimate(linked.value, linked.n, draws, reason=linked.reason, people=bootstrap.people)
             )
@@ -43,7 +43,7 @@ class Unlinkability(Scorer):
         }
 
 
-def _spread(scores: Array, same: Array, weights: Array) -> Array:
+def spread_of_d_sys(scores: Array, same: Array, weights: Array) -> Array:
     """D_sys under each row of ``weights`` (replicates, targets), less their mean.
 
     People who are drawn twice make a histogram lumpier and D_sys larger: the draws tell how far it scatters, not about

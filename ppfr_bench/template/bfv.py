@@ -48,7 +48,7 @@ class Bfv:
         dimension: of a template, at most ``degree``.
         degree: N, a power of two for which SEAL has parameters of 128 bits.
         plain_bits: the plain modulus is 2 to this power.
-        seed: uint32 (8,) for the keys; None: from the operating system.
+        seed: uint32 (8,) for the secret key; None: from the operating system.
 
     Raises:
         Unavailable: tenseal is not installed.
@@ -62,11 +62,10 @@ class Bfv:
             )
         self.dimension, self.degree, self.modulus = dimension, degree, 1 << plain_bits
         self._seal, self._plain_bits = sealapi(), plain_bits
-        self._context = self._new_context(seed)
-        generator = self._seal.KeyGenerator(self._context)
-        self._secret = generator.secret_key()
+        self._secret = self._seal.KeyGenerator(self._new_context(seed)).secret_key()
+        self._context = self._new_context(None)
         self._public = self._seal.PublicKey()
-        generator.create_public_key(self._public)
+        self._seal.KeyGenerator(self._context, self._secret).create_public_key(self._public)
         self._evaluator = self._seal.Evaluator(self._context)
         self._decryptor = self._seal.Decryptor(self._context, self._secret)
 
@@ -147,7 +146,7 @@ class Bfv:
 
     @cached_property
     def _encryptor(self) -> Any:
-        return self._seal.Encryptor(self._new_context(None), self._public, self._secret)
+        return self._seal.Encryptor(self._context, self._public, self._secret)
 
     def _new_context(self, seed: npt.NDArray[Any] | None) -> Any:
         seal, parameters = self._seal, self._seal.EncryptionParameters(self._seal.SCHEME_TYPE.BFV)
