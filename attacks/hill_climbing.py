@@ -22,7 +22,7 @@ class HillClimbingConfig(Config):
 
 
 class HillClimbing(Attack):
-    """Sends embeddings of its own choice to the live service, which says yes or no, or gives its score where it does so.
+    """Sends embeddings of its own choice to the live service, which says yes or no, or gives its score.
 
     With decisions: it tries faces of its own until one is accepted; then it walks along great circles in the principal
     directions of its own embeddings, finds by bisection where acceptance ends on both sides, and goes to the middle,

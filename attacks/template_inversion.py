@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope, to_bytes
+from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope
 from ppfr_bench.learning.face_decoder import FaceDecoderConfig, face_decoder, read_face_decoder
 from ppfr_bench.learning.resizing import enlarge
 from ppfr_bench.template.api import TemplateView

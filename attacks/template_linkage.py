@@ -20,10 +20,10 @@ class TemplateLinkageConfig(ReadingConfig):
 
 
 class TemplateLinkage(Attack):
-    """Holds the templates of two systems: a stolen one, and the renewed one under a new key or that of a second service.
+    """Holds the templates of two systems: a stolen one, and the renewed one under a new key or a second service's.
 
-    With both keys it learns maps back to embeddings on its own people; without, it compares releases as the method does.
-    Held-out people choose where it has both.
+    With both keys it learns maps back to embeddings on its own people; without, it compares releases as the
+    method does. Held-out people choose where it has both.
     """
 
     version = 1

@@ -34,8 +34,8 @@ class CryptoMask(TemplateProtection):
     """The probe is sent under BFV; the matcher's gallery is in the clear; the client learns whether anyone matches.
 
     Semi-honest parties. Of the probe the matcher sees a ciphertext, which is what attackers are given: the first 256
-    coefficients of each polynomial. They may encrypt faces of their own. Randomness of what they are given is seeded, so
-    that records repeat; that of the protocol comes from the operating system.
+    coefficients of each polynomial. They may encrypt faces of their own. Randomness of what they are given is seeded,
+    so that records repeat; that of the protocol comes from the operating system.
     """
 
     version = 1
@@ -48,11 +48,11 @@ class CryptoMask(TemplateProtection):
         licence="MIT; tenseal Apache-2.0; mpyc MIT",
         randomness="per_call",
         deviations=(
-            "A reconstruction from the abstract: that the new encoding packs coefficients, as Cheetah does, is assumed.",
-            "Scores are compared by mpyc on Shamir shares of three processes, the third one without input: of two, each "
-            "share would be the secret. The paper compares between two parties.",
-            "The gallery is in the clear with the matcher: who steals its database has plain templates. The face itself "
-            "is processed in the clear.",
+            "A reconstruction from the abstract; that the new encoding packs coefficients as Cheetah does is assumed.",
+            "Scores are compared by mpyc on Shamir shares of three processes, the third one without input: of two, "
+            "each share would be the secret. The paper compares between two parties.",
+            "The gallery is in the clear with the matcher: who steals its database has plain templates. The face "
+            "itself is processed in the clear.",
             "Whole ciphertexts are returned, where the coefficients of the scores would do.",
             "ISO/IEC 30136 leaves encryption out of its scope; ISO/IEC 24745 names what is asked here.",
         ),
@@ -105,12 +105,12 @@ class CryptoMask(TemplateProtection):
         replies, few = -(-gallery // party.slots), np.zeros((1, 8), dtype=np.int64)
         sent = compare_shares(few, few, party.modulus).sent
         up, down = int(sent[CLIENT].sum()), int(sent[:, CLIENT].sum())
-        return Cost(shares.up + up * gallery // 8, shares.down * replies + down * gallery // 8, 30, 4 * dimension * gallery)
+        return Cost(
+            shares.up + up * gallery // 8, shares.down * replies + down * gallery // 8, 30, 4 * dimension * gallery
+        )
 
     def _party(self, key: Key) -> bfv.Bfv:
-        return bfv.Bfv(
-            int(part_of(key, "dimension")), self.config.degree, self.config.plain_bits, part_of(key, "seed")
-        )
+        return bfv.Bfv(int(part_of(key, "dimension")), self.config.degree, self.config.plain_bits, part_of(key, "seed"))
 
 
 DEFENSE = CryptoMask

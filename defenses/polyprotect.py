@@ -31,7 +31,7 @@ class PolyProtectConfig(Config):
 
 
 class PolyProtect(TemplateProtection):
-    """p = c_1 v_1^e_1 + ... + c_m v_m^e_m of each part, exponents a permutation of 1 to m, all from the system's key."""
+    """p = c_1 v_1^e_1 + ... + c_m v_m^e_m of each part; the key holds the c and a permutation e of 1 to m."""
 
     version = 1
     card = DefenseCard(

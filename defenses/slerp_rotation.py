@@ -11,7 +11,7 @@ from ppfr_bench.template.api import Key, TemplateProtection, checked, numpy_gene
 
 
 class SlerpRotationConfig(Config):
-    """Parameters of the paper: ``alpha``, how far a group is turned; ``group``: numbers in one; ``drop``: their share."""
+    """``alpha``: how far a group is turned; ``group``: numbers in one; ``drop``: the share that is left out."""
 
     alpha: float = Field(0.9, ge=0, lt=1)
     group: int = Field(16, ge=2)
@@ -28,7 +28,7 @@ class SlerpRotation(TemplateProtection):
     card = DefenseCard(
         title="Slerp rotation",
         family="cancelable template",
-        reference="after SlerpFace: Zhong et al., Face Template Protection via Spherical Linear Interpolation, AAAI 2025",
+        reference="after SlerpFace: Zhong et al., Face Template Protection via Slerp, AAAI 2025",
         licence="MIT",
         randomness="per_session_key",
         deviations=(

@@ -23,7 +23,7 @@ class Answers:
             one was decided on the attacker's own people, who are held out.
         at: what it answers after a part of its budget, by the size of that part; none of them is better informed. After
             the whole budget, too, where measures are answered apart: a curve is of one kind of answer.
-        budget: what the sizes in ``at`` count: ``steps`` of training, the attacker's ``images``, or ``queries`` a target.
+        budget: what the sizes in ``at`` count: ``steps`` of training, the attacker's ``images``, ``queries`` a target.
         whole: the size of the whole budget; 0 where the log says it, as ``steps`` or ``training_images``.
     """
 
@@ -39,7 +39,9 @@ class Answers:
         return answered if isinstance(answered, cls) else cls(np.asarray(answered))
 
     @classmethod
-    def of_arrays(cls, arrays: Arrays, budget: Literal["steps", "images", "queries"] = "steps", whole: int = 0) -> Answers:
+    def of_arrays(
+        cls, arrays: Arrays, budget: Literal["steps", "images", "queries"] = "steps", whole: int = 0
+    ) -> Answers:
         """The other way round: answers from what ``arrays`` made of them."""
         by_measure = {key.removeprefix("by_"): arrays[key] for key in arrays if key.startswith("by_")}
         at = {int(key.removeprefix("at_")): arrays[key] for key in arrays if key.startswith("at_")}

@@ -8,7 +8,15 @@ from __future__ import annotations
 from functools import cache
 
 from ppfr_bench import registry
-from ppfr_bench.metrics import attributes, identification, leakage, soft_biometrics, template, unlinkability, verification
+from ppfr_bench.metrics import (
+    attributes,
+    identification,
+    leakage,
+    soft_biometrics,
+    template,
+    unlinkability,
+    verification,
+)
 from ppfr_bench.metrics.base import ImageMetric, Metric, MetricInfo
 
 __all__ = [

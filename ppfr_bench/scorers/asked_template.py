@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AskedTemplate(Scorer):
-    """As of rebuilt faces, of embeddings: the recognizer that made the template judges, and the ceiling is the template.
+    """As of rebuilt faces, of embeddings: the recognizer that made it judges, and the ceiling is the template.
 
     A method cannot hide its answers. So what is regained is not held against the same attack on plain templates, which
     regains as much, but against the template itself.

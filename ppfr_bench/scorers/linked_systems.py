@@ -16,7 +16,7 @@ from ppfr_bench.scorers.unlinkability import spread_of_d_sys
 
 
 class LinkedSystems(Linkage):
-    """As ``linkage``, with D_sys of Gomez-Barrero et al. 2018 between what chance gives and what plain templates give."""
+    """As ``linkage``, with D_sys (Gomez-Barrero et al. 2018) between what chance and what plain templates give."""
 
     version = 1
     title = "linking people between two systems"
@@ -34,15 +34,16 @@ class LinkedSystems(Linkage):
             reason = here.reason or there.reason
             nothing = estimate(None, here.n, reason=reason)
             return out | {"linked_d_sys": measurement("linked_d_sys", nothing, leakage=nothing)}
-        drawn, most = (one.value + spread_of_d_sys(of, same, weights) for one, of in zip((here, there), scores, strict=True))
+        drawn, most = (
+            one.value + spread_of_d_sys(of, same, weights) for one, of in zip((here, there), scores, strict=True)
+        )
         ends = (here.bias, there.value)
         share = estimate(
             leakage(here.value, *ends), here.n, np.asarray(leakage(drawn, here.bias, most)), keep=True,
             reason=leakage_reason(here.value, *ends), people=bootstrap.people,
         )  # fmt: skip
         value, ceiling = (
-            estimate(one.value, one.n, draws, people=bootstrap.people)
-            for one, draws in ((here, drawn), (there, most))
+            estimate(one.value, one.n, draws, people=bootstrap.people) for one, draws in ((here, drawn), (there, most))
         )
         out["linked_d_sys"] = measurement("linked_d_sys", value, estimate(here.bias, here.n), ceiling, share)
         return out

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Matching(Scorer):
     """Accuracy, FNMR and FMR of decisions at the threshold of the other folds, beside those of plain templates.
 
-    It scores no attack but a method's use. ``same_decisions`` is of the decisions of the system as it runs, on all pairs
-    of the data set's own protocol.
+    It scores no attack but a method's use. ``same_decisions`` is of the decisions of the system as it runs, on all
+    pairs of the data set's own protocol.
     """
 
     version = 1
@@ -82,7 +82,9 @@ class Matching(Scorer):
         out["same_decisions"] = measurement("same_decisions", self._same(inputs["decided"], truth, bootstrap))
         for name, size in zip(("bytes_up", "bytes_down"), np.asarray(inputs["matched"]["cost"]), strict=True):
             out[name] = measurement(name, estimate(float(size), 1))
-        curves = Curves.of_scores(scores[same], scores[~same], verify.detection_error_tradeoff(scores[same], scores[~same]))
+        curves = Curves.of_scores(
+            scores[same], scores[~same], verify.detection_error_tradeoff(scores[same], scores[~same])
+        )
         log = {"scores": curves.model_dump(mode="json")}
         for name in ("matched", "decided"):
             log |= {key: value for key, value in getattr(inputs[name], "meta", {}).items() if key in ("cost", "timing")}

@@ -26,8 +26,8 @@ class RebuiltIdentity(Scorer):
     """Type I: accepted as the photo that the template was made from. Type II: as another photo of the person.
 
     The judges of a face are the recognizers of the suite, except the surrogate and the one that made the template; each
-    accepts 1 in 100 clear photos of others. A measure is the mean over judges. The floor is what is accepted of faces that
-    were rebuilt from other people's templates; the ceiling, what the same attack regains of plain templates.
+    accepts 1 in 100 clear photos of others. A measure is the mean over judges. The floor is what is accepted of faces
+    that were rebuilt from other people's templates; the ceiling, what the same attack regains of plain templates.
     """
 
     version = 1

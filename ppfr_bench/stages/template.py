@@ -43,7 +43,7 @@ _COST_GALLERY = 1000
 IntArray = npt.NDArray[np.int64]
 
 
-# Stages ----------------------------------------------------------------------------------------------------------------
+# Stages -------------------------------------------------------------------------------------------------------------
 
 
 def embedded(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
@@ -112,7 +112,7 @@ def judged(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     writer.save("embeddings", np.concatenate(parts).astype(np.float32))
 
 
-# The graph -------------------------------------------------------------------------------------------------------------
+# The graph ----------------------------------------------------------------------------------------------------------
 
 
 def _release(graph: Graph, defense: Component, recognizer: Component, of: str, key: int) -> Stage:
@@ -160,7 +160,7 @@ def _spec(graph: Graph, defense: Component, recognizer: Component) -> dict[str, 
     }  # fmt: skip
 
 
-# The view --------------------------------------------------------------------------------------------------------------
+# The view -----------------------------------------------------------------------------------------------------------
 
 
 def view(card: AttackCard, job: Job, inputs: Inputs, context: Context) -> TemplateView:
@@ -207,7 +207,7 @@ def service_of(
     return Service(scores, threshold, method.reveals_scores, len(references), own.shape[1])
 
 
-# What they share -------------------------------------------------------------------------------------------------------
+# What they share ----------------------------------------------------------------------------------------------------
 
 
 def key_of(context: Context, method: TemplateProtection, spec: Mapping[str, Any], dimension: int) -> Key:
@@ -231,7 +231,9 @@ def checked_release(
     except UserError:
         raise
     except Exception as error:  # A plug-in's code may raise anything; that is the finding.
-        raise RejectedError(f"defense {label}: raises {type(error).__name__}: {error}", "Nothing is released.") from error
+        raise RejectedError(
+            f"defense {label}: raises {type(error).__name__}: {error}", "Nothing is released."
+        ) from error
     shape = getattr(found, "shape", ())
     if len(shape) != 2 or shape[0] != len(rows) or not shape[1] or found.dtype != np.float64:
         got = f"{getattr(found, 'dtype', type(found).__name__)} {tuple(shape)}"
@@ -284,11 +286,11 @@ def _no_images() -> npt.NDArray[np.uint8]:
     return np.empty((1, 0, 3, 112, 112), np.uint8)
 
 
-# ``ppfr-bench check`` --------------------------------------------------------------------------------------------------
+# ``ppfr-bench check`` -----------------------------------------------------------------------------------------------
 
 
 def check(method: TemplateProtection, seed: int) -> list[Finding]:
-    """The contract of a template protection, on sixteen faces: what is released, of which bytes, and what is refused."""
+    """The contract of a template protection, on sixteen faces: what is released and what is refused."""
     return list(_breaches(method, seed))
 
 
@@ -315,7 +317,10 @@ def _breaches(method: TemplateProtection, seed: int) -> Iterator[Finding]:
     decisions = method.decide(rows, rows[::-1], thresholds, key, draws(3))
     if decisions.dtype != np.bool_ or decisions.shape != (len(rows),):
         yield Finding("decide", f"expected bool ({len(rows)},), got {decisions.dtype} {decisions.shape}")
-    for wrong, what in ((rows * 2, "templates that are not of unit length"), (rows[:, :-1], "templates of another length")):
+    for wrong, what in (
+        (rows * 2, "templates that are not of unit length"),
+        (rows[:, :-1], "templates of another length"),
+    ):
         try:
             method.protect(wrong, key, draws(4))
         except UserError:
@@ -338,7 +343,8 @@ def example_view(attack: Attack, seed: int) -> TemplateView:
         knowledge=card.knowledge, auxiliary=own, targets=_no_images(), own_embeddings=rows[mine],
         released=method.protect(rows[~mine], keys[FIRST], draws),
         released_elsewhere=method.protect(rows[gallery], keys[SECOND], draws),
-        own=method.protect(rows[mine], keys[first], draws), own_elsewhere=method.protect(rows[mine], keys[second], draws),
+        own=method.protect(rows[mine], keys[first], draws),
+        own_elsewhere=method.protect(rows[mine], keys[second], draws),
         gallery_embeddings=rows[gallery] if card.needs_gallery else None, compare=method.compare,
         service=service_of(method, keys[FIRST], rows[~mine], rows[mine], own.identities, draws),
         surrogate=TinySurrogate() if card.needs_surrogate else None, releases_image=False,

@@ -1,7 +1,7 @@
 """The nouns of the template track: TemplateProtection, Service and TemplateView.
 
-Conventions: an embedding is float64 (n, d), rows of unit length. What is released of it is float64 (n, k): a template of
-any length, or the residues of a ciphertext as numbers in [-1/2, 1/2).
+Conventions: an embedding is float64 (n, d), rows of unit length. What is released of it is float64 (n, k): a template
+of any length, or the residues of a ciphertext as numbers in [-1/2, 1/2).
 
 A system has one key, which all its people share. An impostor who is compared under the key of another person would be
 rejected for the key and not for the face (the "stolen token" of the literature), so no accuracy here is borrowed from
@@ -49,8 +49,8 @@ class Cost:
 class TemplateProtection(Method):
     """Protects templates: a row of the template track.
 
-    ``protect`` and ``compare`` are all that is required of a method that transforms templates. One that encrypts defines
-    ``score`` and ``decide`` as well, for nobody compares its releases without the client's secret key.
+    ``protect`` and ``compare`` are all that is required of a method that transforms templates. One that encrypts
+    defines ``score`` and ``decide`` as well, for nobody compares its releases without the client's secret key.
 
     Attributes:
         reveals_scores: whether who asks learns the similarity to each template, and not the decision alone.
@@ -192,7 +192,7 @@ class TemplateView(AttackerView):
     Attributes:
         released: float64 (n, k), of the targets, under the first system's key.
         released_elsewhere: float64 (g, k), of other photos of the same people, under the second system's key.
-        own: float64 (m, k), of the attacker's images: under the first key, or one of the attacker's own (``key_access``).
+        own: float64 (m, k), of the attacker's images: under the first key, or one of its own (``key_access``).
         own_elsewhere: float64 (m, k), the same under the second key, or another of the attacker's own.
         own_embeddings: float64 (m, d), of the attacker's images, clear, by the recognizer of the system.
         gallery_embeddings: float64 (g, d), of clear photos of the targets' people, where the card says so.

@@ -65,7 +65,8 @@ def compare_shares(client: IntArray, matcher: IntArray, modulus: int, seconds: f
                 _, said = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 raise UserError(
-                    f"a comparison of {client.size} scores has not ended after {seconds:g} s", "Compare fewer at a time."
+                    f"a comparison of {client.size} scores has not ended after {seconds:g} s",
+                    "Compare fewer at a time.",
                 ) from None
             if process.returncode:
                 raise UserError(f"party {party} of the comparison failed: {said.decode(errors='replace')[-400:]}",

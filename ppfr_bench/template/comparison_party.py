@@ -56,8 +56,7 @@ async def main(source: str, target: str) -> None:
     accepted = await compare(mpc, shares, modulus)
     sent = [0 if peer.protocol is None or peer.pid == mpc.pid else peer.protocol.nbytes_sent for peer in mpc.parties]
     await mpc.shutdown()
-    noted = {"sent": np.asarray(sent, dtype=np.int64)}
-    np.savez(target, **noted, **({} if accepted is None else {"accepted": accepted}))
+    np.savez(target, sent=np.asarray(sent, dtype=np.int64), accepted=np.zeros(0) if accepted is None else accepted)
 
 
 if __name__ == "__main__":

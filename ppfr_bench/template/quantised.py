@@ -41,7 +41,7 @@ def check_modulus(dimension: int, scale: int, modulus: int) -> None:
     most = largest_score(dimension, scale)
     if 4 * most >= modulus:
         raise UserError(
-            f"scores of templates of {dimension} numbers at scale {scale} reach {most}, and the plain modulus {modulus} "
-            f"holds {modulus // 4 - 1} at most",
+            f"scores of templates of {dimension} numbers at scale {scale} reach {most}, and the plain modulus "
+            f"{modulus} holds {modulus // 4 - 1} at most",
             f"Raise the modulus to 2^{(4 * most).bit_length()}, or lower the scale.",
         )
