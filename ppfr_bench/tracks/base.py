@@ -225,8 +225,8 @@ class Track(ABC):
     order: ClassVar[int] = 100
     description: ClassVar[str] = ""
     lead: ClassVar[str] = (
-        "How much of a face each defense keeps from attackers, and how much black-box recognizers still make of what it "
-        "releases."
+        "How much of a face each defense keeps from attackers, and how much black-box recognizers still make of what "
+        "it releases."
     )
     priced: ClassVar[bool] = True
     general: ClassVar[bool] = False
