@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from ppfr_bench.api import Attack, AttackCard, AttackerView, ByteArray, Material, Scope
 from ppfr_bench.learning.face_decoder import FaceDecoderConfig, face_decoder, read_face_decoder
@@ -18,12 +19,15 @@ class TemplateInversionConfig(FaceDecoderConfig):
     """The decoder's parameters and those of the map.
 
     Attributes:
+        steps, identity: as of the decoder; fewer than its own, as what is judged is who is on a face, not how it looks.
         map_steps, map_width: of the network that maps templates; see ``ReadingConfig``.
         key: whether its own people are enrolled under the system's key, or under one of the attacker's.
     """
 
-    map_steps: int = 300
-    map_width: int = 768
+    steps: int = Field(100, ge=1)
+    identity: float = Field(0.0, ge=0)
+    map_steps: int = Field(300, ge=0)
+    map_width: int = Field(768, ge=8)
     key: Literal["same", "other"] = "same"
 
     @property
