@@ -13,6 +13,7 @@ from ppfr_bench.template.api import Cost, Key, TemplateProtection, checked, nump
 from ppfr_bench.template.comparison import CLIENT, compare_shares
 from ppfr_bench.template.quantised import SCALE, check_modulus, quantise, quantised_cosine
 
+COMPARED = 64  # Templates on which the comparison's cost is measured.
 RESIDUES = 256  # Of each polynomial of a ciphertext, what attackers are given.
 
 
@@ -98,16 +99,16 @@ class CryptoMask(TemplateProtection):
 
     def cost(self, dimension: int, gallery: int, key: Key, generator: torch.Generator) -> Cost:
         """Ciphertexts of one query and of a reply for each plaintext of the gallery; then the client's share of the
-        comparison, measured on 8 templates, in proportion.
+        comparison, measured on a few templates, in proportion.
         """
         party = self._party(key)
         shares = cryptomask.search(party, self.config.scale, np.eye(1, dimension), [np.eye(1, dimension)])
-        replies, few = -(-gallery // party.slots), np.zeros((1, 8), dtype=np.int64)
-        sent = compare_shares(few, few, party.modulus).sent
-        up, down = int(sent[CLIENT].sum()), int(sent[:, CLIENT].sum())
-        return Cost(
-            shares.up + up * gallery // 8, shares.down * replies + down * gallery // 8, 30, 4 * dimension * gallery
+        compared = compare_shares(*np.zeros((2, 1, COMPARED), dtype=np.int64), party.modulus)
+        up, down = (
+            int(bytes_.sum()) * gallery // COMPARED for bytes_ in (compared.sent[CLIENT], compared.sent[:, CLIENT])
         )
+        replies = -(-gallery // party.slots)
+        return Cost(shares.up + up, shares.down * replies + down, 2 + compared.messages, 4 * dimension * gallery)
 
     def _party(self, key: Key) -> bfv.Bfv:
         return bfv.Bfv(int(part_of(key, "dimension")), self.config.degree, self.config.plain_bits, part_of(key, "seed"))

@@ -30,10 +30,17 @@ SECONDS = 900.0  # After so long without an end the processes are stopped.
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison gave: ``accepted`` bool (n,), and ``sent`` int64 (3, 3), bytes from each party to each."""
+    """What a comparison gave.
+
+    Attributes:
+        accepted: bool (n,).
+        sent: int64 (3, 3), bytes from each party to each.
+        messages: the most that one party has sent to another: no more of them wait for one another.
+    """
 
     accepted: npt.NDArray[np.bool_]
     sent: IntArray
+    messages: int
 
 
 def compare_shares(client: IntArray, matcher: IntArray, modulus: int, seconds: float = SECONDS) -> Compared:
@@ -73,11 +80,12 @@ def compare_shares(client: IntArray, matcher: IntArray, modulus: int, seconds: f
                                 "Run it again; if it fails again, see ppfr_bench/template/comparison.py.")  # fmt: skip
         with np.load(Path(folder) / f"out{CLIENT}.npz") as found:
             accepted = found["accepted"]
-        sent = []
+        sent, messages = [], 0
         for party in PARTIES:
             with np.load(Path(folder) / f"out{party}.npz") as found:
                 sent.append(found["sent"])
-    return Compared(accepted, np.asarray(sent))
+                messages = max(messages, int(found["messages"].max()))
+    return Compared(accepted, np.asarray(sent), messages)
 
 
 def _started(folder: Path, party: int, peers: list[str]) -> subprocess.Popen[bytes]:

@@ -4,7 +4,7 @@
 
 ``mpyc`` reads the parties and which of them this is from the command line. The input of the client and of the matcher
 is ``shares`` (n, g), that of the helper has their shape alone. The client's output is ``accepted`` (n,); every party
-notes what it ``sent``.
+notes what it ``sent``, and in how many ``messages``.
 """
 
 from __future__ import annotations
@@ -52,11 +52,29 @@ async def main(source: str, target: str) -> None:
         shares, modulus = given["shares"], int(given["modulus"])
     if mpc.threshold < 1:
         raise SystemExit("the shares would be the secrets: three parties are needed")
+    messages = _counted(len(mpc.parties))
     await mpc.start()
     accepted = await compare(mpc, shares, modulus)
     sent = [0 if peer.protocol is None or peer.pid == mpc.pid else peer.protocol.nbytes_sent for peer in mpc.parties]
     await mpc.shutdown()
-    np.savez(target, sent=np.asarray(sent, dtype=np.int64), accepted=np.zeros(0) if accepted is None else accepted)
+    np.savez(
+        target, sent=np.asarray(sent, dtype=np.int64), messages=messages,
+        accepted=np.zeros(0) if accepted is None else accepted,
+    )  # fmt: skip
+
+
+def _counted(parties: int) -> Any:
+    """Messages to each party from now on, int64 (parties,): at most so many wait for one another."""
+    from mpyc.asyncoro import MessageExchanger
+
+    counts, send = np.zeros(parties, dtype=np.int64), MessageExchanger.send
+
+    def counting(self: Any, pc: Any, payload: Any) -> None:
+        counts[self.peer_pid] += 1
+        send(self, pc, payload)
+
+    MessageExchanger.send = counting
+    return counts
 
 
 if __name__ == "__main__":
