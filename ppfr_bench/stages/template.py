@@ -131,7 +131,7 @@ def upstream(graph: Graph, defense: Component, attack: Attack, recognizer: Compo
         "own_embeddings": _own_embeddings(graph, recognizer),
     }
     if attack.card.learned:
-        found["own"] = _release(graph, defense, recognizer, "attacker", first)
+        found["own_released"] = _release(graph, defense, recognizer, "attacker", first)
     if attack.card.needs_protected_gallery:
         found["released_elsewhere"] = _release(graph, defense, recognizer, "gallery", SECOND)
         if attack.card.learned:
@@ -166,8 +166,9 @@ def _spec(graph: Graph, defense: Component, recognizer: Component) -> dict[str, 
 def view(card: AttackCard, job: Job, inputs: Inputs, context: Context) -> TemplateView:
     """What an attacker sees by its card."""
     spec, dataset = job.spec, context.dataset
-    arrays = {name: _float(inputs[name]["released"]) for name in ("released", "released_elsewhere", "own",
-                                                                  "own_elsewhere") if name in inputs}  # fmt: skip
+    names = {"released": "released", "released_elsewhere": "released_elsewhere", "own": "own_released",
+             "own_elsewhere": "own_elsewhere"}  # fmt: skip
+    arrays = {name: _float(inputs[of]["released"]) for name, of in names.items() if of in inputs}
     method, own = _method(context, spec), unit_rows(_float(inputs["own_embeddings"]["embeddings"]))
     clear = unit_rows(_float(inputs["evaluation"]["embeddings"])) if "evaluation" in inputs else None
     asks = getattr(registry.load("attack", spec["attack"]["name"]), "asks", False)
