@@ -3,7 +3,8 @@
     python studies/template_cost/cost.py OUT.json [--seconds 60] [--dimension 512]
 
 Galleries are measured up to what fits into the seconds, on one thread; larger ones are extrapolated by a straight
-line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds * latency.
+line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds *
+latency.
 """
 
 from __future__ import annotations
