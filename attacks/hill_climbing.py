@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -96,8 +98,8 @@ class _Climb:
             self._set(accepted, np.repeat(probe[None], len(accepted), axis=0))
 
     def refine(self, directions: FloatArray) -> None:
-        """Go to the middle of what is accepted, one direction after the other, as long as queries are left."""
-        for direction in directions:
+        """Go to the middle of what is accepted, one direction after the other, over and over, as long as queries are left."""
+        for direction in cycle(directions):
             rows = np.flatnonzero(self.found & (self.used + 2 * BISECTIONS <= self.limit))
             if not len(rows):
                 return
