@@ -98,7 +98,7 @@ class _Climb:
             self._set(accepted, np.repeat(probe[None], len(accepted), axis=0))
 
     def refine(self, directions: FloatArray) -> None:
-        """Go to the middle of what is accepted, one direction after the other, over and over, as long as queries are left."""
+        """Go to the middle of what is accepted, direction after direction, over and over, while queries are left."""
         for direction in cycle(directions):
             rows = np.flatnonzero(self.found & (self.used + 2 * BISECTIONS <= self.limit))
             if not len(rows):

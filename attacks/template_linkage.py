@@ -47,6 +47,11 @@ class TemplateLinkage(Attack):
         key: Literal["same", "other"] = self.config.key
         return key
 
+    @property
+    def reads_own(self) -> bool:
+        """Whether it learns from releases of its own people."""
+        return bool(self.config.key == "same")
+
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """Learn a map for each system on its own people, if it has the keys."""
         assert isinstance(view, TemplateView)

@@ -130,11 +130,12 @@ def upstream(graph: Graph, defense: Component, attack: Attack, recognizer: Compo
         "released": _release(graph, defense, recognizer, "targets", FIRST),
         "own_embeddings": _own_embeddings(graph, recognizer),
     }
-    if attack.card.learned:
+    reads_own = getattr(attack, "reads_own", attack.card.learned)
+    if reads_own:
         found["own_released"] = _release(graph, defense, recognizer, "attacker", first)
     if attack.card.needs_protected_gallery:
         found["released_elsewhere"] = _release(graph, defense, recognizer, "gallery", SECOND)
-        if attack.card.learned:
+        if reads_own:
             found["own_elsewhere"] = _release(graph, defense, recognizer, "attacker", second)
     if attack.card.needs_gallery or getattr(attack, "asks", False):
         found["evaluation"] = graph.embed(recognizer, "evaluation")
