@@ -128,7 +128,7 @@ class _Climb:
             inside = self.service.accepts(rows, np.cos(angle)[:, None] * start + np.sin(angle)[:, None] * tangent)
             low, high = np.where(inside, angle, low), np.where(inside, high, angle)
         self.used[rows] += BISECTIONS
-        return (low + high) / 2
+        return np.asarray((low + high) / 2)
 
     def _set(self, rows: IntArray, estimates: FloatArray) -> None:
         self.estimates[rows] = estimates

@@ -47,7 +47,7 @@ class BioHashing(TemplateProtection):
     def protect(self, embeddings: FloatArray, key: Key, generator: torch.Generator) -> FloatArray:
         """Bits (n, k), 0 or 1."""
         directions = part_of(key, "directions")
-        return (checked(embeddings, len(directions)) @ directions > 0).astype(np.float64)
+        return np.asarray(checked(embeddings, len(directions)) @ directions > 0, dtype=np.float64)
 
     def compare(self, probes: FloatArray, references: FloatArray) -> FloatArray:
         """Share of the bits that agree, in [0, 1]."""

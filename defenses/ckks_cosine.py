@@ -65,8 +65,8 @@ class CkksCosine(TemplateProtection):
     ) -> npt.NDArray[np.bool_]:
         """By the protocol, as many pairs in one ciphertext as there are blocks of slots."""
         party = self._party(key)
-        rows = (checked(side, party.dimension) for side in (probes, references))
-        return np.asarray(party.scores(*rows, numpy_generator(generator)) >= thresholds)
+        left, right = checked(probes, party.dimension), checked(references, party.dimension)
+        return np.asarray(party.scores(left, right, numpy_generator(generator)) >= thresholds)
 
     def cost(self, dimension: int, gallery: int, key: Key, generator: torch.Generator) -> Cost:
         """One query, and a reply for each plaintext of the gallery."""

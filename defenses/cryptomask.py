@@ -10,7 +10,8 @@ from pydantic import Field
 from ppfr_bench.api import Config, DefenseCard, FloatArray
 from ppfr_bench.template import bfv, cryptomask
 from ppfr_bench.template.api import Cost, Key, TemplateProtection, checked, numpy_generator, part_of
-from ppfr_bench.template.comparison import CLIENT, compare_shares
+from ppfr_bench.template.comparison import compare_shares
+from ppfr_bench.template.comparison_party import CLIENT
 from ppfr_bench.template.quantised import SCALE, check_modulus, quantise, quantised_cosine
 
 COMPARED = 64  # Templates on which the comparison's cost is measured.
@@ -103,7 +104,8 @@ class CryptoMask(TemplateProtection):
         """
         party = self._party(key)
         shares = cryptomask.search(party, self.config.scale, np.eye(1, dimension), [np.eye(1, dimension)])
-        compared = compare_shares(*np.zeros((2, 1, COMPARED), dtype=np.int64), party.modulus)
+        nothing = np.zeros((1, COMPARED), dtype=np.int64)
+        compared = compare_shares(nothing, nothing, party.modulus)
         up, down = (
             int(bytes_.sum()) * gallery // COMPARED for bytes_ in (compared.sent[CLIENT], compared.sent[:, CLIENT])
         )

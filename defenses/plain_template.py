@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ppfr_bench.api import DefenseCard, FloatArray
@@ -23,7 +24,7 @@ class PlainTemplate(TemplateProtection):
 
     def compare(self, probes: FloatArray, references: FloatArray) -> FloatArray:
         """Cosine in [-1, 1]."""
-        return (probes * references).sum(axis=1)
+        return np.asarray((probes * references).sum(axis=1))
 
 
 DEFENSE = PlainTemplate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -45,7 +46,7 @@ class RandomProjection(TemplateProtection):
 
     def compare(self, probes: FloatArray, references: FloatArray) -> FloatArray:
         """Cosine in [-1, 1]."""
-        return (probes * references).sum(axis=1)
+        return np.asarray((probes * references).sum(axis=1))
 
 
 DEFENSE = RandomProjection

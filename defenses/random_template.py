@@ -24,7 +24,7 @@ class RandomTemplate(TemplateProtection):
 
     def compare(self, probes: FloatArray, references: FloatArray) -> FloatArray:
         """Cosine in [-1, 1]."""
-        return (probes * references).sum(axis=1)
+        return np.asarray((probes * references).sum(axis=1))
 
 
 DEFENSE = RandomTemplate

@@ -57,7 +57,7 @@ class AskedTemplate(Scorer):
         for size, key in sizes(inputs["answer"]).items():
             here = _accepted(inputs["answer"][key], inputs, truth)
             found[size] = {
-                name: leakage(*(float(one.mean()) for one in (here[name], here[f"{name} floor"], most[name])))
+                name: leakage(float(here[name].mean()), float(here[f"{name} floor"].mean()), float(most[name].mean()))
                 for name in ("type_1", "type_2")
             }
         return found

@@ -56,7 +56,7 @@ class RebuiltIdentity(Scorer):
         """Both types."""
         here, there = (_by_judges(name, inputs) for name in ("answer", "ceiling"))
         answers, ceilings = ([accepted(*one, truth) for one in judged] for judged in (here, there))
-        return between(*(_mean(found) for found in (answers, ceilings)), truth, bootstrap)
+        return between(_mean(answers), _mean(ceilings), truth, bootstrap)
 
 
 def judges(graph: Graph, recognizer: Component) -> list[Component]:

@@ -167,9 +167,10 @@ def _spec(graph: Graph, defense: Component, recognizer: Component) -> dict[str, 
 def view(card: AttackCard, job: Job, inputs: Inputs, context: Context) -> TemplateView:
     """What an attacker sees by its card."""
     spec, dataset = job.spec, context.dataset
-    names = {"released": "released", "released_elsewhere": "released_elsewhere", "own": "own_released",
-             "own_elsewhere": "own_elsewhere"}  # fmt: skip
-    arrays = {name: _float(inputs[of]["released"]) for name, of in names.items() if of in inputs}
+
+    def of(name: str) -> FloatArray:
+        return _float(inputs[name]["released"]) if name in inputs else np.empty((0, 0))
+
     method, own = _method(context, spec), unit_rows(_float(inputs["own_embeddings"]["embeddings"]))
     clear = unit_rows(_float(inputs["evaluation"]["embeddings"])) if "evaluation" in inputs else None
     asks = getattr(registry.load("attack", spec["attack"]["name"]), "asks", False)
@@ -179,7 +180,9 @@ def view(card: AttackCard, job: Job, inputs: Inputs, context: Context) -> Templa
         generator = context.generator("template service", spec["defense"], spec["recognizer"])
         service = service_of(method, key, clear[dataset.targets], own, dataset.attacker.identities, generator)
     return TemplateView(
-        knowledge=card.knowledge, auxiliary=dataset.attacker, targets=_no_images(), own_embeddings=own, **arrays,
+        knowledge=card.knowledge, auxiliary=dataset.attacker, targets=_no_images(), own_embeddings=own,
+        released=of("released"), released_elsewhere=of("released_elsewhere"), own=of("own_released"),
+        own_elsewhere=of("own_elsewhere"),
         gallery_embeddings=clear[dataset.gallery] if card.needs_gallery and clear is not None else None,
         compare=method.compare, service=service,
         surrogate=context.surrogate if card.needs_surrogate else None,
@@ -236,9 +239,10 @@ def checked_release(
         raise RejectedError(
             f"defense {label}: raises {type(error).__name__}: {error}", "Nothing is released."
         ) from error
-    shape = getattr(found, "shape", ())
-    if len(shape) != 2 or shape[0] != len(rows) or not shape[1] or found.dtype != np.float64:
-        got = f"{getattr(found, 'dtype', type(found).__name__)} {tuple(shape)}"
+    given: Any = found  # A plug-in's code may return anything.
+    right = isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype == np.float64 and given.size > 0
+    if not right or len(given) != len(rows):
+        got = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
         raise RejectedError(f"defense {label}: expected float64 ({len(rows)}, k), got {got}", "Nothing is released.")
     if not np.isfinite(found).all() or not np.array_equal(before, rows):
         wrong = "changes the embeddings it is given" if np.isfinite(found).all() else "releases NaN or infinite values"

@@ -65,7 +65,7 @@ def choose_reading(
     center, scale = released[known].mean(0), np.maximum(released[known].std(0), 1e-9)
 
     def standard(rows: FloatArray) -> FloatArray:
-        return (rows - center) / scale
+        return np.asarray((rows - center) / scale)
 
     x, y = standard(released[known]), clear[known]
     candidates: dict[str, Map] = {

@@ -22,7 +22,7 @@ from ppfr_bench.learning.heads import unit_rows
 from ppfr_bench.template import cryptomask
 from ppfr_bench.template.bfv import Bfv, serialized_size
 from ppfr_bench.template.ckks import Ckks
-from ppfr_bench.template.comparison import CLIENT
+from ppfr_bench.template.comparison_party import CLIENT
 from ppfr_bench.template.quantised import SCALE, quantise
 
 GALLERIES = (100, 300, 1_000, 3_000, 10_000, 100_000)
