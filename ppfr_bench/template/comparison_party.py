@@ -74,7 +74,7 @@ def _counted(parties: int) -> Any:
         counts[self.peer_pid] += 1
         send(self, pc, payload)
 
-    setattr(MessageExchanger, "send", counting)  # noqa: B010: a method is replaced.
+    setattr(MessageExchanger, "send", counting)  # noqa: B010
     return counts
 
 
