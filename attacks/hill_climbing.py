@@ -26,7 +26,8 @@ class HillClimbingConfig(Config):
 class HillClimbing(Attack):
     """Sends embeddings of its own choice to the live service, which says yes or no, or gives its score.
 
-    With decisions: it tries faces of its own until one is accepted; then it walks along great circles in the principal
+    With decisions: it tries faces of its own, drawn towards their mean, until one is accepted; then it walks along great
+    circles in the principal
     directions of its own embeddings, finds by bisection where acceptance ends on both sides, and goes to the middle,
     where the score is greatest. One direction costs twelve queries. With scores: it asks for the products with the
     principal directions, and adds them up; as many as an embedding has numbers tell all of it.
@@ -59,13 +60,15 @@ class HillClimbing(Attack):
         missing = max(0, self.config.queries // 2 - len(faces))  # Half of the queries are for the first acceptance.
         draws = np.random.default_rng(int(torch.randint(0, 2**31, (1,), generator=generator)))
         made = self._mean + (draws.standard_normal((missing, len(spread))) * spread) @ self._directions
-        self._probes = np.concatenate([faces, unit_rows(made)])
+        # Half-way to the mean, a template is accepted as more people than the face itself is.
+        self._probes = unit_rows(np.concatenate([self._mean[None], (self._mean + np.concatenate([faces, made])) / 2]))
+        self._reach = min(np.pi / 2, 4 * float(np.arccos(np.clip(own @ unit_rows(self._mean[None])[0], -1, 1)).mean()))
 
     def run(self, view: AttackerView) -> Answers:
         """Estimates of the templates, unit rows (n, d); beside them those after parts of the queries."""
         assert isinstance(view, TemplateView) and view.service is not None, "it asks the service"
         self.log["shots"] = 1
-        climb = _Climb(view.service, self._mean, self.config.queries)
+        climb = _Climb(view.service, self._mean, self.config.queries, self._reach)
         if view.service.reveals_scores:
             climb.solve(self._directions)
         else:
@@ -76,10 +79,14 @@ class HillClimbing(Attack):
 
 
 class _Climb:
-    """The estimates of all targets, and what each of them has been asked so far."""
+    """The estimates of all targets, and what each of them has been asked so far.
 
-    def __init__(self, service: Service, mean: FloatArray, limit: int) -> None:
-        self.service, self.limit = service, limit
+    Args:
+        reach: no end of what is accepted is looked for at a larger angle.
+    """
+
+    def __init__(self, service: Service, mean: FloatArray, limit: int, reach: float) -> None:
+        self.service, self.limit, self.reach = service, limit, reach
         self.estimates = unit_rows(np.repeat(mean[None], service.targets, axis=0))
         self.used = np.zeros(service.targets, dtype=np.int64)
         self.found = np.zeros(service.targets, dtype=np.bool_)
@@ -121,8 +128,8 @@ class _Climb:
             self._set(everybody, unit_rows(mean + known))
 
     def _end(self, rows: IntArray, start: FloatArray, tangent: FloatArray) -> FloatArray:
-        """The angle at which acceptance ends along each great circle, in [0, pi / 2]."""
-        low, high = np.zeros(len(rows)), np.full(len(rows), np.pi / 2)
+        """The angle at which acceptance ends along each great circle, in [0, reach]."""
+        low, high = np.zeros(len(rows)), np.full(len(rows), self.reach)
         for _ in range(BISECTIONS):
             angle = (low + high) / 2
             inside = self.service.accepts(rows, np.cos(angle)[:, None] * start + np.sin(angle)[:, None] * tangent)
