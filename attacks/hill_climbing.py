@@ -26,11 +26,10 @@ class HillClimbingConfig(Config):
 class HillClimbing(Attack):
     """Sends embeddings of its own choice to the live service, which says yes or no, or gives its score.
 
-    With decisions: it tries faces of its own, drawn towards their mean, until one is accepted; then it walks along great
-    circles in the principal
-    directions of its own embeddings, finds by bisection where acceptance ends on both sides, and goes to the middle,
-    where the score is greatest. One direction costs twelve queries. With scores: it asks for the products with the
-    principal directions, and adds them up; as many as an embedding has numbers tell all of it.
+    With decisions: it tries faces of its own, drawn towards their mean, until one is accepted; then it walks along
+    great circles in the principal directions of its own embeddings, finds by bisection where acceptance ends on both
+    sides, and goes to the middle, where the score is greatest. One direction costs twelve queries. With scores: it asks
+    for the products with the principal directions, and adds them up; as many as an embedding has numbers tell all.
     """
 
     version = 1
