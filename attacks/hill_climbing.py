@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -104,8 +102,11 @@ class _Climb:
             self._set(accepted, np.repeat(probe[None], len(accepted), axis=0))
 
     def refine(self, directions: FloatArray) -> None:
-        """Go to the middle of what is accepted, direction after direction, over and over, while queries are left."""
-        for direction in cycle(directions):
+        """Go to the middle of what is accepted, direction after direction, once, while queries are left.
+
+        Of a transform that drops dimensions a second round would follow what it keeps, away from what faces are like.
+        """
+        for direction in directions:
             rows = np.flatnonzero(self.found & (self.used + 2 * BISECTIONS <= self.limit))
             if not len(rows):
                 return

@@ -10,7 +10,7 @@ from .hill_climbing import HillClimbing, HillClimbingConfig
 class HillClimbingUnlimitedConfig(HillClimbingConfig):
     """``queries``: as many as the budget of the run allows."""
 
-    queries: int = Field(3000, ge=1)
+    queries: int = Field(2500, ge=1)
 
 
 class HillClimbingUnlimited(HillClimbing):

@@ -106,7 +106,7 @@ def asked(targets: FloatArray, own: FloatArray, *, scores: bool, threshold: floa
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("scores", "queries", "least"), [(False, 2 * 12 * 2 * 16, 0.99), (True, 16, 0.999)])
+@pytest.mark.parametrize(("scores", "queries", "least"), [(False, 2 * 12 * 16, 0.97), (True, 16, 0.999)])
 def test_climbing_finds_a_template_behind_one_bit_and_behind_scores(scores: bool, queries: int, least: float) -> None:
     targets, own = rows(8, 16), rows(300, 16, 1)
     attack, view = (
