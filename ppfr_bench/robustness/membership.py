@@ -66,7 +66,9 @@ def likelihood_ratios(
     Args:
         found: (m,), brought to the mean and spread of the shadows' here.
     """
-    spread = shadows.std() / max(float(found.std()), 1e-12)
+    if float(found.std()) < 1e-9:  # All alike: nothing is told.
+        return np.zeros(len(found))
+    spread = shadows.std() / float(found.std())
     scaled = (found - found.mean()) * spread + shadows.mean()
     inside, outside = (
         np.ma.masked_array(shadows, mask=mask).mean(axis=0).filled(shadows.mean()) for mask in (~seen, seen)
