@@ -25,7 +25,7 @@ class AdversarialTrainingConfig(SurrogateConfig):
 
 
 class AdversarialTraining(Surrogate):
-    """Learns the names that the service gives, on photos changed by projected gradient descent. Nothing is certified."""
+    """Learns the names that the service gives, on photos changed by gradient descent. Nothing is certified."""
 
     version = 1
     card = DefenseCard(
@@ -39,7 +39,7 @@ class AdversarialTraining(Surrogate):
         "most 2,000 images of the defender's people and who is on them",
         deviations=(
             SMALL,
-            "The inner maximisation takes three steps, in the l2 ball, and only while the service's answers are learnt.",
+            "The inner maximisation takes three steps in the l2 ball, and only while the service's names are learnt.",
         ),
     )
     Config = AdversarialTrainingConfig

@@ -10,7 +10,7 @@ from .ducd import Ducd
 
 
 class DucdTop1(Ducd):
-    """As DUCD, from labels alone. It asks nothing of the defender's people, and learns who is on their images instead."""
+    """As DUCD, from names alone. It asks nothing of the defender's people, and learns who is on their images."""
 
     version = 1
     card = Ducd.card.model_copy(

@@ -43,7 +43,9 @@ class _Randomized(RandomNetwork):
         n = len(images)
         sides = torch.randint(config.smallest, SIZE + 1, (n,), generator=generator).tolist()
         qualities = torch.randint(config.lowest, config.highest + 1, (n,), generator=generator).tolist()
-        small = [functional.interpolate(one[None], (s, s), mode="bilinear") for one, s in zip(images, sides, strict=True)]
+        small = [
+            functional.interpolate(one[None], (s, s), mode="bilinear") for one, s in zip(images, sides, strict=True)
+        ]
         scaled = torch.cat([functional.interpolate(one, (SIZE, SIZE), mode="bilinear") for one in small]).clamp(0, 1)
         with torch.no_grad():
             change = torch.stack([_compressed(one, q) for one, q in zip(scaled, qualities, strict=True)]) - scaled

@@ -28,7 +28,9 @@ class Undefended(Hardening):
 
     def harden(self, given: Given, generator: torch.Generator) -> HardenedClassifier:
         """Nothing is changed."""
-        return HardenedClassifier(self.network(given.service.classes, given.white_box), given.service.classes, Noise("none"))
+        return HardenedClassifier(
+            self.network(given.service.classes, given.white_box), given.service.classes, Noise("none")
+        )
 
 
 DEFENSE = Undefended

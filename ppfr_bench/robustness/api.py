@@ -22,7 +22,8 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.robustness.smoothing import ABSTAINS, NORMS, Certificate, Noise, certify, significant
 
 __all__ = [
-    "REFERENCE", "Access", "Given", "HardenedClassifier", "Hardening", "RobustnessView", "Service", "WhiteBox", "certified_at", "distance", "impersonated",
+    "REFERENCE", "Access", "Given", "HardenedClassifier", "Hardening", "RandomNetwork", "RobustnessView", "Service",
+    "WhiteBox", "certified_at", "distance", "impersonated",
 ]  # fmt: skip
 
 Access = Literal["white_box", "probabilities", "labels"]

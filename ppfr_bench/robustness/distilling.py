@@ -93,9 +93,7 @@ def distillation(answers: Tensor, temperature: float, share: float) -> Loss:
     def loss(network: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
         at = rows.to(images.device)
         logits = _logits(network, images)
-        near = functional.kl_div(
-            functional.log_softmax(logits / temperature, dim=1), soft[at], reduction="batchmean"
-        )
+        near = functional.kl_div(functional.log_softmax(logits / temperature, dim=1), soft[at], reduction="batchmean")
         return share * temperature**2 * near + (1 - share) * functional.cross_entropy(logits, top[at])
 
     return loss

@@ -1,4 +1,4 @@
-"""The target: a closed-set identification service, a linear head on a frozen recognizer, over people with many photos."""
+"""The target: closed-set identification of people with many photos, by a linear head on a frozen recognizer."""
 
 from __future__ import annotations
 

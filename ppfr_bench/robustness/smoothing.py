@@ -165,12 +165,10 @@ def significant(votes: IntArray, alpha: float = 0.001) -> IntArray:
     Args:
         votes: int64 (n, classes).
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     order = np.argsort(-votes, axis=1, kind="stable")
-    top = np.take_along_axis(votes, order[:, :2], axis=1)
-    found = [
-        order[i, 0] if sum(pair) and binomtest(int(pair[0]), int(sum(pair)), 0.5).pvalue <= alpha else ABSTAINS
-        for i, pair in enumerate(top)
-    ]
-    return np.asarray(found, dtype=np.int64)
+    most, next_most = np.take_along_axis(votes, order[:, :2], axis=1).T
+    by_chance = np.minimum(1, 2 * bdtr(next_most, most + next_most, 0.5))
+    found: IntArray = np.where((most > 0) & (by_chance <= alpha), order[:, 0], ABSTAINS)
+    return found

@@ -55,7 +55,9 @@ class Hardened(Scorer):
         labels = np.searchsorted(np.asarray(service["people"]), identities)
         weights, people, n = bootstrap.items(identities), bootstrap.people, len(labels)
         decisions, target = np.asarray(found["decisions"]), np.asarray(service["decisions"])
-        right, before = ((one == labels).astype(float) for one in (decisions, np.asarray(inputs["ceiling"]["decisions"])))
+        right, before = (
+            (one == labels).astype(float) for one in (decisions, np.asarray(inputs["ceiling"]["decisions"]))
+        )
         chance = 1 / len(service["people"])
         value = retention(float(right.mean()), float(before.mean()), chance)
         drawn = retention(weighted_mean(right, weights), weighted_mean(before, weights), chance)

@@ -55,9 +55,7 @@ class WorstCase(Scorer):
         here, most = open_to("certified", "answer"), open_to("ceiling_certified", "ceiling")
         name = f"not_certified_l2_{REFERENCE:g}"
         weights = bootstrap.items(identities)
-        return {
-            name: compared("attack_success", here, np.zeros_like(here), most, weights, bootstrap.people, hits=True)
-        }
+        return {name: compared("attack_success", here, np.zeros_like(here), most, weights, bootstrap.people, hits=True)}
 
 
 SCORER = WorstCase

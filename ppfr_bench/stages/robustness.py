@@ -27,7 +27,7 @@ from ppfr_bench.robustness.api import (
     impersonated,
 )
 from ppfr_bench.robustness.graph import upstream
-from ppfr_bench.robustness.service import IdentificationNetwork, Roles, assign_roles, fit_head
+from ppfr_bench.robustness.service import IdentificationNetwork, assign_roles, fit_head
 from ppfr_bench.robustness.smoothing import ABSTAINS, NORMS, Noise
 from ppfr_bench.stages.context import Context
 from ppfr_bench.stages.spec import Job
@@ -160,7 +160,7 @@ def attacked(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     if (too_long := norms > budgets[:, None] * (1 + SLACK) + 1e-6).any():
         b, i = np.argwhere(too_long)[0]
         raise UserError(
-            f"attack {spec['attack']['name']}: a change has the l2 norm {norms[b, i]:.4g}, its budget is {budgets[b]:g}",
+            f"attack {spec['attack']['name']}: a change of l2 norm {norms[b, i]:.4g}, its budget is {budgets[b]:g}",
             "Scale it down to its budget before it is returned.",
         )
     labels = _labels_of(inputs["service"], "test")
@@ -246,7 +246,7 @@ def check(method: Hardening, seed: int) -> list[Finding]:
     if any(not torch.equal(first[name], second[name]) for name in first):
         return [Finding("seed", "two runs with one seed learn other weights: draw from the generator that is given")]
     network = method.network(classes, given.white_box)
-    if (missing := set(network.state_dict()) ^ set(first)) :
+    if missing := set(network.state_dict()) ^ set(first):
         return [Finding("network", f"what harden returns is not of the architecture of network(): {sorted(missing)}")]
     logits = made[0].logits(images, torch.Generator().manual_seed(seed))
     if tuple(logits.shape) != (len(images), classes) or not torch.isfinite(logits).all():
@@ -264,7 +264,8 @@ def example_view(attack: Any, seed: int) -> RobustnessView:
     with torch.no_grad():
         embeddings = given.white_box.embedding(to_float(candidates)).double().cpu().numpy()
     return RobustnessView(
-        hardened=made, images=to_bytes(images), labels=labels, certified={norm: np.zeros(len(images)) for norm in NORMS},
+        hardened=made, images=to_bytes(images), labels=labels,
+        certified={norm: np.zeros(len(images)) for norm in NORMS},
         right=made.decide(images, torch.Generator().manual_seed(seed)) == labels, candidates=candidates,
         candidate_labels=faces.identities, embeddings=embeddings,
     )  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ppfr_bench.api import Method
 
 PRIVACY = {
-    "robustness": "1 − the largest success of an attack that was run, with all knowledge of the hardened recognizer, as "
+    "robustness": "1 − the largest success of an attack that was run, by who knows all of the hardened recognizer, as "
     "a share of what the same attack does to the bare target: photos that it identifies right and that a change of l2 "
     "norm 1 or less (images in [0, 1], 112x112) makes it identify otherwise. A stronger attack can only lower it.",
     "certified": "The same of the worst change within the radius, found or not: 1 − the share of photos identified "
@@ -43,6 +43,14 @@ class Robustness(Track):
     )
     stages = "ppfr_bench.stages.robustness"
     utility_scorer = "hardened"
+    lead = "How surely a hardened recognizer still names people whose photos somebody changes, and what that costs."
+    priced = False
+    utility_title = "What it still identifies"
+    utility_description = (
+        "On photos that nobody has changed; and the share of them that is certified: decided right wherever a change "
+        "of that l2 norm leads (images in [0, 1] of 3x112x112 values; 1,000 votes a photo, alpha 0.001; to abstain is "
+        "wrong)."
+    )
     privacies = ("robustness", "certified", "membership")
     likeness = ()
     headline = "clean_accuracy"

@@ -204,11 +204,11 @@ def test_without_the_extra_an_attack_says_what_to_type(
 
 def test_libraries_draw_from_the_seed_and_leave_the_generators_of_the_process_alone() -> None:
     def drawn() -> list[float]:
-        return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002
+        return [random.random(), float(np.random.rand()), float(torch.rand(()))]
 
-    torch.manual_seed(3), np.random.seed(3), random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
     expected = drawn()
-    torch.manual_seed(3), np.random.seed(3), random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
     found = []
     for _ in range(2):
         with seeded(seed(9)):

@@ -96,7 +96,9 @@ def test_the_certified_curve_of_a_linear_classifier_has_the_shape_of_cohen_et_al
         radii = np.linspace(0, 8, 33)
         curve = np.asarray([certified_at(r, found.classes, found.radii["l2"], labels).mean() for r in radii])
         exact = np.asarray([(4 * distances >= r).mean() for r in radii])
-        highest = 4 * deviation * norm.ppf(0.001 ** (1 / 1000))  # All votes agree: the largest radius that samples show.
+        highest = (
+            4 * deviation * norm.ppf(0.001 ** (1 / 1000))
+        )  # All votes agree: the largest radius that samples show.
         assert (np.diff(curve) <= 0).all()
         assert (curve <= exact + 1e-9).all(), "more is certified than holds"
         assert np.abs(curve - exact)[radii < 0.9 * highest].max() < 0.15
