@@ -15,7 +15,7 @@ from ppfr_bench.errors import UserError
 
 __all__ = ["PEOPLE", "PHOTOS", "TESTS", "IdentificationNetwork", "Roles", "assign_roles", "fit_head"]
 
-PHOTOS = 10  # A person with so many photos is enrolled.
+PHOTOS = 6  # A person with so many photos is enrolled.
 PEOPLE = 50  # At most so many people, those with the most photos.
 TESTS = 2  # Photos of each that nobody learns from.
 _MOST = 30  # Photos of a person that take part, at most.
