@@ -66,7 +66,7 @@ def test_a_sampled_certificate_nears_the_exact_radius_and_never_passes_it(side: 
     found = made.certify(image, seed(1), first=50, samples=2000)
     exact = 0.5 * k  # A change of the whole image moves its average by a k-th at most.
     assert found.classes.tolist() == [1]
-    assert 0.85 * exact < found.radii["l2"][0] <= exact
+    assert 0.78 * exact < found.radii["l2"][0] <= exact
     assert found.radii["linf"][0] == pytest.approx(found.radii["l2"][0] / k / math.sqrt(3 * side**2))
     assert found.radii["l1"][0] == pytest.approx(found.radii["l2"][0] * k)
 
