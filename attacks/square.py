@@ -11,7 +11,8 @@ from torch import Generator
 
 from ppfr_bench.api import Attack, AttackCard, Config
 from ppfr_bench.robustness.api import RobustnessView
-from ppfr_bench.robustness.evasion import changes_by_budget, square_search
+from ppfr_bench.robustness.evasion import AveragedOverNoise, changes_by_budget
+from ppfr_bench.robustness.square import square_search
 
 
 class SquareConfig(Config):
@@ -19,7 +20,7 @@ class SquareConfig(Config):
 
     goal: Literal["dodging", "impersonation"] = "dodging"
     budgets: tuple[float, ...] = (1.0, 2.0)
-    steps: int = Field(50, ge=1)
+    steps: int = Field(100, ge=1)
     draws: int = Field(4, ge=1)
     batch: int = Field(32, ge=1)
 
@@ -31,12 +32,16 @@ class Square(Attack):
     card = AttackCard(
         title="Square attack",
         family="evasion",
-        reference="Andriushchenko et al., ECCV 2020; Adversarial Robustness Toolbox 1.20",
+        reference="Andriushchenko et al., ECCV 2020",
         licence="MIT",
         measures="evasion",
         knowledge="aware",
         tracks=("robustness",),
-        deviations=("Tens of patches instead of thousands: raise `steps` for a stronger attack.",),
+        code_url="https://github.com/max-andr/square-attack",
+        deviations=(
+            "A hundred patches instead of thousands: raise `steps` for a stronger attack.",
+            "Photos that are changed together have their patches at the same places.",
+        ),
     )
     Config = SquareConfig
 
@@ -47,9 +52,10 @@ class Square(Attack):
     def run(self, view: RobustnessView) -> npt.NDArray[np.float16]:  # type: ignore[override]
         """Changes float16 (budgets, n, 3, 112, 112)."""
         config = self.config
-        search, asked = square_search(view.hardened, config.goal, config.steps, config.draws, self._generator)
+        model = AveragedOverNoise(view.hardened, config.draws, self._generator)
+        search, looks = square_search(model, config.goal == "impersonation", config.steps, self._generator)
         found = changes_by_budget(view, search, config.budgets, config.goal, config.batch, self._generator)
-        self.log |= {"shots": 1, "asked": asked()}
+        self.log |= {"shots": 1, "looks": looks()}
         return found
 
 

@@ -1,16 +1,14 @@
 """What attacks that change a photo share: libraries that search for the change, and the budgets that it is kept to.
 
-The libraries draw from generators of the whole process. They are seeded for a search from the generator that is given,
-and left as they were.
+foolbox draws from torch's generator of the whole process. That is seeded for a search from the generator that is given,
+and left as it was.
 """
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +20,7 @@ from ppfr_bench.api import IntArray
 from ppfr_bench.recognizers._runtime import require
 from ppfr_bench.robustness.api import HardenedClassifier, RobustnessView, impersonated
 
-__all__ = ["EXTRA", "AveragedOverNoise", "Search", "changes_by_budget", "descend", "seeded", "square_search"]
+__all__ = ["EXTRA", "AveragedOverNoise", "Search", "changes_by_budget", "descend", "seeded"]
 
 EXTRA = "robustness"
 Goal = Literal["dodging", "impersonation"]
@@ -110,75 +108,10 @@ def descend(
     return search
 
 
-def square_search(
-    hardened: HardenedClassifier, goal: Goal, steps: int, draws: int, generator: Generator
-) -> tuple[Search, Callable[[], int]]:
-    """Square attack in the l2 ball, by the Adversarial Robustness Toolbox (Andriushchenko et al., ECCV 2020).
-
-    It needs no gradient. The probabilities of a photo that is asked for again are remembered.
-
-    Returns:
-        The search, and what counts the photos whose probabilities it has asked for.
-
-    Raises:
-        Unavailable: the toolbox is not installed; with the line to type.
-    """
-    evasion: Any = require("art.attacks.evasion", EXTRA)
-    estimators: Any = require("art.estimators.classification", EXTRA)
-    asked = _Remembered(AveragedOverNoise(hardened, draws, generator))
-    estimator = estimators.BlackBoxClassifierNeuralNetwork(
-        asked, input_shape=(3, 112, 112), nb_classes=hardened.classes, channels_first=True, clip_values=(0.0, 1.0)
-    )
-
-    def search(images: Tensor, classes: IntArray, budget: float) -> Tensor:
-        attack = evasion.SquareAttack(estimator, norm=2, eps=budget, max_iter=steps, verbose=False, **_aims(goal))
-        one_hot = np.eye(hardened.classes, dtype=np.float32)[classes]
-        with seeded(generator):
-            changed = attack.generate(images.cpu().numpy(), one_hot)
-        return torch.from_numpy(changed).to(images.device)
-
-    def _aims(goal: Goal) -> dict[str, Any]:
-        if goal == "dodging":
-            return {}
-        return {
-            "adv_criterion": lambda found, aim: found.argmax(1) == aim.argmax(1),
-            "loss": lambda images, aim: -(estimator.predict(images) * aim).sum(1),
-        }
-
-    return search, lambda: asked.count
-
-
-class _Remembered:
-    """Images as numpy -> log probabilities, each image asked for once."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._known = model, dict[bytes, npt.NDArray[np.float32]]()
-        self.count = 0
-
-    def __call__(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        keys = [blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
-        new = [i for i, key in enumerate(keys) if key not in self._known]
-        if len(self._known) > 4096:
-            self._known, new = {}, list(range(len(keys)))
-        if new:
-            self.count += len(new)
-            with torch.no_grad():
-                rows = self._model(torch.from_numpy(np.asarray(images[new], dtype=np.float32))).cpu().numpy()
-            self._known |= dict(zip((keys[i] for i in new), rows, strict=True))
-        return np.stack([self._known[key] for key in keys])
-
-
 @contextmanager
 def seeded(generator: Generator) -> Iterator[None]:
-    """The generators of the process start from a draw of the given one, and go on afterwards as if nothing had been."""
+    """The generator of the process starts from a draw of the given one, and goes on afterwards as it would have."""
     seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
-    numpy, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy)
-            random.setstate(python)
+        yield

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.assets
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, command_environment: dict[str, str]) -> Path:
-    pytest.importorskip("art", reason="the extra robustness is not installed")
+    pytest.importorskip("foolbox", reason="the extra robustness is not installed")
     folder = tmp_path_factory.mktemp("robustness") / "results"
     command = ["-m", "ppfr_bench.cli", "run", "robustness_smoke", "--results", str(folder)]
     done = warm_python.run(command, command_environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from dataclasses import replace
 from typing import Any
@@ -16,10 +15,11 @@ from ppfr_bench import registry
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.metrics.verification import auc
 from ppfr_bench.robustness.api import HardenedClassifier, RobustnessView, Service, certified_at, impersonated
-from ppfr_bench.robustness.evasion import changes_by_budget, descend, seeded, square_search
+from ppfr_bench.robustness.evasion import AveragedOverNoise, changes_by_budget, descend, seeded
 from ppfr_bench.robustness.membership import likelihood_ratios
 from ppfr_bench.robustness.service import PHOTOS, TESTS, IdentificationNetwork, assign_roles, fit_head
 from ppfr_bench.robustness.smoothing import NORMS, Noise
+from ppfr_bench.robustness.square import _moved, square_search
 from ppfr_bench.scorers.evasion import violations
 from ppfr_bench.stages import robustness as stages
 
@@ -27,9 +27,11 @@ from ppfr_bench.stages import robustness as stages
 class Halfspace(nn.Module):
     """Class 1 where w·(x - 1/2) + offset > 0, for a w of length 1."""
 
-    def __init__(self, offset: float) -> None:
+    def __init__(self, offset: float, smooth: bool = False) -> None:
         super().__init__()
         weight = torch.randn(3 * 112 * 112, generator=torch.Generator().manual_seed(5))
+        if smooth:  # Above and below the middle: what patches can follow.
+            weight = torch.where(torch.arange(112)[:, None] < 56, 1.0, -1.0).expand(3, 112, 112).flatten()
         self.register_buffer("weight", weight / weight.norm())
         self.offset = offset
 
@@ -42,9 +44,9 @@ def seed(number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def linear_view(offset: float, noise: Noise | None = None, draws: int = 1) -> RobustnessView:
+def linear_view(offset: float, smooth: bool = False) -> RobustnessView:
     """Two grey photos of class 1, at that l2 distance from the boundary less the rounding of grey."""
-    made = HardenedClassifier(Halfspace(offset), 2, noise or Noise("none"), draws=draws)
+    made = HardenedClassifier(Halfspace(offset, smooth), 2, Noise("none"))
     images = np.full((2, 3, 112, 112), 128, np.uint8)
     labels = np.ones(2, dtype=np.int64)
     return RobustnessView(
@@ -128,14 +130,26 @@ def test_descent_needs_the_distance_to_a_hyperplane_and_no_more(goal: Any) -> No
     assert all(n <= budget for n, budget in zip(norms, budgets, strict=True))
 
 
-def test_patches_alone_find_the_change_that_is_large_enough() -> None:
-    pytest.importorskip("art")
-    view = linear_view(0.02)
-    search, asked = square_search(view.hardened, "dodging", 60, 1, seed())
-    found = changes_by_budget(view, search, (distance_of(view) / 2, 60 * distance_of(view)), "dodging", 8, seed())
+@pytest.mark.parametrize("goal", ["dodging", "impersonation"])
+def test_patches_alone_find_the_change_that_is_large_enough(goal: Any) -> None:
+    view = linear_view(0.02, smooth=True)
+    model = AveragedOverNoise(view.hardened, 1, seed())
+    search, looks = square_search(model, goal == "impersonation", 200, seed())
+    budgets = (distance_of(view) / 2, 40 * distance_of(view))
+    found = changes_by_budget(view, search, budgets, goal, 8, seed())
     changed = [(view.floats() + torch.from_numpy(found[b]).float()).clamp(0, 1) for b in (0, 1)]
     assert [view.hardened.decide(one, seed()).tolist() for one in changed] == [[1, 1], [0, 0]]
-    assert asked() > 0
+    norms = torch.from_numpy(found).double().flatten(2).norm(dim=2)
+    assert (norms <= torch.tensor(budgets)[:, None] * (1 + stages.SLACK)).all()
+    assert looks() > 4
+
+
+def test_a_patch_moves_what_is_there_and_keeps_the_length_of_the_change() -> None:
+    change = torch.randn(3, 3, 112, 112, generator=seed())
+    change = change / change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    moved = _moved(change, 1.0, 9, seed(1))
+    assert moved.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
+    assert 0 < int((moved != change).any(1).any(0).sum()) <= 2 * 9 * 9
 
 
 def test_a_photo_keeps_the_smallest_change_that_was_enough() -> None:
@@ -188,32 +202,24 @@ def test_violations_are_sure_other_decisions_within_the_radius() -> None:
     assert violations(answer, classes, radii).tolist() == [[True, False, False, False, False]]
 
 
-@pytest.mark.parametrize(
-    ("module", "attack"), [("foolbox", "projected_gradient_descent"), ("art.attacks.evasion", "square")]
-)
-def test_without_the_extra_an_attack_says_what_to_type(
-    module: str, attack: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    mounted = registry.build("attack", attack, {})
+def test_without_the_extra_an_attack_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    mounted = registry.build("attack", "projected_gradient_descent", {})
     mounted.fit(linear_view(0.5), seed())
-    with pytest.raises(Unavailable, match=module) as error:
+    with pytest.raises(Unavailable, match="foolbox") as error:
         mounted.run(linear_view(0.5))
     assert error.value.hint == "pip install 'ppfr-bench[robustness]'"
 
 
-def test_libraries_draw_from_the_seed_and_leave_the_generators_of_the_process_alone() -> None:
-    def drawn() -> list[float]:
-        return [random.random(), float(np.random.rand()), float(torch.rand(()))]
-
-    torch.manual_seed(3), np.random.seed(3), random.seed(3)
-    expected = drawn()
-    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+def test_a_library_draws_from_the_seed_and_leaves_the_generator_of_the_process_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
     found = []
     for _ in range(2):
         with seeded(seed(9)):
-            found.append(drawn())
-    assert found[0] == found[1] and drawn() == expected
+            found.append(torch.rand(3))
+    assert torch.equal(*found) and torch.equal(torch.rand(3), expected)
 
 
 # Membership --------------------------------------------------------------------------------------------------------
