@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -272,3 +274,20 @@ def test_a_black_box_row_is_given_no_weights_and_no_training_photo() -> None:
         given, _, _ = stages._example(row.access)
         assert (given.white_box is not None) == (row.access == "white_box")
         assert given.service.access == ("labels" if row.access == "labels" else "probabilities")
+
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "howto" / "submit_a_hardened_recognizer.md"
+
+
+@pytest.mark.skipif(not HOW_TO.is_file(), reason="no checkout: no docs")
+def test_the_row_of_the_how_to_keeps_the_contract_and_certifies(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "my_hardening.py", "exec"), namespace)
+    row = namespace["DEFENSE"]()
+    assert stages.check(row, 0) == []
+    given, labels, images = stages._example(row.access)
+    made = row.harden(given, seed())
+    found = made.certify(images, seed(), first=50, samples=200)
+    assert given.service.queries == len(given.photos)
+    assert (found.classes == labels).any() and found.radii["l2"].max() > 0
