@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from ppfr_bench.stages.spec import Stage
 
 FIRST, SAMPLES, ALPHA = 100, 1000, 0.001  # Votes that choose, votes that bound, and how often a bound may be wrong.
+VERSION = 1  # Raised by hand whenever an output of these stages may change.
 
 
 def service_stage(graph: Graph) -> Stage:
     """See ``service``."""
-    spec = {"dataset": graph.setting.dataset_revision, "recognizer": graph.setting.surrogate, "version": 1,
+    spec = {"dataset": graph.setting.dataset_revision, "recognizer": graph.setting.surrogate, "version": VERSION,
             "threads": graph.setting.protocol.threads}  # fmt: skip
     return graph.stage("robustness.service", spec)
 
@@ -23,21 +24,21 @@ def service_stage(graph: Graph) -> Stage:
 def hardened_stage(graph: Graph, defense: Component) -> Stage:
     """See ``hardened``."""
     spec = {"defense": defense.spec, "dataset": graph.setting.dataset_revision, "seed": graph.setting.seed,
-            "threads": graph.setting.protocol.threads}  # fmt: skip
+            "threads": graph.setting.protocol.threads, "version": VERSION}  # fmt: skip
     return graph.stage("robustness.hardened", spec, {"service": service_stage(graph)})
 
 
 def certified_stage(graph: Graph, defense: Component) -> Stage:
     """See ``certified``."""
     spec = {"defense": defense.spec, "dataset": graph.setting.dataset_revision, "seed": graph.setting.seed,
-            "first": FIRST, "samples": SAMPLES, "alpha": ALPHA}  # fmt: skip
+            "first": FIRST, "samples": SAMPLES, "alpha": ALPHA, "version": VERSION}  # fmt: skip
     return graph.stage("robustness.certified", spec, upstream(graph, defense, None, None, certified=False))
 
 
 def attacked_stage(graph: Graph, defense: Component, attack: Component) -> Stage:
     """See ``attacked``."""
     spec = {"defense": defense.spec, "attack": attack.spec, "dataset": graph.setting.dataset_revision,
-            "seed": graph.setting.seed, "samples": SAMPLES, "alpha": ALPHA}  # fmt: skip
+            "seed": graph.setting.seed, "samples": SAMPLES, "alpha": ALPHA, "version": VERSION}  # fmt: skip
     given = upstream(graph, defense, None, None) | {"attack": graph.attack(defense, attack)}
     return graph.stage("robustness.attacked", spec, given)
 
