@@ -130,10 +130,16 @@ def attacked(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     ``wanted`` is whom the attacker of each image would be taken for, and ``impersonates`` whether it is after that.
 
     Raises:
-        UserError: a change is not of the images that were to be changed, or longer than its budget.
+        UserError: the attack has no budgets or no goal, or a change is not of the images that were to be changed, or
+            longer than its budget.
     """
     made, images, spec = classifier(job, inputs, context), _tests(context, inputs), job.spec
     changes, config = inputs["attack"]["answer"], spec["attack"]["config"]
+    if not {"budgets", "goal"} <= set(config):
+        raise UserError(
+            f"attack {spec['attack']['name']}: expected the parameters `budgets` and `goal`, got {', '.join(config)}",
+            "See the Config of attacks/projected_gradient_descent.py.",
+        )
     budgets = np.asarray(config["budgets"], dtype=np.float64)
     if changes.shape != (len(budgets), *images.shape):
         raise UserError(
