@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import ClassVar
 
+import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
@@ -55,11 +58,12 @@ class _Randomized(RandomNetwork):
 
 def _compressed(image: torch.Tensor, quality: int) -> torch.Tensor:
     """JPEG and back, float32 (3, h, w) in [0, 1]."""
-    from torchvision.io import decode_jpeg, encode_jpeg  # A second to load.
-
-    levels = (image * 255).round().to(torch.uint8).cpu()
-    found: torch.Tensor = decode_jpeg(encode_jpeg(levels, quality)).to(image) / 255
-    return found
+    levels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "JPEG", quality=quality)
+    with Image.open(file) as opened:
+        found = torch.from_numpy(np.array(opened, dtype=np.float32)) / 255
+    return found.permute(2, 0, 1).to(image.device)
 
 
 class JpegRandomization(Hardening):

@@ -174,19 +174,19 @@ def test_no_attack_falls_below_what_is_certified_of_a_smoothed_service() -> None
     pytest.importorskip("foolbox")
     given, labels, images = stages._example("white_box")
     assert given.white_box is not None
-    made = HardenedClassifier(given.white_box.network, 4, Noise("gaussian", 0.25), draws=60)
-    found = made.certify(images, seed(1), first=50, samples=400)
+    made = HardenedClassifier(given.white_box.network, 4, Noise("gaussian", 0.25), draws=30)
+    found = made.certify(images, seed(1), first=30, samples=200)
     right = made.decide(images, seed(2)) == labels
     sure = float(np.median(found.radii["l2"]))
     assert right.all() and sure > 0, "nothing is certified, so that nothing could fall below it"
     view = replace(stages.example_view(None, 0), hardened=made, labels=labels, right=right)
     budgets = (0.9 * sure, 30 * sure)
-    search = descend(made, "dodging", 10, 8, seed(3))
+    search = descend(made, "dodging", 6, 4, seed(3))
     changes = changes_by_budget(view, search, budgets, "dodging", 4, seed(4))
     left = []
     for b, budget in enumerate(budgets):
         changed = (view.floats() + torch.from_numpy(changes[b]).float()).clamp(0, 1)
-        decided, surely = made.decide(changed, seed(5)), made.decide_surely(changed, 400, seed(6))
+        decided, surely = made.decide(changed, seed(5)), made.decide_surely(changed, 200, seed(6))
         norms = (changed - view.floats()).flatten(1).norm(dim=1).numpy()
         answer = {"surely": surely[None], "norms": norms[None]}
         assert not violations(answer, found.classes, found.radii["l2"]).any()
