@@ -78,7 +78,7 @@ class AdversarialTraining(Surrogate):
 
 
 def _lengths(values: torch.Tensor) -> torch.Tensor:
-    return values.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
 
 
 DEFENSE = AdversarialTraining

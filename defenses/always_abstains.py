@@ -12,6 +12,8 @@ from ppfr_bench.robustness.smoothing import Noise
 
 
 class _Silent(nn.Module):
+    logits: torch.Tensor
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.register_buffer("logits", torch.zeros(classes))

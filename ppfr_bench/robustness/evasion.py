@@ -78,8 +78,8 @@ def changes_by_budget(
 
 
 def _within(change: Tensor, budget: float) -> Tensor:
-    norms = change.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return change * (budget * _SHORTER / norms).clamp(max=1).view(-1, 1, 1, 1)
+    norms = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    return change * (budget * _SHORTER / norms).clamp(max=1)
 
 
 def descend(

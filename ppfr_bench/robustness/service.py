@@ -66,8 +66,8 @@ def assign_roles(identities: IntArray) -> Roles:
         test.append(rows[-TESTS:])
         enrolled.append(rows[:-TESTS:2])
         queried.append(rows[1:-TESTS:2])
-    sides = (np.sort(np.concatenate(one)).astype(np.int64) for one in (enrolled, queried, test))
-    return Roles(*sides, people=chosen)
+    first, second, third = (np.sort(np.concatenate(one)).astype(np.int64) for one in (enrolled, queried, test))
+    return Roles(first, second, third, chosen)
 
 
 class IdentificationNetwork(nn.Module):
@@ -113,5 +113,5 @@ def fit_head(embeddings: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
         return value
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[arg-type]  # Torch expects a float, and takes a tensor.
+        optimizer.step(loss)
     return weight.detach().float(), bias.detach().float()

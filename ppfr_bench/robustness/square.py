@@ -7,6 +7,7 @@ Adversarial Robustness Toolbox 1.20.1 divides by the norm of the patch where the
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -43,10 +44,11 @@ def square_search(
         nonlocal looks
         looks += len(images)
         with torch.no_grad():
-            found = model(images)
+            found: Tensor = model(images)
         mine = found.gather(1, aims[:, None])[:, 0]
         best_other = found.scatter(1, aims[:, None], -torch.inf).max(1).values
-        return best_other - mine if impersonates else mine - best_other
+        ahead: Tensor = best_other - mine if impersonates else mine - best_other
+        return ahead
 
     def search(images: Tensor, classes: IntArray, budget: float) -> Tensor:
         aims = torch.from_numpy(classes).to(images.device)
@@ -70,8 +72,8 @@ def square_search(
 
 def _side(done: float, height: int) -> int:
     """Of a patch after that share of the steps: odd, of 3 pixels at least, and less than half of the image."""
-    share = _FIRST / 2 ** bisect.bisect_left(_HALVES, done)
-    side = max(round((share * height**2) ** 0.5), 3)
+    share = _FIRST * 0.5 ** bisect.bisect_left(_HALVES, done)
+    side = max(round(height * math.sqrt(share)), 3)
     return min(side + 1 - side % 2, height // 2 - 1)
 
 
@@ -85,8 +87,8 @@ def _patch(side: int) -> Tensor:
     middle = torch.where(upper, torch.tensor((half - 1) / 2), torch.tensor((half + side - 1) / 2))
     away = torch.maximum((rows - middle).abs(), (columns - (side - 1) / 2).abs() / 2)
     bump = 1 / (1 + away) ** 2
-    found = torch.where(upper, bump, -bump)
-    return found / found.norm()
+    found: Tensor = torch.where(upper, bump, -bump)
+    return found / torch.linalg.vector_norm(found)
 
 
 def _drawn_patch(side: int, n: int, generator: Generator) -> Tensor:
@@ -129,5 +131,5 @@ def _moved(change: Tensor, budget: float, side: int, generator: Generator) -> Te
 
 
 def _scaled(change: Tensor, budget: float) -> Tensor:
-    norms = change.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return change * (budget / norms).view(-1, 1, 1, 1)
+    norms = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return change * (budget / norms.clamp_min(1e-12))

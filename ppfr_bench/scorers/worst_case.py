@@ -50,7 +50,7 @@ class WorstCase(Scorer):
 
         def open_to(certified: str, answer: str) -> npt.NDArray[np.float64]:
             right = np.asarray(inputs[certified]["decisions"]) == labels
-            return (right & (np.asarray(inputs[answer]["answer"]) < REFERENCE)).astype(float)
+            return np.asarray(right & (inputs[answer]["answer"] < REFERENCE), dtype=np.float64)
 
         here, most = open_to("certified", "answer"), open_to("ceiling_certified", "ceiling")
         name = f"not_certified_l2_{REFERENCE:g}"
