@@ -78,7 +78,8 @@ class AdversarialTraining(Surrogate):
 
 
 def _lengths(values: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    found: torch.Tensor = torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    return found
 
 
 DEFENSE = AdversarialTraining

@@ -78,7 +78,7 @@ def changes_by_budget(
 
 
 def _within(change: Tensor, budget: float) -> Tensor:
-    norms = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    norms: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
     return change * (budget * _SHORTER / norms).clamp(max=1)
 
 

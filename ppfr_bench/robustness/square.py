@@ -88,7 +88,8 @@ def _patch(side: int) -> Tensor:
     away = torch.maximum((rows - middle).abs(), (columns - (side - 1) / 2).abs() / 2)
     bump = 1 / (1 + away) ** 2
     found: Tensor = torch.where(upper, bump, -bump)
-    return found / torch.linalg.vector_norm(found)
+    length: Tensor = torch.linalg.vector_norm(found)
+    return found / length
 
 
 def _drawn_patch(side: int, n: int, generator: Generator) -> Tensor:
@@ -131,5 +132,5 @@ def _moved(change: Tensor, budget: float, side: int, generator: Generator) -> Te
 
 
 def _scaled(change: Tensor, budget: float) -> Tensor:
-    norms = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
     return change * (budget / norms.clamp_min(1e-12))
