@@ -12,6 +12,7 @@ from ppfr_bench.metrics import (
     attributes,
     identification,
     leakage,
+    robustness,
     soft_biometrics,
     template,
     unlinkability,
@@ -33,7 +34,16 @@ IMAGE_METRICS = (
 LEAKING = ("lpips", "ssim", "ms_ssim")  # Leakage is told by these: PSNR is unbounded, so a share of it means nothing.
 _NUMBERS: dict[str, MetricInfo] = {
     info.name: info
-    for module in (verification, identification, unlinkability, attributes, soft_biometrics, leakage, template)
+    for module in (
+        verification,
+        identification,
+        unlinkability,
+        attributes,
+        soft_biometrics,
+        leakage,
+        template,
+        robustness,
+    )
     for info in module.INFOS
 }
 

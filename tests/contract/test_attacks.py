@@ -46,8 +46,12 @@ from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decode
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
 from ppfr_bench.metrics.soft_biometrics import WIDTH
+from ppfr_bench.tracks.base import load_track
 
-NAMES = [name for name in registry.names("attack") if registry.load("attack", name).card.live]
+NAMES = [  # Those that look at images and representations.
+    name for name in registry.names("attack")
+    if (card := registry.load("attack", name).card).live and not any(load_track(track).stages for track in card.tracks)
+]  # fmt: skip
 TINY = {"size": 32, "width": 8, "batch": 4}
 SMALL: dict[str, dict[str, Any]] = {
     "template": {"width": 8, "batch": 4, "steps": 2},

@@ -30,7 +30,10 @@ from ppfr_bench.api import (
 from ppfr_bench.contracts.defense import check_defense, leaked_images, randomness_flags
 from ppfr_bench.testing.attacker import TinySurrogate
 
-NAMES = [name for name in registry.names("defense") if registry.load("defense", name).card.live]
+NAMES = [  # Those of images and representations.
+    name for name in registry.names("defense")
+    if registry.load("defense", name).card.live and issubclass(registry.load("defense", name), Defense)
+]  # fmt: skip
 FACES = testing.example_faces()
 IMAGES, LABELS = FACES.load(range(len(FACES))), list(FACES.names)
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -83,7 +83,7 @@ def test_an_attack_of_another_track_is_refused_on_images(track: str) -> None:
 def test_what_protects_no_images_protects_no_folder(track: str, tmp_path: Path) -> None:
     row = next(name for name in OTHERS if ROWS[name] == track)
     (tmp_path / "in").mkdir()
-    done = CliRunner().invoke(app, ["protect", str(tmp_path / "in"), str(tmp_path / "out"), "--defense", row])
+    done = CliRunner().invoke(app, ["protect", row, str(tmp_path / "in"), str(tmp_path / "out")])
     assert done.exit_code != 0 and not (tmp_path / "out").exists()
     assert isinstance(done.exception, UserError) and "protects no images" in done.exception.message
 

@@ -1,0 +1,44 @@
+"""Membership by confidence: a recognizer is surer of photos that it has learnt from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Generator
+
+from ppfr_bench.api import Attack, AttackCard, Config, FloatArray
+from ppfr_bench.robustness.api import RobustnessView
+from ppfr_bench.robustness.membership import confidences
+
+
+class MembershipConfidenceConfig(Config):
+    """``draws`` of noise over which the confidence in a photo is averaged."""
+
+    draws: int = Field(64, ge=1)
+
+
+class MembershipConfidence(Attack):
+    """Scores each photo by the logit of the probability that the hardened recognizer gives its person."""
+
+    version = 1
+    card = AttackCard(
+        title="Membership by confidence",
+        family="membership inference",
+        reference="Yeom et al., CSF 2018; Salem et al., NDSS 2019",
+        licence="MIT",
+        measures="membership",
+        knowledge="aware",
+        tracks=("robustness",),
+    )
+    Config = MembershipConfidenceConfig
+
+    def fit(self, view: RobustnessView, generator: Generator) -> None:  # type: ignore[override]
+        """Nothing to learn; noise is drawn from this generator."""
+        self._generator = generator
+
+    def run(self, view: RobustnessView) -> FloatArray:  # type: ignore[override]
+        """Scores float64 (candidates,), larger of members."""
+        self.log["shots"] = 1
+        return confidences(view, self.config.draws, self._generator)
+
+
+ATTACK = MembershipConfidence

@@ -1,0 +1,62 @@
+"""Square attack: random patches instead of gradients, which no masking of gradients stops."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from torch import Generator
+
+from ppfr_bench.api import Attack, AttackCard, Config
+from ppfr_bench.robustness.api import RobustnessView
+from ppfr_bench.robustness.evasion import AveragedOverNoise, changes_by_budget
+from ppfr_bench.robustness.square import square_search
+
+
+class SquareConfig(Config):
+    """``budgets``: l2 norms of the change, rising; ``steps``: patches that are tried; ``draws`` of noise a look."""
+
+    goal: Literal["dodging", "impersonation"] = "dodging"
+    budgets: tuple[float, ...] = (1.0, 2.0)
+    steps: int = Field(100, ge=1)
+    draws: int = Field(4, ge=1)
+    batch: int = Field(32, ge=1)
+
+
+class Square(Attack):
+    """Asks the hardened recognizer for probabilities alone, and keeps the random patches that lower the right one."""
+
+    version = 1
+    card = AttackCard(
+        title="Square attack",
+        family="evasion",
+        reference="Andriushchenko et al., ECCV 2020",
+        licence="MIT",
+        measures="evasion",
+        knowledge="aware",
+        tracks=("robustness",),
+        code_url="https://github.com/max-andr/square-attack",
+        deviations=(
+            "A hundred patches instead of thousands: raise `steps` for a stronger attack.",
+            "Photos that are changed together have their patches at the same places.",
+        ),
+    )
+    Config = SquareConfig
+
+    def fit(self, view: RobustnessView, generator: Generator) -> None:  # type: ignore[override]
+        """Nothing to learn; what it draws is drawn from this generator."""
+        self._generator = generator
+
+    def run(self, view: RobustnessView) -> npt.NDArray[np.float16]:  # type: ignore[override]
+        """Changes float16 (budgets, n, 3, 112, 112)."""
+        config = self.config
+        model = AveragedOverNoise(view.hardened, config.draws, self._generator)
+        search, looks = square_search(model, config.goal == "impersonation", config.steps, self._generator)
+        found = changes_by_budget(view, search, config.budgets, config.goal, config.batch, self._generator)
+        self.log |= {"shots": 1, "looks": looks()}
+        return found
+
+
+ATTACK = Square
