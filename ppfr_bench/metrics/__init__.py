@@ -8,7 +8,15 @@ from __future__ import annotations
 from functools import cache
 
 from ppfr_bench import registry
-from ppfr_bench.metrics import attributes, identification, leakage, soft_biometrics, unlinkability, verification
+from ppfr_bench.metrics import (
+    attributes,
+    cloaks,
+    identification,
+    leakage,
+    soft_biometrics,
+    unlinkability,
+    verification,
+)
 from ppfr_bench.metrics.base import ImageMetric, Metric, MetricInfo
 
 __all__ = [
@@ -25,7 +33,7 @@ IMAGE_METRICS = (
 LEAKING = ("lpips", "ssim", "ms_ssim")  # Leakage is told by these: PSNR is unbounded, so a share of it means nothing.
 _NUMBERS: dict[str, MetricInfo] = {
     info.name: info
-    for module in (verification, identification, unlinkability, attributes, soft_biometrics, leakage)
+    for module in (verification, identification, unlinkability, attributes, soft_biometrics, leakage, cloaks)
     for info in module.INFOS
 }
 

@@ -1,0 +1,218 @@
+"""How ErasableMask learns: a protector that fools recognizers together, and an eraser that takes its change away.
+
+Only the defender's synthetic identities, one surrogate and one auxiliary recognizer take part.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from ppfr_bench import device
+from ppfr_bench.api import SIZE, Config, Differentiable, Faces, to_bytes, to_float
+from ppfr_bench.errors import UserError
+from ppfr_bench.learning.likeness import perceptual_distance
+from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.unet import weights_from
+from ppfr_bench.recognizers import load_recognizer
+
+from ._mask_networks import Eraser, Protector, signs
+
+
+class MaskTrainingConfig(Config):
+    """Parameters of the training.
+
+    Attributes:
+        steps: in all; of these ``still`` (share) before recognizers are fooled, and ``robust`` (share) at the end, in
+            which images are compressed, scaled or smoothed before they are erased.
+        batch: images a step.
+        width: channels of the first level of both networks, a multiple of 8.
+        auxiliary: the recognizer that the surrogate takes turns with.
+        inner: length of the inner update of the protector, against the auxiliary recognizer.
+        dodging, erasing, wrong: weights against likeness.
+        lpips: LPIPS to the clear image up to which nothing is lost.
+    """
+
+    steps: int = Field(560, ge=3)
+    still: float = Field(0.08, gt=0, lt=0.5)
+    robust: float = Field(0.35, gt=0, lt=0.5)
+    batch: int = Field(8, ge=2)
+    width: int = Field(16, ge=8, multiple_of=8)
+    auxiliary: str = "dlib_resnet"
+    learning_rate: float = Field(2e-3, gt=0)
+    inner: float = Field(0.05, ge=0)
+    dodging: float = Field(1.0, ge=0)
+    erasing: float = Field(8.0, ge=0)
+    wrong: float = Field(8.0, ge=0)
+    lpips: float = Field(0.08, ge=0)
+
+
+class MaskTraining:
+    """Three stages: likeness alone; then dodging, ever more; then erasing what has been compressed on the way.
+
+    In each step surrogate and auxiliary recognizer take turns as the primary one. The protector first takes a step
+    against the other (inner update), and what it loses there against the primary one moves it (outer update, first
+    order), beside what it loses against the other before that step: what it learns of one recognizer has to serve
+    against the next.
+    """
+
+    Config = MaskTrainingConfig
+
+    def __init__(self, config: MaskTrainingConfig, faces: Faces, surrogate: nn.Module, seed: int) -> None:
+        auxiliary = load_recognizer(config.auxiliary)
+        if not isinstance(auxiliary, Differentiable):
+            raise UserError(f"the recognizer '{config.auxiliary}' has no gradients", "Choose dlib_resnet.")
+        self.config, self.seed, self.faces = config, seed, faces
+        self.recognizers = [device.to(one.eval()) for one in (surrogate, auxiliary.differentiable())]
+        order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))
+        sample = to_float(faces.load(order[:64].numpy()))
+        self.strangers = []
+        for recognizer in self.recognizers:
+            with torch.no_grad():
+                embedded = torch.cat([recognizer(part) for part in sample.split(16)])
+            cosines = embedded @ embedded.T
+            self.strangers.append(float((cosines.sum() - cosines.trace()) / (len(sample) * (len(sample) - 1))))
+        with weights_from(torch.Generator().manual_seed(seed)):  # They are drawn on the CPU: the same ones everywhere.
+            self.protector, self.eraser = device.to(Protector(config.width)), device.to(Eraser(config.width))
+        self.modules = (self.protector, self.eraser)
+        self.optimizers = [torch.optim.Adam(one.parameters(), lr=config.learning_rate) for one in self.modules]
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return self.config.steps
+
+    def step(self, number: int) -> dict[str, float]:
+        """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        c, done = self.config, number / self.config.steps
+        rows = torch.randint(0, len(self.faces), (c.batch,), generator=draw)
+        clear = to_float(self.faces.load(rows.numpy()))
+        key, other = (device.to(torch.cat([signs(draw) for _ in range(c.batch)])) for _ in range(2))
+        other[: c.batch // 4] = 0  # Nobody's key.
+        start, end = c.still, 1 - c.robust
+        dodging = c.dodging * min(max((done - start) / (end - start) * 2, 0.0), 1.0)
+        primary = number % 2
+        values: dict[str, torch.Tensor] = {}
+        before = self._inner(clear, key, 1 - primary, draw, values) if dodging else None
+        cloaked = self.protector(clear, key)
+        if before is not None:
+            values["dodged"] = self._recognised(cloaked, clear, primary, draw)
+        values["lpips"] = perceptual_distance(cloaked, clear).mean()
+        sent = _compressed(cloaked, draw) if done >= end else cloaked
+        sent = sent + ((sent * 255).round() / 255 - sent).detach()
+        values["erased"] = _far(sent + self.eraser(sent, key), clear)
+        values["untouched"] = (self.eraser(sent.detach(), other)).abs().mean() * 255 / 8
+        share = 1.0 if done >= end else 0.3  # Of erasing, in what the protector loses.
+        loss = 5 * functional.relu(values["lpips"] - c.lpips) + (cloaked - clear).abs().mean() * 255 / 50
+        loss = loss + c.erasing * values["erased"] / 8 + c.wrong * values["untouched"] / 8
+        if "dodged" in values:
+            loss = loss + dodging * values["dodged"]
+        self._move(loss, before, dodging, share, 0.5 * (1 + math.cos(math.pi * done)))
+        return {name: float(value.detach()) for name, value in values.items()}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What ships, on the CPU, in half precision: the file has half the size."""
+        return {
+            f"{name}.{key}": tensor.detach().cpu().half()
+            for name, module in zip(("protector", "eraser"), self.modules, strict=True)
+            for key, tensor in module.state_dict().items()
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that training goes on from."""
+        return {"modules": [one.state_dict() for one in self.modules],
+                "optimizers": [one.state_dict() for one in self.optimizers]}  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state``."""
+        for one, kept in zip((*self.modules, *self.optimizers), (*state["modules"], *state["optimizers"]), strict=True):
+            one.load_state_dict(kept)
+
+    def _inner(
+        self, clear: torch.Tensor, key: torch.Tensor, which: int, draw: torch.Generator,
+        values: dict[str, torch.Tensor],
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
+        """Move the protector a step against a recognizer; its weights before, and the gradients of that step."""
+        weights = list(self.protector.parameters())
+        values["auxiliary"] = self._recognised(self.protector(clear, key), clear, which, draw)
+        gradients = list(torch.autograd.grad(values["auxiliary"], weights))
+        length = float(torch.stack([one.norm() for one in gradients]).norm())
+        kept = [one.detach().clone() for one in weights]
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= self.config.inner * gradient / max(length, 1e-12)
+        return kept, gradients
+
+    def _recognised(
+        self, cloaked: torch.Tensor, clear: torch.Tensor, which: int, draw: torch.Generator
+    ) -> torch.Tensor:
+        """How much of a person is left to a recognizer, a scalar: 1 as in the clear image, 0 as between strangers."""
+        recognizer, stranger = self.recognizers[which], self.strangers[which]
+        with torch.no_grad():
+            known = recognizer(clear)
+        cosines = (recognizer(_as_seen(cloaked, draw)) * known).sum(1)
+        return functional.relu((cosines - stranger) / (1 - stranger)).mean()
+
+    def _move(
+        self, loss: torch.Tensor, before: tuple[list[torch.Tensor], list[torch.Tensor]] | None, dodging: float,
+        share: float, rate: float,
+    ) -> None:  # fmt: skip
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if before is not None:
+            with torch.no_grad():
+                for weight, kept, gradient in zip(self.protector.parameters(), *before, strict=True):
+                    weight.copy_(kept)
+                    assert weight.grad is not None
+                    weight.grad += dodging * gradient
+        for module, optimizer in zip(self.modules, self.optimizers, strict=True):
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * rate
+            optimizer.step()
+
+
+def _far(erased: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference, in units of 8 levels."""
+    return (erased - clear).abs().mean() * 255 / 8
+
+
+def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """As another recognizer may get it: mirrored or not, up to two pixels off, softened or not."""
+    mirrored, dy, dx, soft = (int(torch.randint(0, n, (1,), generator=draw)) for n in (2, 5, 5, 3))
+    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
+    cut = padded[:, :, dy : dy + SIZE, dx : dx + SIZE]
+    cut = cut.flip(-1) if mirrored else cut
+    return resize(resize(cut, SIZE * 3 // 4), SIZE) if soft == 0 else cut
+
+
+def _compressed(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """As it may come to whoever erases: as it is, as JPEG, at half the size and back, or smoothed."""
+    kind = int(torch.randint(0, 5, (1,), generator=draw))
+    if kind == 0:
+        quality = int(torch.randint(60, 96, (1,), generator=draw))
+        packed = np.stack([_jpeg(image, quality) for image in to_bytes(images.detach())])
+        return images + (to_float(packed) - images).detach()  # Gradients pass as if nothing had been lost.
+    if kind == 1:
+        return resize(resize(images, SIZE * 3 // 4), SIZE)
+    if kind == 2:
+        padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+        return (images + functional.avg_pool2d(padded, 3, 1)) / 2
+    return images
+
+
+def _jpeg(image: np.ndarray[Any, Any], quality: int) -> np.ndarray[Any, Any]:
+    """uint8 (3, h, w) -> the same, once through JPEG."""
+    packed = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(packed, "JPEG", quality=quality)
+    return np.asarray(Image.open(packed).convert("RGB")).transpose(2, 0, 1)
