@@ -26,6 +26,8 @@ from ppfr_bench.recognizers import load_recognizer
 
 from ._mask_networks import Eraser, Protector, signs
 
+_START = 0.05  # Spread of the weights of the protector's last layer: it begins with a change that can be followed.
+
 
 class MaskTrainingConfig(Config):
     """Parameters of the training.
@@ -37,7 +39,8 @@ class MaskTrainingConfig(Config):
         width: channels of the first level of both networks, a multiple of 8.
         auxiliary: the recognizer that the surrogate takes turns with.
         inner: length of the inner update of the protector, against the auxiliary recognizer.
-        dodging, erasing, wrong: weights against likeness.
+        dodging, likeness, erasing: weights of what is lost; the eraser alone loses by the last, and follows it at its
+            own rate.
         lpips: LPIPS to the clear image up to which nothing is lost.
     """
 
@@ -50,9 +53,9 @@ class MaskTrainingConfig(Config):
     learning_rate: float = Field(2e-3, gt=0)
     inner: float = Field(0.05, ge=0)
     dodging: float = Field(1.0, ge=0)
-    erasing: float = Field(8.0, ge=0)
-    wrong: float = Field(8.0, ge=0)
-    lpips: float = Field(0.08, ge=0)
+    likeness: float = Field(5.0, ge=0)
+    erasing: float = Field(0.1, ge=0)
+    lpips: float = Field(0.1, ge=0)
 
 
 class MaskTraining:
@@ -82,6 +85,7 @@ class MaskTraining:
             self.strangers.append(float((cosines.sum() - cosines.trace()) / (len(sample) * (len(sample) - 1))))
         with weights_from(torch.Generator().manual_seed(seed)):  # They are drawn on the CPU: the same ones everywhere.
             self.protector, self.eraser = device.to(Protector(config.width)), device.to(Eraser(config.width))
+            nn.init.normal_(self.protector.network.out.weight, std=_START)
         self.modules = (self.protector, self.eraser)
         self.optimizers = [torch.optim.Adam(one.parameters(), lr=config.learning_rate) for one in self.modules]
 
@@ -111,12 +115,11 @@ class MaskTraining:
         sent = sent + ((sent * 255).round() / 255 - sent).detach()
         values["erased"] = _far(sent + self.eraser(sent, key), clear)
         values["untouched"] = (self.eraser(sent.detach(), other)).abs().mean() * 255 / 8
-        share = 1.0 if done >= end else 0.3  # Of erasing, in what the protector loses.
-        loss = 5 * functional.relu(values["lpips"] - c.lpips) + (cloaked - clear).abs().mean() * 255 / 50
-        loss = loss + c.erasing * values["erased"] / 8 + c.wrong * values["untouched"] / 8
+        loss = c.likeness * functional.relu(values["lpips"] - c.lpips)
+        loss = loss + c.erasing * (values["erased"] + values["untouched"])
         if "dodged" in values:
             loss = loss + dodging * values["dodged"]
-        self._move(loss, before, dodging, share, 0.5 * (1 + math.cos(math.pi * done)))
+        self._move(loss, before, dodging, 0.5 * (1 + math.cos(math.pi * done)))
         return {name: float(value.detach()) for name, value in values.items()}
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -134,8 +137,10 @@ class MaskTraining:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a ``state``."""
-        for one, kept in zip((*self.modules, *self.optimizers), (*state["modules"], *state["optimizers"]), strict=True):
-            one.load_state_dict(kept)
+        for module, kept in zip(self.modules, state["modules"], strict=True):
+            module.load_state_dict(kept)
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
 
     def _inner(
         self, clear: torch.Tensor, key: torch.Tensor, which: int, draw: torch.Generator,
@@ -149,7 +154,7 @@ class MaskTraining:
         kept = [one.detach().clone() for one in weights]
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
-                weight -= self.config.inner * gradient / max(length, 1e-12)
+                weight.sub_(self.config.inner * gradient / max(length, 1e-12))
         return kept, gradients
 
     def _recognised(
@@ -158,13 +163,13 @@ class MaskTraining:
         """How much of a person is left to a recognizer, a scalar: 1 as in the clear image, 0 as between strangers."""
         recognizer, stranger = self.recognizers[which], self.strangers[which]
         with torch.no_grad():
-            known = recognizer(clear)
+            known = recognizer(clear.flip(-1))  # At the embedding of the image itself no direction leads away.
         cosines = (recognizer(_as_seen(cloaked, draw)) * known).sum(1)
         return functional.relu((cosines - stranger) / (1 - stranger)).mean()
 
     def _move(
         self, loss: torch.Tensor, before: tuple[list[torch.Tensor], list[torch.Tensor]] | None, dodging: float,
-        share: float, rate: float,
+        rate: float,
     ) -> None:  # fmt: skip
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

@@ -50,12 +50,13 @@ class ErasableMask(Cloak):
         weights_sha256="",
         deviations=(
             "No code of the paper is public: losses, weights and the key are built from its abstract.",
-            "It was trained on the recognizers faceplugin and dlib_resnet, which count as seen; mobilefacenet is left out.",
+            "It was trained on faceplugin and dlib_resnet, which count as seen; mobilefacenet is left out.",
             "It dodges; the paper also impersonates.",
-            "Its change is additive, within 12 levels a pixel, on 112 pixels; the paper edits attributes of larger faces.",
+            "Its change is additive, within 12 levels a pixel, on 112 pixels; the paper edits attributes of larger "
+            "faces.",
             "The first stage of the curriculum learns likeness and the key; the paper's manipulates attributes.",
-            "The side information of the eraser is the key's pattern, in the image; the paper's is a latent of the clear "
-            "image.",
+            "The side information of the eraser is the key's pattern, in the image; the paper's is a latent of the "
+            "clear image.",
             "No discriminator takes part: LPIPS alone stands for realism.",
         ),
     )
@@ -90,8 +91,9 @@ class ErasableMask(Cloak):
 
 
 def _networks(where: torch.device) -> tuple[Protector, Eraser]:
-    both = _loaded.on(where)
-    return both[0], both[1]
+    protector, eraser = _loaded.on(where)
+    assert isinstance(protector, Protector) and isinstance(eraser, Eraser)
+    return protector, eraser
 
 
 @device.per_device

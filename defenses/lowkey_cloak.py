@@ -37,8 +37,8 @@ class LowKeyCloak(Cloak):
     card = DefenseCard(
         title="LowKey-like cloak",
         family="gradient cloak",
-        reference="Cherepanova et al., LowKey: Leveraging Adversarial Attacks to Protect Social Media Users from Facial "
-        "Recognition, ICLR 2021",
+        reference="Cherepanova et al., LowKey: Leveraging Adversarial Attacks to Protect Social Media Users from "
+        "Facial Recognition, ICLR 2021",
         licence="MIT (this re-implementation)",
         clear_share=1.0,
         deviations=(

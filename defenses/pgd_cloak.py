@@ -43,9 +43,7 @@ class PgdCloak(Cloak):
         """float32 (n, 3, 112, 112) in [0, 1] -> the same, no pixel further away than the budget."""
         network = ensemble(self.config.recognizers)
         steps = self.config.steps
-        attack = library_attack(
-            "PGD", network, apart, eps=self.budget, steps=steps, alpha=2.5 * self.budget / steps
-        )
+        attack = library_attack("PGD", network, apart, eps=self.budget, steps=steps, alpha=2.5 * self.budget / steps)
 
         return one_by_one(images, lambda image: attack(image, mirrored(network, image)))
 

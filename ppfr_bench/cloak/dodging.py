@@ -47,7 +47,8 @@ class Ensemble(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d)."""
         found = torch.cat([network(images) for network in self.networks], dim=1)
-        return found / len(self.networks) ** 0.5
+        scaled: torch.Tensor = found / len(self.networks) ** 0.5
+        return scaled
 
 
 def ensemble(names: tuple[str, ...]) -> Ensemble:

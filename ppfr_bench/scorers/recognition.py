@@ -36,16 +36,15 @@ class Recognition(Scorer):
         """From similarities (targets, gallery) of the answer, and of the same attack where nothing is protected."""
         pairs, targets, gallery = _Pairs(inputs, truth), truth.targets, truth.gallery
         weights, people = bootstrap.items(targets), bootstrap.people
-        named = [
-            rank_k_hits(scores, targets, gallery, 1).astype(np.float64)
+        here, chance, most = (
+            rank_k_hits(scores, targets, gallery, 1)
             for scores in (pairs.answer, np.zeros_like(pairs.answer), pairs.ceiling)
-        ]
-        out = {"rank_1": compared("rank_1", *named, weights, people, hits=True)}
+        )
+        out = {"rank_1": compared("rank_1", here, chance, most, weights, people, hits=True)}
         for name, far in FAR.items():
             found = pairs.at(far, frozen=self.frozen)
             if isinstance(found, str):
-                missing = estimate(None, len(targets), reason=found)
-                out[name] = measurement(name, missing, ceiling=missing, leakage=missing)
+                out[name] = measurement(name, estimate(None, len(targets), reason=found))
                 continue
             chance = np.full(len(targets), far)
             out[name] = compared(name, found.answer, chance, found.ceiling, weights, people, hits=True)

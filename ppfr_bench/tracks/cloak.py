@@ -57,8 +57,8 @@ class Cloak(Track):
         return (
             score_column("Harmonic mean of likeness and recognition privacy."),
             retention_column(
-                "The least, over LPIPS and SSIM to the clear image, of the share that is kept between a black image (0) "
-                "and the clear image (1).",
+                "The least, over LPIPS and SSIM to the clear image, of the share that is kept between a black image "
+                "(0) and the clear image (1).",
                 "Likeness",
             ),
             *(privacy_column(name, RECOGNITION if name == "recognition" else "") for name in privacies),
