@@ -44,9 +44,9 @@ class MaskTrainingConfig(Config):
         lpips: LPIPS to the clear image up to which nothing is lost.
     """
 
-    steps: int = Field(560, ge=3)
-    still: float = Field(0.08, gt=0, lt=0.5)
-    robust: float = Field(0.35, gt=0, lt=0.5)
+    steps: int = Field(400, ge=3)
+    still: float = Field(0.05, gt=0, lt=0.5)
+    robust: float = Field(0.3, gt=0, lt=0.5)
     batch: int = Field(8, ge=2)
     width: int = Field(16, ge=8, multiple_of=8)
     auxiliary: str = "dlib_resnet"
@@ -77,7 +77,8 @@ class MaskTraining:
         self.recognizers = [device.to(one.eval()) for one in (surrogate, auxiliary.differentiable())]
         order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))
         sample = to_float(faces.load(order[:64].numpy()))
-        self.strangers = []
+        self.strangers: list[float] = []
+        self.known: list[dict[int, torch.Tensor]] = [{}, {}]  # Embeddings by row, as they are first asked for.
         for recognizer in self.recognizers:
             with torch.no_grad():
                 embedded = torch.cat([recognizer(part) for part in sample.split(16)])
@@ -98,25 +99,29 @@ class MaskTraining:
         """One step, its randomness from the seed and its number alone: what is resumed goes on as if never stopped."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         c, done = self.config, number / self.config.steps
-        rows = torch.randint(0, len(self.faces), (c.batch,), generator=draw)
-        clear = to_float(self.faces.load(rows.numpy()))
+        rows = torch.randint(0, len(self.faces), (c.batch,), generator=draw).tolist()
+        clear = to_float(self.faces.load(rows))
         key, other = (device.to(torch.cat([signs(draw) for _ in range(c.batch)])) for _ in range(2))
         other[: c.batch // 4] = 0  # Nobody's key.
         start, end = c.still, 1 - c.robust
         dodging = c.dodging * min(max((done - start) / (end - start) * 2, 0.0), 1.0)
         primary = number % 2
         values: dict[str, torch.Tensor] = {}
-        before = self._inner(clear, key, 1 - primary, draw, values) if dodging else None
+        before = self._inner(clear, rows, key, 1 - primary, draw, values) if dodging else None
         cloaked = self.protector(clear, key)
         if before is not None:
-            values["dodged"] = self._recognised(cloaked, clear, primary, draw)
+            values["dodged"] = self._recognised(cloaked, rows, primary, draw)
         values["lpips"] = perceptual_distance(cloaked, clear).mean()
         sent = _compressed(cloaked, draw) if done >= end else cloaked
         sent = sent + ((sent * 255).round() / 255 - sent).detach()
-        values["erased"] = _far(sent + self.eraser(sent, key), clear)
+        erased = sent + self.eraser(sent, key)
+        values["erased"] = (erased - clear).abs().mean() * 255 / 8
+        if done >= end:
+            values["unrecognised"] = 1 - self._recognised(erased, rows, primary, draw)
         values["untouched"] = (self.eraser(sent.detach(), other)).abs().mean() * 255 / 8
         loss = c.likeness * functional.relu(values["lpips"] - c.lpips)
-        loss = loss + c.erasing * (values["erased"] + values["untouched"])
+        missed = [values[name] for name in ("erased", "untouched", "unrecognised") if name in values]
+        loss = loss + c.erasing * torch.stack(missed).sum()
         if "dodged" in values:
             loss = loss + dodging * values["dodged"]
         self._move(loss, before, dodging, 0.5 * (1 + math.cos(math.pi * done)))
@@ -143,12 +148,12 @@ class MaskTraining:
             optimizer.load_state_dict(kept)
 
     def _inner(
-        self, clear: torch.Tensor, key: torch.Tensor, which: int, draw: torch.Generator,
+        self, clear: torch.Tensor, rows: list[int], key: torch.Tensor, which: int, draw: torch.Generator,
         values: dict[str, torch.Tensor],
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
         """Move the protector a step against a recognizer; its weights before, and the gradients of that step."""
         weights = list(self.protector.parameters())
-        values["auxiliary"] = self._recognised(self.protector(clear, key), clear, which, draw)
+        values["auxiliary"] = self._recognised(self.protector(clear, key), rows, which, draw)
         gradients = list(torch.autograd.grad(values["auxiliary"], weights))
         length = float(torch.stack([one.norm() for one in gradients]).norm())
         kept = [one.detach().clone() for one in weights]
@@ -157,15 +162,19 @@ class MaskTraining:
                 weight.sub_(self.config.inner * gradient / max(length, 1e-12))
         return kept, gradients
 
-    def _recognised(
-        self, cloaked: torch.Tensor, clear: torch.Tensor, which: int, draw: torch.Generator
-    ) -> torch.Tensor:
+    def _recognised(self, cloaked: torch.Tensor, rows: list[int], which: int, draw: torch.Generator) -> torch.Tensor:
         """How much of a person is left to a recognizer, a scalar: 1 as in the clear image, 0 as between strangers."""
-        recognizer, stranger = self.recognizers[which], self.strangers[which]
-        with torch.no_grad():
-            known = recognizer(clear.flip(-1))  # At the embedding of the image itself no direction leads away.
-        cosines = (recognizer(_as_seen(cloaked, draw)) * known).sum(1)
+        stranger, seen = self.strangers[which], self.recognizers[which](_as_seen(cloaked, draw))
+        cosines = (seen * self._known(rows, which)).sum(1)
         return functional.relu((cosines - stranger) / (1 - stranger)).mean()
+
+    def _known(self, rows: list[int], which: int) -> torch.Tensor:
+        """Embeddings of the mirrored clear images: at that of an image itself no direction leads away."""
+        kept = self.known[which]
+        if new := [row for row in dict.fromkeys(rows) if row not in kept]:
+            with torch.no_grad():
+                kept |= zip(new, self.recognizers[which](to_float(self.faces.load(new)).flip(-1)), strict=True)
+        return torch.stack([kept[row] for row in rows])
 
     def _move(
         self, loss: torch.Tensor, before: tuple[list[torch.Tensor], list[torch.Tensor]] | None, dodging: float,
@@ -185,11 +194,6 @@ class MaskTraining:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * rate
             optimizer.step()
-
-
-def _far(erased: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference, in units of 8 levels."""
-    return (erased - clear).abs().mean() * 255 / 8
 
 
 def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

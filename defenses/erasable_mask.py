@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import Config, DefenseCard
+from ppfr_bench.api import SIZE, Config, DefenseCard
 from ppfr_bench.cloak.api import Cloak
 
 from ._mask_networks import BUDGET, Eraser, Protector, UnderKey, key_pattern
@@ -74,20 +76,31 @@ class ErasableMask(Cloak):
         """float32 (n, 3, 112, 112) in [0, 1] -> the same, no pixel further away than 12 levels."""
         protector, _ = _networks(images.device)
         pattern = key_pattern.on(images.device, self.config.secret)
-        found = [protector(part, pattern) for part in images.split(_BATCH)]
-        return torch.cat(found) if found else images.clone()
+        return _changed(images, lambda part: protector(part, pattern) - part)
 
     def erase(self, images: torch.Tensor, key: int | None) -> torch.Tensor:
         """What the eraser makes of released images under a key, float32 (n, 3, 112, 112) in [0, 1]."""
         _, eraser = _networks(images.device)
         pattern = key_pattern.on(images.device, key)
-        found = [(part + eraser(part, pattern)).clamp(0, 1) for part in images.split(_BATCH)]
-        return torch.cat(found) if found else images.clone()
+        return _changed(images, lambda part: eraser(part, pattern))
 
     def eraser(self, key: int) -> nn.Module:
         """A copy of the eraser under a key, to be trained further."""
         _, eraser = _networks(device.current())
         return device.to(UnderKey(copy.deepcopy(eraser).requires_grad_(True), key))
+
+
+def _changed(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Images and a change, which is found at 112 pixels a side: float32 (n, 3, h, w) in [0, 1] -> the same."""
+    found, size = [], images.shape[-2:]
+    for part in images.split(_BATCH):
+        if size == (SIZE, SIZE):
+            added = change(part)
+        else:
+            seen = functional.interpolate(part, (SIZE, SIZE), mode="bilinear", align_corners=False)
+            added = functional.interpolate(change(seen), size, mode="bilinear", align_corners=False)
+        found.append((part + added).clamp(0, 1))
+    return torch.cat(found) if found else images.clone()
 
 
 def _networks(where: torch.device) -> tuple[Protector, Eraser]:

@@ -11,9 +11,10 @@ from functools import cache
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import Config, Differentiable
+from ppfr_bench.api import SIZE, Config, Differentiable
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers import load_recognizer
 
@@ -45,7 +46,9 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 (n, 3, 112, 112) in [0, 1] -> unit (n, d)."""
+        """float32 (n, 3, h, w) in [0, 1] -> unit (n, d); images of another size are seen at 112 pixels a side."""
+        if images.shape[-2:] != (SIZE, SIZE):
+            images = functional.interpolate(images, (SIZE, SIZE), mode="bilinear", align_corners=False)
         found = torch.cat([network(images) for network in self.networks], dim=1)
         scaled: torch.Tensor = found / len(self.networks) ** 0.5
         return scaled
