@@ -381,6 +381,8 @@ def _validate(kind: Kind, name: str, plugin: Any) -> None:
     module, _, attribute = _BASES[kind].partition(":")
     base: type = getattr(import_module(module), attribute)
     shown = f"ppfr_bench.api.{attribute}" if module == "ppfr_bench.api" else f"{module}.{attribute}"
+    if kind == "defense":
+        shown = "ppfr_bench.api.Defense, or of the class of another track"
     card = getattr(import_module("ppfr_bench.cards"), _CARDS[kind]) if kind in _CARDS else None
     wrong = ""
     given: Any = plugin  # Nothing is known of it yet.

@@ -100,9 +100,9 @@ def _check_attack(attack: Attack, seed: int) -> list[Finding]:
 
 def _examples(attack: Attack, seed: int) -> tuple[Callable[[Attack], Any], int, int]:
     """What makes the view that an attack is tried on, and how many targets and photos of a gallery it has."""
-    others = [stages for name in attack.card.tracks if (stages := load_track(name).stages)]
-    if others:
-        view = import_module(others[0]).example_view(attack, seed)
+    modules = [stages for name in attack.card.tracks if (stages := load_track(name).stages)]
+    if modules:
+        view = import_module(modules[0]).example_view(attack, seed)
         return lambda fresh: view, view.target_count, view.gallery_count
     faces = example_faces()
     middle = np.median(faces.identities)

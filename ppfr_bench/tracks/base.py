@@ -207,6 +207,8 @@ class Track(ABC):
         title: as headings name it.
         order: of its tables among those of a data set.
         description: what is released, in one sentence.
+        lead: what a page tells, in one sentence.
+        priced: whether the price of utility is asked of it: what leaks of a face rebuilt from an embedding alone.
         general: it accepts only what no track accepts that is not general; so a new one takes its defenses from it.
         stages: the module with the stages by which its releases are made and attacked (see design/003); empty: those of
             images and representations.
@@ -214,6 +216,7 @@ class Track(ABC):
         privacies: which attacks set, by name, in the order of the columns.
         scored: those of them that the score takes, the least of them; empty: the first.
         likeness: measurements of the best reconstruction that are shown beside its floor and ceiling.
+        utility_title, utility_description: of the table of the utility cells of a row.
         utility_columns: measurements of every recognizer; ``headline`` names the one in the main table.
     """
 
@@ -221,6 +224,11 @@ class Track(ABC):
     title: ClassVar[str]
     order: ClassVar[int] = 100
     description: ClassVar[str] = ""
+    lead: ClassVar[str] = (
+        "How much of a face each defense keeps from attackers, and how much black-box recognizers still make of what "
+        "it releases."
+    )
+    priced: ClassVar[bool] = True
     general: ClassVar[bool] = False
     stages: ClassVar[str] = ""
     utility_scorer: ClassVar[str] = "verification"
@@ -229,6 +237,11 @@ class Track(ABC):
     likeness: ClassVar[tuple[str, ...]] = ("lpips", "ssim")
     headline: ClassVar[str] = "accuracy"
     headline_title: ClassVar[str] = "Accuracy on released images, %"
+    utility_title: ClassVar[str] = "What recognizers make of it"
+    utility_description: ClassVar[str] = (
+        "Verification, released against released. Re-fitted: the threshold is chosen on released scores; kept: it is "
+        "that of clear images."
+    )
     utility_columns: ClassVar[tuple[UtilityColumn, ...]] = (
         UtilityColumn("retention", "Retention", percent=False),
         UtilityColumn("accuracy", "Accuracy re-fitted, %", file="interval"),

@@ -144,7 +144,7 @@ def test_a_plugin_pickles_to_a_worker_that_added_it(tmp_path: Path) -> None:
         ("mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),
         ("mine", "x = 1\n", "must end in DEFENSE = <class> or ATTACK = <class>"),
         ("mine", DEFENSE + "ATTACK = Mine\n", "attack 'mine': expected a subclass of ppfr_bench.api.Attack"),
-        ("mine", "DEFENSE = 3\n", "subclass of ppfr_bench.api.Defense, got 3"),
+        ("mine", "DEFENSE = 3\n", "subclass of ppfr_bench.api.Defense, or of the class of another track, got 3"),
         ("mine", DEFENSE.replace("DEFENSE = Mine", "ATTACK = Mine"), "subclass of ppfr_bench.api.Attack"),
         ("mine", DEFENSE.replace("version = 1", ""), "expected `version = 1`"),
         ("mine", DEFENSE.replace("version = 1", "version = '1'"), "expected `version = 1`"),

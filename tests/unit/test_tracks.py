@@ -28,8 +28,7 @@ from ppfr_bench.tracks.base import Privacy, Track, Utility, load_track
 from ppfr_bench.tracks.ranking import drawn, harmonic_score, mean_estimate, smallest, standings
 
 TRACKS = registry.names("track")
-IMAGES = SimpleNamespace(releases_image=lambda: True)
-CHANNELS = SimpleNamespace(releases_image=lambda: False)
+IMAGES, CHANNELS = (registry.load("defense", name) for name in ("pixelate", "partialface"))
 
 SKETCHES = '''
 """A track of its own."""
@@ -102,7 +101,8 @@ def test_every_release_belongs_to_one_of_our_tracks(released: Any) -> None:
 
 def test_a_track_needs_no_torch() -> None:
     """Pages are written where nothing is measured."""
-    code = "import sys, ppfr_bench.tracks.image, ppfr_bench.tracks.representation; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"ppfr_bench.tracks.{name}" for name in TRACKS)
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -83,7 +83,7 @@ def _recognizers(section: Section, row: Row, recognizers: Sequence[str]) -> dict
         for column in section.rules.utility_columns if section.rules is not None else ():
             if column.file:
                 found = used[label].estimate(column.name) if label in used else missing
-                written = _estimate(f"{column.name}_{label}", found)
+                written = _estimate("_".join(filter(None, (column.name, label))), found)
                 line |= written if column.file == "interval" else dict([*written.items()][:1])
     return line
 

@@ -96,7 +96,10 @@ def _prices(section: Section) -> str:
 
 
 def _main(section: Section) -> Table:
-    used = [f"{markdown(label)} %{f' ({mark})' if mark else ''}" for label, mark in section.recognizers]
+    used = [
+        f"{markdown(label or 'without a recognizer')} %{f' ({mark})' if mark else ''}"
+        for label, mark in section.recognizers
+    ]
     numbers = [
         title
         for column in section.columns
