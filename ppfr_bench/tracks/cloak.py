@@ -25,11 +25,20 @@ class Cloak(Track):
     title = "cloak track"
     order = 40
     description = "What is released looks like the clear image to people, and recognizers are to fail on it."
+    lead = (
+        "How much recognizers still recognise of cloaked faces after counter-attacks, and how like the clear image they "
+        "look."
+    )
+    priced = False
     utility_scorer = "likeness"
+    utility_title = "What people see of it"
+    utility_description = (
+        "Released targets against the clear ones. Likeness is the least share that is kept of LPIPS and SSIM."
+    )
     privacies = ("recognition",)
     likeness = ()
-    headline = "lpips"
-    headline_title = "LPIPS to the clear image"
+    headline = "still_detected"
+    headline_title = "Faces still found, %"
     utility_columns = (
         UtilityColumn("retention", "Likeness", percent=False),
         UtilityColumn("lpips", "LPIPS", percent=False, file="interval"),
