@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ from ppfr_bench.scorers.likeness import Likeness
 from ppfr_bench.scorers.purification import Purification
 from ppfr_bench.scorers.recognition import Recognition
 from ppfr_bench.stages.release import release
+from ppfr_bench.testing.attacker import TinySurrogate
 from ppfr_bench.tracks.base import load_track
 
 FACES = testing.example_faces()
@@ -334,3 +336,29 @@ def test_an_outsider_is_given_a_copy_of_the_eraser(masked: tuple[Any, torch.Tens
             assert parameter.requires_grad
             parameter.zero_()
         assert torch.equal(defense.erase(released[:2], 1), before)
+
+
+@pytest.mark.assets
+def test_the_training_of_a_mask_goes_on_as_if_never_stopped() -> None:
+    """All three stages, of networks that are as small as they can be."""
+    recipe = import_module("ppfr_bench.defenses._mask_training").MaskTraining
+    config = recipe.Config(steps=4, still=0.2, robust=0.4, batch=2, width=8)
+    whole, stopped = (recipe(config, FACES, TinySurrogate(), seed=5) for _ in range(2))
+    told = [whole.step(number) for number in range(config.steps)]
+    assert "dodged" not in told[0] and {"dodged", "auxiliary"} <= set(told[1]) and "unrecognised" in told[3]
+    assert all(np.isfinite(value) for values in told for value in values.values())
+    for number in range(2):
+        stopped.step(number)
+    resumed = recipe(config, FACES, TinySurrogate(), seed=6)
+    resumed.seed = 5
+    resumed.restore(stopped.state())
+    for number in range(2, config.steps):
+        resumed.step(number)
+    assert all(torch.equal(value, resumed.weights()[name]) for name, value in whole.weights().items())
+
+
+def test_an_auxiliary_recognizer_without_gradients_is_refused() -> None:
+    pytest.importorskip("ai_edge_litert")
+    recipe = import_module("ppfr_bench.defenses._mask_training").MaskTraining
+    with pytest.raises(UserError, match="'mobilefacenet' has no gradients"):
+        recipe(recipe.Config(auxiliary="mobilefacenet"), FACES, TinySurrogate(), seed=0)
