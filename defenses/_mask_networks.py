@@ -30,7 +30,7 @@ def signs(draw: torch.Generator) -> torch.Tensor:
 
 
 def evidence(images: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
-    """How clearly the pattern of a key stands in images, (n, 1, 1, 1): about 1 under its key, about 0 under another.
+    """How clearly the pattern of a key stands in images, (n, 1, 1, 1): about 0.8 under its key, 0 under another.
 
     Args:
         images: float32 (n, 3, 112, 112) in [0, 1].

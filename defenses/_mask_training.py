@@ -44,7 +44,7 @@ class MaskTrainingConfig(Config):
         lpips: LPIPS to the clear image up to which nothing is lost.
     """
 
-    steps: int = Field(300, ge=3)
+    steps: int = Field(220, ge=3)
     still: float = Field(0.05, gt=0, lt=0.5)
     robust: float = Field(0.3, gt=0, lt=0.5)
     batch: int = Field(4, ge=2)
@@ -52,10 +52,10 @@ class MaskTrainingConfig(Config):
     auxiliary: str = "dlib_resnet"
     learning_rate: float = Field(2e-3, gt=0)
     inner: float = Field(0.05, ge=0)
-    dodging: float = Field(1.0, ge=0)
-    likeness: float = Field(5.0, ge=0)
+    dodging: float = Field(3.0, ge=0)
+    likeness: float = Field(10.0, ge=0)
     erasing: float = Field(0.1, ge=0)
-    lpips: float = Field(0.1, ge=0)
+    lpips: float = Field(0.13, ge=0)
 
 
 class MaskTraining:
