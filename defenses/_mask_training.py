@@ -44,10 +44,10 @@ class MaskTrainingConfig(Config):
         lpips: LPIPS to the clear image up to which nothing is lost.
     """
 
-    steps: int = Field(220, ge=3)
-    still: float = Field(0.05, gt=0, lt=0.5)
-    robust: float = Field(0.3, gt=0, lt=0.5)
-    batch: int = Field(4, ge=2)
+    steps: int = Field(360, ge=3)
+    still: float = Field(0.03, gt=0, lt=0.5)
+    robust: float = Field(0.2, gt=0, lt=0.5)
+    batch: int = Field(8, ge=2)
     width: int = Field(16, ge=8, multiple_of=8)
     auxiliary: str = "dlib_resnet"
     learning_rate: float = Field(2e-3, gt=0)
@@ -55,7 +55,7 @@ class MaskTrainingConfig(Config):
     dodging: float = Field(3.0, ge=0)
     likeness: float = Field(10.0, ge=0)
     erasing: float = Field(0.1, ge=0)
-    lpips: float = Field(0.13, ge=0)
+    lpips: float = Field(0.145, ge=0)
 
 
 class MaskTraining:
