@@ -545,5 +545,6 @@ def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray])
     embeddings, log = fine_tuned_embeddings(found, mine.identities)
     assert embeddings.shape == found.released.shape and np.isfinite(embeddings).all()
     assert log["shots"] == 1 and 0 <= log["without_head_rank_1"] <= 1 and "shrinkage" in log["head"]
+    assert log["given"] == min(log["tried"], key=log["tried"].get) and log["tried"].keys() == {"seen", "rebuilt"}
     with pytest.raises(UserError, match="student"):
         adapted(replace(view, materials={}), view.targets[0], config, generator_for)
