@@ -44,7 +44,7 @@ class LowKeyCloak(Cloak):
         deviations=(
             "The ensemble is two recognizers with gradients instead of four; the papers' weights are not shipped here.",
             "The image and its smoothed copy take turns, step by step, instead of adding up in every step.",
-            "It has a budget in levels, which the paper leaves to the penalty, and takes 8 steps instead of 50.",
+            "It has a budget in levels, which the paper leaves to the penalty, and takes 5 steps instead of 50.",
         ),
     )
     Config = LowKeyConfig

@@ -31,7 +31,7 @@ class GradientConfig(Config):
     """
 
     budget: float = Field(8.0, gt=0, le=255)
-    steps: int = Field(8, ge=1)
+    steps: int = Field(5, ge=1)
     recognizers: tuple[str, ...] = Field(("faceplugin",), min_length=1)
 
 

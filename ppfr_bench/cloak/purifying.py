@@ -34,7 +34,7 @@ class PurifierConfig(Config):
         perception, identity: weights of LPIPS, and of 1 - cosine on the surrogate, beside L1 in units of 8 levels.
     """
 
-    steps: int = Field(400, ge=1)
+    steps: int = Field(60, ge=1)
     batch: int = Field(8, ge=1)
     width: int = Field(16, ge=8, multiple_of=8)
     learning_rate: float = Field(2e-3, gt=0)

@@ -26,8 +26,8 @@ class Cloak(Track):
     order = 40
     description = "What is released looks like the clear image to people, and recognizers are to fail on it."
     lead = (
-        "How much recognizers still recognise of cloaked faces after counter-attacks, and how like the clear image they "
-        "look."
+        "How much recognizers still recognise of cloaked faces after counter-attacks, and how like the clear image "
+        "they look."
     )
     priced = False
     utility_scorer = "likeness"
