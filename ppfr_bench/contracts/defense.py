@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_float
+from ppfr_bench.cloak.api import Cloak
 from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.stages.release import RANGE_SLACK, draws_for, protect_once
@@ -74,7 +75,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
       in every channel moves more than 1% of the pixels a quarter of the image away by more than 2 levels, on a quarter
       of the images or more; a filter or a map of the whole image does not. Claimed random: two copies of an image in
       one batch come out equal, though another seed, or such a pixel, changes them. Several releases of one photo are
-      then one, but who guesses the photo can check the guess.
+      then one, but who guesses the photo can check the guess. A cloak hides no photo, and is not tried.
 
     Args:
         defense: fitted, if it learns.
@@ -99,7 +100,11 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
                     other = _protect(defense, images, names, seed + 1)
                     if _differing(first, other, names) or _spreads(defense, images, names, seed):
                         flags.append("content_seeded")
-            elif defense.randomness == "deterministic" and _spreads(defense, images, names, seed):
+            elif (
+                defense.randomness == "deterministic"
+                and not isinstance(defense, Cloak)
+                and _spreads(defense, images, names, seed)
+            ):
                 flags.append("content_seeded")
     except BreachError as breach:
         raise UserError(

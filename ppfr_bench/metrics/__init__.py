@@ -10,6 +10,7 @@ from functools import cache
 from ppfr_bench import registry
 from ppfr_bench.metrics import (
     attributes,
+    cloaks,
     identification,
     leakage,
     robustness,
@@ -43,6 +44,7 @@ _NUMBERS: dict[str, MetricInfo] = {
         leakage,
         template,
         robustness,
+        cloaks,
     )
     for info in module.INFOS
 }

@@ -28,8 +28,10 @@ NAMED = {
     "suites/schema.py": {"blackout", "no_defense"},  # Every leakage lies between these two controls.
     "contracts/check.py": {"pixelate"},  # An attack is tried on this defense.
 }
-# Words of the field that are names of plug-ins too: a folder of the cache, a kind of network, four scorers.
-WORDS = {"precomputed", "unet", "linkage", "attributes", "soft_biometrics", "unlinkability"}
+# Words of the field that are names of plug-ins too: a folder of the cache, a kind of network, six scorers.
+WORDS = {
+    "precomputed", "unet", "linkage", "attributes", "soft_biometrics", "unlinkability", "recognition", "erasure",
+}  # fmt: skip
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

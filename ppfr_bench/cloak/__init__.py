@@ -1,0 +1,1 @@
+"""Cloaks: images that look the same to people and that recognizers fail on."""
