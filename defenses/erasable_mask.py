@@ -49,7 +49,7 @@ class ErasableMask(Cloak):
         learned=True,
         clear_share=1.0,
         training_data="2,000 images of 500 synthetic identities of the defender (DigiFace GAN); no real person",
-        weights_sha256="0cc8424a91adbe5442e7f1c2e87264e578875ff8319e914aba5b8374a6f062f9",
+        weights_sha256="48ee3c705481fb6d884145ff5c39c570541fc94530765162065bfa8d29aa0d2f",
         deviations=(
             "No code of the paper is public: losses, weights and the key are built from its abstract.",
             "It was trained on faceplugin and dlib_resnet, which count as seen; mobilefacenet is left out.",
