@@ -33,7 +33,7 @@ from ppfr_bench.testing.attacker import TinySurrogate
 NAMES = [name for name in registry.names("defense") if registry.load("defense", name).card.live]
 FACES = testing.example_faces()
 IMAGES, LABELS = FACES.load(range(len(FACES))), list(FACES.names)
-# A step of these takes as long as all of another defense. They follow signs of gradients, which turn on their last bits.
+# A step of these takes as long as all of another defense. They follow signs of gradients, which turn on the last bits.
 CLOAKS = {
     "pgd_cloak": {"steps": 1}, "mi_di_ti_cloak": {"steps": 1},
     "lowkey_cloak": {"steps": 2, "recognizers": ["faceplugin"]},
