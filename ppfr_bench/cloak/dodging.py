@@ -66,7 +66,8 @@ def ensemble(names: tuple[str, ...]) -> Ensemble:
 
 @cache
 def _network(name: str, where: str) -> nn.Module:
-    recognizer = load_recognizer(name)
+    with torch.random.fork_rng(devices=[]):  # Layers draw weights before theirs are filled in.
+        recognizer = load_recognizer(name)
     if not isinstance(recognizer, Differentiable):
         raise UserError(
             f"a cloak needs recognizers with gradients, '{name}' has none", "Choose faceplugin or dlib_resnet."
