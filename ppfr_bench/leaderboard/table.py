@@ -134,7 +134,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         card=dict(first.defense_card) if first else {}, guarantee=first.guarantee if first else None,
         control=planned.control, unprotected=planned.unprotected,
         real_people=table.planned.real_people or any(record.real_people for record in records),
-        score=smallest(scores) if all(one.value is not None for one in scores) else scores[0], scores=scores,
+        score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
         reconstruction=_reconstruction(good, table.rules.likeness), baselines=_baselines(good, table.rules.likeness),
         images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.own for record in records),

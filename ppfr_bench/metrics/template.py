@@ -26,7 +26,9 @@ INFOS: tuple[MetricInfo, ...] = (
     _info("fnmr", _ISO, "Share of genuine pairs rejected at a threshold chosen on the other folds", higher=False),
     _info("bytes_up", _BENCH, "Bytes that a client sends to search a gallery of 1,000", False, "bytes", None),
     _info("bytes_down", _BENCH, "Bytes that a client receives of a search of 1,000", False, "bytes", None),
-    _info("type_1", _MAI, "Share of targets whose rebuilt face or template is accepted as the photo it was made from"),
-    _info("type_2", _MAI, "Share of targets whose rebuilt face or template is accepted as another photo of the person"),
+    _info("type_1", _MAI, "Share of targets whose rebuilt face is accepted as the photo that its template is of"),
+    _info("type_2", _MAI, "Share of targets whose rebuilt face is accepted as another photo of the person"),
+    _info("template_type_1", _MAI, "Share of targets whose rebuilt template is accepted as the photo that it is of"),
+    _info("template_type_2", _MAI, "Share of targets whose rebuilt template is accepted as another photo"),
     _info("linked_d_sys", _UNLINKABLE, "D_sys of scores between two systems: how surely an attacker links people"),
 )  # fmt: skip

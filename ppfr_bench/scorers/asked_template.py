@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ppfr_bench.runner.plan import Cell
     from ppfr_bench.stages.spec import Stage
 
+_PREFIX = "template_"  # An embedding has floors that no face has: the mean of all is accepted as many people.
+
 
 class AskedTemplate(Scorer):
     """As of rebuilt faces, of embeddings: the recognizer that made it judges, and the ceiling is the template.
@@ -30,7 +32,7 @@ class AskedTemplate(Scorer):
     version = 1
     title = "templates rebuilt from a few answers"
     sets = "irreversibility"
-    metrics = ("type_1", "type_2", "leakage")
+    metrics = ("template_type_1", "template_type_2", "leakage")
 
     def wrong_answer(self, answer: npt.NDArray[Any], targets: int, gallery: int) -> str:
         """Expects finite floats (targets, d)."""
@@ -49,7 +51,7 @@ class AskedTemplate(Scorer):
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """Both types."""
         here, most = (_accepted(rows, inputs, truth) for rows in (inputs["answer"]["answer"], _perfect(inputs, truth)))
-        return between(here, most, truth, bootstrap)
+        return between(here, most, truth, bootstrap, _PREFIX)
 
     def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
         """What is regained after parts of the queries."""
@@ -57,7 +59,9 @@ class AskedTemplate(Scorer):
         for size, key in sizes(inputs["answer"]).items():
             here = _accepted(inputs["answer"][key], inputs, truth)
             found[size] = {
-                name: leakage(float(here[name].mean()), float(here[f"{name} floor"].mean()), float(most[name].mean()))
+                _PREFIX + name: leakage(
+                    float(here[name].mean()), float(here[f"{name} floor"].mean()), float(most[name].mean())
+                )
                 for name in ("type_1", "type_2")
             }
         return found

@@ -103,14 +103,20 @@ def _mean(found: list[dict[str, Array]]) -> dict[str, Array]:
 
 
 def between(
-    here: Mapping[str, Array], there: Mapping[str, Array], truth: Truth, bootstrap: Bootstrap
+    here: Mapping[str, Array], there: Mapping[str, Array], truth: Truth, bootstrap: Bootstrap, prefix: str = ""
 ) -> dict[str, Measurement]:
-    """What is accepted, between what is of other targets and what ``there`` is."""
-    weights = bootstrap.items(truth.targets)
+    """What is accepted, between what is of other targets and what ``there`` is.
+
+    Args:
+        prefix: of the metrics' names.
+    """
+    weights, people = bootstrap.items(truth.targets), bootstrap.people
     return {
-        name: compared(name, here[name], here[f"{name} floor"], there[name], weights, bootstrap.people, hits=True)
+        prefix + name: compared(
+            prefix + name, here[name], here[f"{name} floor"], there[name], weights, people, hits=True
+        )
         for name in ("type_1", "type_2")
-    }
+    }  # fmt: skip
 
 
 SCORER = RebuiltIdentity

@@ -4,13 +4,14 @@
 
 Galleries are measured up to what fits into the seconds, on one thread; larger ones are extrapolated by a straight
 line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds *
-latency.
+latency. ``load_before`` tells whether the machine was quiet, without which no time is worth keeping.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -110,6 +111,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = {
         "dimension": asked.dimension, "networks": NETWORKS, "platform": platform.platform(),
+        "load_before": round(os.getloadavg()[0], 1),
         "cryptomask": curve(cryptomask_search, asked.dimension, asked.seconds),
         "ckks_cosine": curve(ckks_search, asked.dimension, asked.seconds),
     }  # fmt: skip

@@ -53,7 +53,8 @@ def test_directions_say_what_is_better() -> None:
     lower = {name for name, info in METRICS.items() if info.direction == "lower_is_better"}
     linked = {"leakage", "d_sys", "d_sys_bias", "fnir_at_fpir_1e-1", "fnir_at_fpir_1e-2"}
     missed = {"fnmr_at_fmr_1e-2", "fnmr_at_fmr_1e-3"}
-    assert lower == {"lpips", "eer", "attribute_error"} | linked | missed
+    templates = {"fmr", "fnmr", "bytes_up", "bytes_down"}
+    assert lower == {"lpips", "eer", "attribute_error"} | linked | missed | templates
 
 
 def test_a_range_contains_its_ends_but_no_nan() -> None:
