@@ -164,9 +164,13 @@ class HardenedClassifier:
     def certify(
         self, images: Tensor, generator: Generator, *, first: int = 100, samples: int = 1000, alpha: float = 0.001
     ) -> Certificate:
-        """See ``smoothing.certify``. Without noise the decision stands at radius 0, of what was given and no more."""
+        """See ``smoothing.certify``.
+
+        Where nothing is random a decision stands at radius 0, of what was given and no more. Of a network that draws
+        something itself nothing is proved, not even that.
+        """
         if not self.smoothed:
-            classes = self.decide(images, generator)
+            classes = self.decide(images, generator) if not self.random else np.full(len(images), ABSTAINS)
             none = np.zeros(len(images))
             return Certificate(classes, none, {norm: none for norm in NORMS})
         found = certify(

@@ -66,7 +66,8 @@ class Noise:
         if self.family == "uniform":
             return even.mul_(self.deviation * math.sqrt(3))
         scale = self.deviation / math.sqrt(2)
-        return even.sign() * even.abs_().neg_().log1p_().mul_(-scale)
+        sign = even.sign()
+        return sign * even.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().mul_(-scale)  # A draw of 1 would be infinite.
 
     def radius(self, share: float, norm: Norm, dimensions: int) -> float:
         """How far an input may move before a class with that share of all votes, or more, may lose the majority.

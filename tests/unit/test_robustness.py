@@ -154,6 +154,16 @@ def test_a_patch_moves_what_is_there_and_keeps_the_length_of_the_change() -> Non
     assert 0 < int((moved != change).any(1).any(0).sum()) <= 2 * 9 * 9
 
 
+def test_nothing_is_certified_of_a_network_that_draws_itself_and_radius_0_of_a_fixed_one() -> None:
+    given, labels, images = stages._example("white_box")
+    fixed, drawing = (
+        registry.build("defense", name, {}).harden(given, seed()).certify(images, seed())
+        for name in ("undefended", "jpeg_randomization")
+    )
+    assert (fixed.classes == labels).all() and not fixed.radii["l2"].any()
+    assert (drawing.classes == -1).all() and not drawing.radii["l2"].any()
+
+
 def test_a_photo_keeps_the_smallest_change_that_was_enough() -> None:
     view = linear_view(0.5)
     direction = -view.hardened.network.weight.reshape(1, 3, 112, 112)

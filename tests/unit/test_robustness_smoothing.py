@@ -147,6 +147,11 @@ def test_noise_has_the_deviation_that_it_says_and_comes_from_its_generator(famil
     assert torch.equal(drawn, noise.draw((200_000,), seed()))
 
 
+def test_the_rarest_draw_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.zeros(shape))  # One in 16 million.
+    assert torch.isfinite(Noise("laplace", 1.0).draw((3,), seed())).all()
+
+
 @pytest.mark.parametrize("family", ["gaussian", "laplace", "uniform"])
 @given(st.floats(0.5, 0.9999), st.integers(1, 10_000))
 def test_balls_of_other_norms_lie_inside_the_proved_one(family: str, share: float, dimensions: int) -> None:
