@@ -44,7 +44,7 @@ class MaskTrainingConfig(Config):
         lpips: LPIPS to the clear image up to which nothing is lost.
     """
 
-    steps: int = Field(360, ge=3)
+    steps: int = Field(1000, ge=3)
     still: float = Field(0.03, gt=0, lt=0.5)
     robust: float = Field(0.2, gt=0, lt=0.5)
     batch: int = Field(8, ge=2)
