@@ -27,7 +27,6 @@ NAMED = {
     "former_names.py": {"no_defense"},
     "suites/schema.py": {"blackout", "no_defense"},  # Every leakage lies between these two controls.
     "contracts/check.py": {"pixelate"},  # An attack is tried on this defense.
-    "stages/template.py": {"random_projection"},  # And an attack on templates on this row.
     "stages/template.py": {"random_projection"},  # An attack on templates is tried on this row.
 }
 # Words of the field that are names of plug-ins too: a folder of the cache, a kind of network, six scorers.
