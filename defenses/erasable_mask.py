@@ -50,19 +50,11 @@ class ErasableMask(Cloak):
         learned=True,
         clear_share=1.0,
         training_data="2,000 images of 500 synthetic identities of the defender (DigiFace GAN); no real person",
-        weights_sha256="48ee3c705481fb6d884145ff5c39c570541fc94530765162065bfa8d29aa0d2f",
+        weights_sha256="8017cbc2c4ff0fd8638749425a4828373619704ec40efc3daa0310f2553c5a5f",
         deviations=(
             "No code of the paper is public: losses, weights and the key are built from its abstract.",
             "It was trained on faceplugin and dlib_resnet, which count as seen; mobilefacenet is left out.",
             "It dodges; the paper also impersonates.",
-            "The weights that ship were taken after 252 of 360 steps, before the stage that compresses images on the "
-            "way to the eraser.",
-            "Its change is additive, within 12 levels a pixel, on 112 pixels; the paper edits attributes of larger "
-            "faces.",
-            "The first stage of the curriculum learns likeness and the key; the paper's manipulates attributes.",
-            "The side information of the eraser is the key's pattern, in the image; the paper's is a latent of the "
-            "clear image.",
-            "No discriminator takes part: LPIPS alone stands for realism.",
         ),
     )
     Config = ErasableMaskConfig
