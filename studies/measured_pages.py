@@ -19,7 +19,6 @@ from jinja2 import Environment, StrictUndefined
 from ppfr_bench.leaderboard.reported_figures import reported_figures
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
-from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Part
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -27,14 +26,12 @@ from ppfr_bench.records.store import ResultStore
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent
 RECORDS = STUDIES / "reference_defense" / "records"
-OTHERS = {"linkage": STUDIES / "linkage" / "records"}  # Suites of other studies.
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
 def store_of(suite: str, seed: int) -> ResultStore:
     """The published records; those of other seeds, and of suites that are not published, lie in the study's own."""
-    published = seed == 0 and (ROOT / "results" / suite).is_dir()
-    return ResultStore(ROOT / "results" if published else OTHERS.get(suite, RECORDS))
+    return ResultStore(ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS)
 
 
 @cache
@@ -154,21 +151,8 @@ def of_seed(suite: str, defense: str, seed: int) -> str:
     return f"{100 * fmean(value for value in values if value is not None):.1f}"
 
 
-def by_steps(suite: str, defense: str, attack: str, measure: str) -> str:
-    """What leaks after each part of an attack's budget: ``0.52 after 125, 0.61 after 250, 0.70 after 500``."""
-    (record,) = [
-        one for one in records(suite)
-        if one.defense.label == defense and one.attack is not None and one.attack.label == attack
-    ]  # fmt: skip
-    curve = BudgetCurve.of_log(record.log)
-    assert curve is not None, f"{attack} tells nothing of parts of its budget"
-    found = zip(curve.sizes, curve.leakage[measure], strict=True)
-    return ", ".join(f"{leaks:.2f} after {size}" for size, leaks in found if leaks is not None)
-
-
 LOOKUPS: tuple[Callable[..., str], ...] = (
     metric, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
-    by_steps,
 )  # fmt: skip
 
 
