@@ -23,10 +23,11 @@ from ppfr_bench.text import printable
 
 State = Literal["ok", "missing", "note"]
 EXTRAS = {"dlib": ("dlib",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx2torch")}
-OPTIONAL = {  # No shipped suite needs these recognizers and formats.
+OPTIONAL = {  # No shipped suite of images needs these recognizers, formats and tracks.
     "insightface": ("insightface",), "deepface": ("deepface",), "frbench": ("frbench",), "rec": ("nvidia.dali",),
     "sandbox": ("landlock", "pyseccomp"),
     "heic": ("pillow_heif",), "video": ("av",), "s3": ("s3fs",),
+    "template": ("tenseal", "mpyc", "gmpy2"), "robustness": ("foolbox",), "cloak": ("torchattack",),
 }  # fmt: skip
 _ASK_TORCH = """
 import json, torch

@@ -463,8 +463,8 @@ def test_a_record_counts_under_the_labels_of_the_plan() -> None:
 def test_a_track_that_is_not_here_is_an_error_that_says_what_to_type() -> None:
     plan = made.plan_of(story())
     defenses = plan.tables["synthetic"].defenses
-    plan = changed(plan, defenses={x: one.model_copy(update={"track": "cloak"}) for x, one in defenses.items()})
-    with pytest.raises(UserError, match="track 'cloak'") as error:
+    plan = changed(plan, defenses={x: one.model_copy(update={"track": "sketch"}) for x, one in defenses.items()})
+    with pytest.raises(UserError, match="track 'sketch'") as error:
         table.build(story(), plan)
     assert "--plugin" in error.value.hint
 
