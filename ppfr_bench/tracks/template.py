@@ -32,6 +32,16 @@ class Template(Track):
         "renewability."
     )
     stages = "ppfr_bench.stages.template"
+    lead = (
+        "How much each method keeps of a face's template from whoever steals it or asks for it, and whether its "
+        "decisions are still those of plain templates."
+    )
+    priced = False
+    utility_title = "What its decisions are worth"
+    utility_description = (
+        "Decisions of the running system beside those of plain templates, at the threshold of the other folds; and "
+        "what a search of 1,000 templates sends."
+    )
     utility_scorer = "matching"
     privacies = ("irreversibility", "unlinkability", "unlimited_queries")
     scored = ("irreversibility", "unlinkability")
