@@ -73,7 +73,9 @@ def test_one_number_has_one_interval_wherever_it_is_printed(records: list[Record
                     assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
             if row.rank is not None:
                 low, high = row.rank_interval or (0, 0)
-                assert low <= row.rank <= high and not (row.front and row.privacies["appearance"].estimate.value == 0)
+                first = row.privacies[section.rules.privacies[0]] if section.rules is not None else None
+                assert first is not None and low <= row.rank <= high
+                assert not (row.front and first.estimate.value == 0)
 
 
 def test_what_is_published_is_few_small_files() -> None:
