@@ -29,9 +29,10 @@ NAMED = {
     "contracts/check.py": {"pixelate"},  # An attack is tried on this defense.
     "stages/template.py": {"random_projection"},  # An attack on templates is tried on this row.
 }
-# Words of the field that are names of plug-ins too: a folder of the cache, a kind of network, six scorers.
+# Words of the field that are names of plug-ins too: a folder of the cache, a kind of network, a track, six scorers.
 WORDS = {
-    "precomputed", "unet", "linkage", "attributes", "soft_biometrics", "unlinkability", "recognition", "erasure",
+    "precomputed", "unet", "template", "linkage", "attributes", "soft_biometrics", "unlinkability", "recognition",
+    "erasure",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from ppfr_bench.suites import load_suite
 ROOT = Path(__file__).parents[2]
 SUITES = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
 pytestmark = pytest.mark.skipif(not SUITES, reason="a checkout without records")
-LARGEST = 12_000_000  # bytes of all published results
+LARGEST = 16_000_000  # Bytes of all published results: six boards.
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -80,7 +80,7 @@ def test_one_number_has_one_interval_wherever_it_is_printed(records: list[Record
 
 def test_what_is_published_is_few_small_files() -> None:
     files = [path for path in (ROOT / "results").rglob("*") if path.is_file() and path.name != "index.parquet"]
-    assert sum(path.stat().st_size for path in files) < LARGEST and len(files) < 150
+    assert sum(path.stat().st_size for path in files) < LARGEST and len(files) < 250
     assert not [path for path in files if ".cells" in path.parts], "every cell lies in its row"
 
 
