@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppfr_bench.api import Recognizer
+from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import verification as verify
 from ppfr_bench.metrics.intervals import weighted_auc, weighted_eer, weighted_mean
 from ppfr_bench.metrics.leakage import retention
@@ -48,8 +49,8 @@ class Matching(Scorer):
         }
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
-        """Never called: it scores utility."""
-        raise NotImplementedError
+        """Never called: see ``utility``."""
+        raise UserError("the scorer 'matching' scores decisions, no attack", "Name another in `measures`.")
 
     def utility(
         self, inputs: Mapping[str, Arrays], recognizer: Recognizer | None, truth: Truth, bootstrap: Bootstrap
