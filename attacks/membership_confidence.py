@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, Config, FloatArray
+from ppfr_bench.api import Attack, AttackCard, AttackerView, Config, FloatArray
 from ppfr_bench.robustness.api import RobustnessView
 from ppfr_bench.robustness.membership import confidences
 
@@ -31,12 +31,14 @@ class MembershipConfidence(Attack):
     )
     Config = MembershipConfidenceConfig
 
-    def fit(self, view: RobustnessView, generator: Generator) -> None:  # type: ignore[override]
+    def fit(self, view: AttackerView | RobustnessView, generator: Generator) -> None:
         """Nothing to learn; noise is drawn from this generator."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self._generator = generator
 
-    def run(self, view: RobustnessView) -> FloatArray:  # type: ignore[override]
+    def run(self, view: AttackerView | RobustnessView) -> FloatArray:
         """Scores float64 (candidates,), larger of members."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self.log["shots"] = 1
         return confidences(view, self.config.draws, self._generator)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, Config, FloatArray
+from ppfr_bench.api import Attack, AttackCard, AttackerView, Config, FloatArray
 from ppfr_bench.robustness.api import RobustnessView
 from ppfr_bench.robustness.membership import confidences, likelihood_ratios, shadow_confidences
 
@@ -42,16 +42,18 @@ class MembershipLikelihoodRatio(Attack):
     )
     Config = MembershipLikelihoodRatioConfig
 
-    def fit(self, view: RobustnessView, generator: Generator) -> None:  # type: ignore[override]
+    def fit(self, view: AttackerView | RobustnessView, generator: Generator) -> None:
         """Train the shadow services."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self._generator = generator
         self._shadows = shadow_confidences(
             view.embeddings, view.candidate_labels, self.config.shadows, view.hardened.classes, generator
         )
         self.log["training_images"] = len(view.candidates)
 
-    def run(self, view: RobustnessView) -> FloatArray:  # type: ignore[override]
+    def run(self, view: AttackerView | RobustnessView) -> FloatArray:
         """Scores float64 (candidates,), larger of members."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self.log["shots"] = 1
         return likelihood_ratios(confidences(view, self.config.draws, self._generator), *self._shadows)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import Attack, AttackCard, Config
+from ppfr_bench.api import Attack, AttackCard, AttackerView, Config
 from ppfr_bench.robustness.api import RobustnessView
 from ppfr_bench.robustness.evasion import AveragedOverNoise, changes_by_budget
 from ppfr_bench.robustness.square import square_search
@@ -45,12 +45,14 @@ class Square(Attack):
     )
     Config = SquareConfig
 
-    def fit(self, view: RobustnessView, generator: Generator) -> None:  # type: ignore[override]
+    def fit(self, view: AttackerView | RobustnessView, generator: Generator) -> None:
         """Nothing to learn; what it draws is drawn from this generator."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self._generator = generator
 
-    def run(self, view: RobustnessView) -> npt.NDArray[np.float16]:  # type: ignore[override]
+    def run(self, view: AttackerView | RobustnessView) -> npt.NDArray[np.float16]:
         """Changes float16 (budgets, n, 3, 112, 112)."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         config = self.config
         model = AveragedOverNoise(view.hardened, config.draws, self._generator)
         search, looks = square_search(model, config.goal == "impersonation", config.steps, self._generator)

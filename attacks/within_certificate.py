@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppfr_bench.api import Attack, AttackCard, FloatArray
+from ppfr_bench.api import Attack, AttackCard, AttackerView, FloatArray
 from ppfr_bench.robustness.api import RobustnessView
 
 
@@ -22,8 +22,9 @@ class WithinCertificate(Attack):
         tracks=("robustness",),
     )
 
-    def run(self, view: RobustnessView) -> FloatArray:  # type: ignore[override]
+    def run(self, view: AttackerView | RobustnessView) -> FloatArray:
         """The certified l2 radius of each photo, float64 (n,), 0 where the decision is wrong or none."""
+        assert isinstance(view, RobustnessView), "its track gives it this view"
         self.log["shots"] = 1
         return view.certified["l2"]
 
