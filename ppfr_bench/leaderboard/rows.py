@@ -289,6 +289,12 @@ class Row:
         return title if isinstance(title, str) and title else self.defense
 
     @property
+    def plain(self) -> str:
+        """What the defense does, in a sentence or two for people outside the field; empty where its card is silent."""
+        said = self.card.get("plain")
+        return said if isinstance(said, str) else ""
+
+    @property
     def appearance(self) -> Privacy:
         """For scripts of version 0.1: ``privacies["appearance"]``."""
         return self.privacies["appearance"]
