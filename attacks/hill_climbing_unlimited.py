@@ -21,6 +21,8 @@ class HillClimbingUnlimited(HillClimbing):
     version = 1
     card = AttackCard(
         title="Hill climbing, no limit",
+        plain="Sends made-up face templates to a live recognition service and works out the stored template from "
+        "the answers. Nothing limits the number of questions.",
         family="oracle",
         reference="Adler, 2004; Galbally et al., 2010; bisection on the sphere: ppfr-bench",
         licence="MIT",

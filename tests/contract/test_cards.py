@@ -88,3 +88,10 @@ def test_records_without_the_words_are_read_and_shown_with_those_of_the_plugin()
     assert all(Record.model_validate_json(one.model_dump_json()) == one for one in records[:3])
     rows = load_board(store, "template_quick").rows
     assert [row.plain for row in rows] == [registry.load("defense", row.name).card.plain for row in rows]
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN, ids=[f"{kind}-{name}" for kind, name in BUILT_IN])
+def test_every_builtin_says_in_plain_words_what_it_is(kind: registry.Kind, name: str) -> None:
+    said = str(described(kind, name).get("plain", ""))
+    assert 40 <= len(said) <= 300 and said.endswith("."), said
+    assert "_" not in said, "words, no identifiers"
