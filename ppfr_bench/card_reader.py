@@ -22,7 +22,8 @@ _LARGEST = 1 << 20  # Bytes of a source file that is read.
 def described(kind: registry.Kind, name: str) -> Mapping[str, Any]:
     """The fields of a plug-in's card that are written out as values, and its class's ``docstring``.
 
-    Empty of a plug-in that is not here or whose file cannot be read. A field that the source computes is missing.
+    Of a plug-in without a card: ``title`` and ``description`` of its class. Empty of one that is not here or whose file
+    cannot be read. A field that the source computes is missing.
     """
     try:
         path = source_file(kind, registry.current_name(kind, name))
@@ -58,7 +59,8 @@ def _of_class(kind: registry.Kind, name: str) -> Mapping[str, Any]:
     plugin = registry.load(kind, name)
     card = getattr(plugin, "card", None)
     said = card.model_dump() | {"plain": card.plain} if isinstance(card, Card) else {}
-    return said | {"docstring": plugin.__doc__ or ""}
+    titled = {key: value for key in ("title", "description") if isinstance(value := getattr(plugin, key, None), str)}
+    return titled | said | {"docstring": plugin.__doc__ or ""}
 
 
 @cache
@@ -75,7 +77,18 @@ def _of_file(path: Path, attribute: str) -> Mapping[str, Any]:
     cls = next((node for node in classes if isinstance(named, ast.Name) and node.name == named.id), None)
     if cls is None:
         return {}
-    return _card_of(dict(_assigned(cls.body)).get("card")) | {"docstring": ast.get_docstring(cls) or ""}
+    members = dict(_assigned(cls.body))
+    said = {name: _value(members[name]) for name in ("title", "description") if name in members}
+    found = {name: value for name, value in said.items() if value is not None}
+    return found | _card_of(members.get("card")) | {"docstring": ast.get_docstring(cls) or ""}
+
+
+def _value(node: ast.expr) -> Any:
+    """What is written out; None of what is computed."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
@@ -90,10 +103,8 @@ def _card_of(call: ast.expr | None) -> dict[str, Any]:
     """The values in ``AttackCard(title="...")``."""
     found: dict[str, Any] = {}
     for keyword in call.keywords if isinstance(call, ast.Call) else ():
-        try:
-            found[str(keyword.arg)] = ast.literal_eval(keyword.value)
-        except ValueError:  # It is computed.
-            continue
+        if (value := _value(keyword.value)) is not None:
+            found[str(keyword.arg)] = value
     # A card that is another's with changes: ``Other.card.model_copy(update={...})``.
     if isinstance(changes := found.pop("update", None), dict):
         found |= changes

@@ -42,8 +42,9 @@ def attack_title(component: Component, others: Sequence[Component]) -> str:
 
 def in_words(note: str, titles: Mapping[str, str]) -> str:
     """What set a number, ``unet, lpips``, with the title of the attack and without underscores."""
-    return ", ".join(titles.get(part) or _measure(part) for part in note.split(", ")) if note else ""
+    return ", ".join(titles.get(part) or measured(part) for part in note.split(", ")) if note else ""
 
 
-def _measure(name: str) -> str:
+def measured(name: str) -> str:
+    """A measure as a heading: ``MS-SSIM``, ``rank 1``."""
     return measure(name) if name in LEAKING else words(name)
