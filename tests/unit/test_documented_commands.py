@@ -1,4 +1,4 @@
-"""Every command line in the documentation is one that the program takes: its words, options and values."""
+"""Every command line in the documentation is one that the program takes, and runs where it needs nothing else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from ppfr_bench import registry
 from ppfr_bench.cli import app
+from ppfr_bench.scaffold import write_plugin
+from ppfr_bench.suites import suite_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "studies").glob("*.md")])
@@ -81,3 +85,53 @@ def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, 
     command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
+
+
+# What these options name is not there when the documentation is read: files, clusters, other data.
+ELSEWHERE = {"--plugin", "--precomputed", "--answers", "--scheduler", "--stages", "--device", "--dataset",
+             "--dataset-root", "--recognizer", "--take", "--trust", "--drop-duplicates"}  # fmt: skip
+OWN = {"my_defense": "defense", "half_grey": "defense", "my_attack": "attack"}  # The documentation has these written.
+
+
+def on_smoke(line: str) -> list[str] | None:
+    """The words of a command, its suite the smoke suite of its track; None where it needs what is not here."""
+    words = shlex.split(line)
+    if words[0] in ("list", "doctor", "new") or words[:2] == ["assets", "list"]:
+        return None if ELSEWHERE & set(words) or "NAME" in words else words
+    if words[0] == "check" and len(words) == 2 and words[1] in OWN:
+        return words
+    if words[0] != "run" or len(words) < 2 or words[1] not in suite_names() or "lfw" in words[1]:
+        return None
+    named = {words[at + 1] for at, word in enumerate(words[:-1]) if word in ("--defense", "--attack")}
+    known = {*registry.names("defense"), *registry.names("attack"), *OWN}
+    if ELSEWHERE & set(words) or not named <= known:
+        return None
+    track = words[1].partition("_")[0] + "_" if "_" in words[1] else ""
+    results = [at for at, word in enumerate(words) if word == "--results"]
+    kept = [word for at, word in enumerate(words) if not any(at in (one, one + 1) for one in results)]
+    return ["run", f"{track}smoke", *kept[2:], *(["--dry-run"] if "--dry-run" not in kept else [])]
+
+
+RUN = sorted({" ".join(map(shlex.quote, words)) for _, line in KNOWN if (words := on_smoke(line))})
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="no checkout: no docs")
+def test_most_commands_of_the_documentation_are_run() -> None:
+    assert len(RUN) >= 20 and {line.split()[0] for line in RUN} >= {"run", "list", "new", "check"}
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_a_documented_command_runs_on_smoke(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is planned there; ``list``, ``check``, ``new`` and ``doctor`` do what they do for a reader."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_added", dict(registry._added))
+    words = shlex.split(line)
+    if words[0] != "new":
+        for name, kind in OWN.items():
+            if name in line:
+                registry.add_plugin(write_plugin(kind, name).resolve())
+    done = CliRunner().invoke(app, words)
+    allowed = (0, 1) if words[0] == "doctor" else (0,)  # The doctor may find that something is missing.
+    assert done.exit_code in allowed, f"{done.output}{done.exception}"
+    for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
+        del sys.modules[name]
