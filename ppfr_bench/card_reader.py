@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ppfr_bench import registry
-from ppfr_bench.cards import Card
+from ppfr_bench.cards import LONGEST_PLAIN, Card
 from ppfr_bench.errors import UserError
 
 __all__ = ["described", "source_file"]
 
 _LARGEST = 1 << 20  # Bytes of a source file that is read.
+_TEXTS = ("title", "description", "plain", "family", "reference", "licence", "code_url", "measures", "knowledge")
 
 
 def described(kind: registry.Kind, name: str) -> Mapping[str, Any]:
@@ -79,16 +80,25 @@ def _of_file(path: Path, attribute: str) -> Mapping[str, Any]:
         return {}
     members = dict(_assigned(cls.body))
     said = {name: _value(members[name]) for name in ("title", "description") if name in members}
-    found = {name: value for name, value in said.items() if value is not None}
-    return found | _card_of(members.get("card")) | {"docstring": ast.get_docstring(cls) or ""}
+    known = {name: value for name, value in (said | _card_of(members.get("card"))).items() if _is_plain(name, value)}
+    return known | {"docstring": ast.get_docstring(cls) or ""}
 
 
 def _value(node: ast.expr) -> Any:
     """What is written out; None of what is computed."""
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether it is what a card may hold, as the file of a stranger may say anything: texts, numbers, lists of texts."""
+    if name in _TEXTS:
+        return isinstance(value, str) and (name != "plain" or len(value) <= LONGEST_PLAIN)
+    if isinstance(value, list | tuple):
+        return all(isinstance(one, str) for one in value)
+    return isinstance(value, str | bool | int | float) and name != "deviations"
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
@@ -103,9 +113,8 @@ def _card_of(call: ast.expr | None) -> dict[str, Any]:
     """The values in ``AttackCard(title="...")``."""
     found: dict[str, Any] = {}
     for keyword in call.keywords if isinstance(call, ast.Call) else ():
-        if (value := _value(keyword.value)) is not None:
-            found[str(keyword.arg)] = value
+        found[str(keyword.arg)] = _value(keyword.value)
     # A card that is another's with changes: ``Other.card.model_copy(update={...})``.
     if isinstance(changes := found.pop("update", None), dict):
-        found |= changes
+        found |= {str(key): value for key, value in changes.items()}
     return found

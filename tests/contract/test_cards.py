@@ -60,6 +60,13 @@ def test_what_a_card_computes_is_left_out(tmp_path: Path) -> None:
     assert described("defense", "no_such_defense") == {}
 
 
+def test_what_no_card_can_hold_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    card = f"C(title=3, plain={'x' * 301!r}, family='f', deviations=7, builds_on=('a',), tracks=[1], licence={{[]: 1}})"
+    path.write_text(f"class A:\n    card = {card}\nDEFENSE = A\n")
+    assert card_reader._of_file(path, "DEFENSE") == {"family": "f", "builds_on": ("a",), "docstring": ""}
+
+
 def test_every_builtin_has_a_source_file() -> None:
     for kind, name in BUILT_IN:
         path = source_file(kind, name)
