@@ -93,7 +93,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """Whether it is what a card may hold, as the file of a stranger may say anything: texts, numbers, lists of texts."""
+    """Whether a card may hold it, as the file of a stranger may say anything: texts, numbers, lists of texts."""
     if name in _TEXTS:
         return isinstance(value, str) and (name != "plain" or len(value) <= LONGEST_PLAIN)
     if isinstance(value, list | tuple):
