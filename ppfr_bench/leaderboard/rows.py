@@ -217,6 +217,11 @@ class Row:
         return again("defense", self.defense, self.name, self.config)
 
     @property
+    def claim_title(self) -> str:
+        """What pages say of a row that is a claim; empty of one that is none."""
+        return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
+
+    @property
     def measured_again(self) -> str:
         """The command that measures the row anew; one of real people needs the folder where their photos lie."""
         root = " --dataset-root FOLDER" if self.real_people else ""
@@ -225,11 +230,6 @@ class Row:
         if self.setting:  # No entry of the suite has its label.
             return f"ppfr-bench run {self.suite} {self.again}{root} --rerun all"
         return f"ppfr-bench score {self.defense} --suite {self.suite}{root} --anew"
-
-    @property
-    def claim_title(self) -> str:
-        """What pages say of a row that is a claim; empty of one that is none."""
-        return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
 
     @property
     def promise(self) -> str:

@@ -132,7 +132,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     return Row(
         suite=table.suite, dataset=table.dataset, track=table.track, defense=label, name=planned.component.name,
         version=planned.component.version, config=dict(planned.component.config),
-        card=_card(planned.component.name, first), guarantee=first.guarantee if first else None,
+        card=dict(first.defense_card) if first else {}, guarantee=first.guarantee if first else None,
         control=planned.control, unprotected=planned.unprotected,
         real_people=table.planned.real_people or any(record.real_people for record in records),
         score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
@@ -142,13 +142,6 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good),
         expected=sum(cell.state != "broken" for cell in cells),
     )  # fmt: skip
-
-
-def _card(name: str, first: Record | None) -> dict[str, Any]:
-    """The card in the records of a row; ``plain``, which no record holds, from the source of the plug-in, if there."""
-    card = dict(first.defense_card) if first else {}
-    said = described("defense", name).get("plain") if card and not card.get("plain") else ""
-    return card | ({"plain": said} if said else {})
 
 
 def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:
@@ -290,7 +283,8 @@ def _training(record: Record) -> Training | None:
 
 def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     """The rows of one table with rank, rank interval and front, in reading order."""
-    pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in rows]
+    worded = [replace(row, card=_worded(row)) for row in rows]
+    pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in worded]
     compete = [row for row in pointed if row.complete and not row.control and not row.claim]
     draws = max((len(row.score.draws) for row in compete), default=0)
     marked = [replace(row, unranked=_why_unranked(row, draws)) for row in pointed]
@@ -299,6 +293,12 @@ def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     for row, place in zip(competing, table.rules.ranks(competing), strict=True):
         done.append(replace(row, rank=place.rank, rank_interval=place.interval, front=place.front))
     return sorted(done, key=_reading_order)
+
+
+def _worded(row: Row) -> dict[str, Any]:
+    """The card of a row with ``plain``, which no record holds, from the source of the plug-in where that is here."""
+    said = described("defense", row.name).get("plain") if row.card and not row.card.get("plain") else ""
+    return row.card | ({"plain": said} if said else {})
 
 
 def _why_unranked(row: Row, draws: int) -> str:

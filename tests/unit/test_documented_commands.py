@@ -76,17 +76,6 @@ def test_an_option_that_is_gone_would_be_noticed() -> None:
         parse(["nonsense"])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/submit_a_defense.md"])
-def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, tmp_path: Path) -> None:
-    found = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
-    assert found is not None
-    plugin = tmp_path / "printed.py"
-    plugin.write_text(found.group(1), encoding="utf-8")
-    command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
-
-
 # What these options name is not there when the documentation is read: files, clusters, other data.
 ELSEWHERE = {"--plugin", "--precomputed", "--answers", "--scheduler", "--stages", "--device", "--dataset",
              "--dataset-root", "--recognizer", "--take", "--trust", "--drop-duplicates"}  # fmt: skip
@@ -135,3 +124,14 @@ def test_a_documented_command_runs_on_smoke(line: str, tmp_path: Path, monkeypat
     assert done.exit_code in allowed, f"{done.output}{done.exception}"
     for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
         del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/submit_a_defense.md"])
+def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    assert found is not None
+    plugin = tmp_path / "printed.py"
+    plugin.write_text(found.group(1), encoding="utf-8")
+    command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
