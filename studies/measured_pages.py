@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from ppfr_bench.leaderboard.reported_figures import reported_figures
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Part
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -26,11 +27,14 @@ from ppfr_bench.records.store import ResultStore
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent
 RECORDS = STUDIES / "reference_defense" / "records"
+OTHERS = {"linkage": STUDIES / "linkage" / "records"}  # Records of a suite that lie with a study of their own.
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
 def store_of(suite: str, seed: int) -> ResultStore:
-    """The published records; those of other seeds, and of suites that are not published, lie in the study's own."""
+    """The published records; those of other seeds, and of suites that are not published, lie with a study."""
+    if suite in OTHERS:
+        return ResultStore(OTHERS[suite])
     return ResultStore(ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS)
 
 
@@ -76,6 +80,19 @@ def metric(
         assert only.value is not None
         return f"{only.value:.3f}"
     return said(only.value, only.interval, 1, 3)
+
+
+def by_steps(suite: str, defense: str, attack: str, measure: str) -> str:
+    """What leaks after each part of an attack's budget: ``0.55 (125), 0.65 (250)``."""
+    found = [
+        one for one in records(suite) if one.defense.label == defense and one.attack and one.attack.label == attack
+    ]
+    (curve,) = [BudgetCurve.of_log(one.log) for one in found]
+    assert curve is not None
+    return ", ".join(
+        f"{'–' if value is None else f'{value:.2f}'} ({size})"
+        for size, value in zip(curve.sizes, curve.leakage[measure], strict=True)
+    )
 
 
 def accuracy(suite: str, defense: str, recognizer: str) -> str:
@@ -152,7 +169,7 @@ def of_seed(suite: str, defense: str, seed: int) -> str:
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+    metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
 )  # fmt: skip
 
 
