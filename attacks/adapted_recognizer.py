@@ -24,6 +24,8 @@ class AdaptedRecognizer(Parrot):
     version = 1
     card = AttackCard(
         title="Recognizer adapted to the cloak",
+        plain="The operator of a recognition service who can also cloak photos. They train the recognizer on "
+        "cloaked and clear photos of their own people, so that it recognises cloaked faces again.",
         family="recognition",
         reference="Newton et al., IEEE TKDE 2005 (parrot recognition); Radiya-Dixit et al., Data Poisoning Won't Save "
         "You From Facial Recognition, ICLR 2022 (adaptive recognizers)",

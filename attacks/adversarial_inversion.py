@@ -36,6 +36,8 @@ class AdversarialInversion(WarmInverter):
     version = 3
     card = AttackCard(
         title="Adversarial inversion learning",
+        plain="A neural network that rebuilds faces. It trains against the running defense and protects new photos "
+        "at every step, so that it learns what the defense does on average and not what it did once.",
         family="adversarial",
         reference="threat of arXiv 2412.08276; expectation over transformation, Athalye et al., ICML 2018",
         licence="MIT",

@@ -24,6 +24,8 @@ class Attributes(Attack):
     version = 5
     card = AttackCard(
         title="Attribute inference",
+        plain="Reads skin tone, brow tone, facial hair and lip colour off a protected face, even where the face cannot "
+        "be rebuilt.",
         family="attributes",
         reference="attack 7 of the threat model; skin tone after Chardon et al. 1991",
         licence="MIT",

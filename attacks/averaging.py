@@ -28,6 +28,8 @@ class Averaging(WarmInverter):
     version = 4
     card = AttackCard(
         title="Averaging several releases",
+        plain="Collects several protected versions of the same photo and averages them before it rebuilds the face."
+        " Noise that is new in every version cancels out.",
         family="averaging",
         reference="multi-shot attack on randomized defenses, threat model of this benchmark; EOT, Athalye et al. 2018",
         licence="MIT",

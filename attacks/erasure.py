@@ -31,6 +31,8 @@ class Erasure(Attack):
     version = 1
     card = AttackCard(
         title="Erasure of a cloak",
+        plain="Removes a cloak with the method's own eraser and the right key, a wrong key or no key, and then "
+        "tries to recognise the face.",
         family="erasure",
         reference="ErasableMask, arXiv 2412.17038, 2024 (erasure success rate)",
         licence="MIT",

@@ -70,6 +70,8 @@ class GradientInversion(Attack):
     version = 3
     card = AttackCard(
         title="Gradient inversion",
+        plain="Knows the defense completely and searches, for each protected image, the face that the defense would"
+        " have turned into it.",
         family="optimisation",
         reference="Mahendran and Vedaldi, CVPR 2015; Geiping et al., NeurIPS 2020 (prior); EOT, Athalye et al. 2018; "
         "SDEdit, Meng et al., ICLR 2022 and DiffPIR, Zhu et al., CVPR Workshops 2023 (samples)",

@@ -33,6 +33,8 @@ class HillClimbing(Attack):
     version = 1
     card = AttackCard(
         title="Hill climbing, 10 queries",
+        plain="Sends made-up face templates to a live recognition service and works out the stored template from "
+        "the answers. The service answers only a few questions about each person.",
         family="oracle",
         reference="Adler, 2004; Galbally et al., 2010; bisection on the sphere: ppfr-bench",
         licence="MIT",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ppfr_bench.api import AttackCard
+
 from .hill_climbing import HillClimbing, HillClimbingConfig
 
 
@@ -17,11 +19,19 @@ class HillClimbingUnlimited(HillClimbing):
     """As ``hill_climbing``; what it regains sets a privacy of its own, which is not scored."""
 
     version = 1
-    card = HillClimbing.card.model_copy(
-        update={
-            "title": "Hill climbing, no limit", "measures": "asked_template_unlimited", "builds_on": ("hill_climbing",)
-        }
-    )  # fmt: skip
+    card = AttackCard(
+        title="Hill climbing, no limit",
+        plain="Sends made-up face templates to a live recognition service and works out the stored template from "
+        "the answers. Nothing limits the number of questions.",
+        family="oracle",
+        reference="Adler, 2004; Galbally et al., 2010; bisection on the sphere: ppfr-bench",
+        licence="MIT",
+        measures="asked_template_unlimited",
+        knowledge="aware",
+        needs_recognizer=True,
+        tracks=("template",),
+        builds_on=("hill_climbing",),
+    )
     Config = HillClimbingUnlimitedConfig
 
 

@@ -27,6 +27,8 @@ class Linkage(Attack):
     version = 4
     card = AttackCard(
         title="Linkage to a clear gallery",
+        plain="Takes clear photos of known people and an ordinary face recognizer, and names the person on the "
+        "protected image.",
         family="linkage",
         reference="ladder L1, L4 and L6 of the threat model; McPherson et al. 2016, SEBA (Fantomas) 2024",
         licence="MIT",

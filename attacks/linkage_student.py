@@ -72,6 +72,8 @@ class LinkageStudent(Attack):
     version = 6
     card = AttackCard(
         title="Linkage student",
+        plain="Trains a whole face recognizer on protected and clear photos of other people until it gives both the"
+        " same description. Then it names the person on the protected image.",
         family="linkage",
         reference="FaceLinkGen, arXiv 2602.02914 (adaptor, whole recognizer and distillation); ladder L5 of the threat "
         "model",

@@ -22,6 +22,8 @@ class MembershipConfidence(Attack):
     version = 1
     card = AttackCard(
         title="Membership by confidence",
+        plain="Guesses which photos a recognition service was trained on: a service tends to be surer of photos "
+        "that it has seen in training.",
         family="membership inference",
         reference="Yeom et al., CSF 2018; Salem et al., NDSS 2019",
         licence="MIT",

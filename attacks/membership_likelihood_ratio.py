@@ -27,6 +27,8 @@ class MembershipLikelihoodRatio(Attack):
     version = 1
     card = AttackCard(
         title="Membership by likelihood ratio",
+        plain="Guesses which photos a recognition service was trained on. It trains copies of the service with and "
+        "without each photo and checks which kind the service resembles.",
         family="membership inference",
         reference="Carlini et al., Membership Inference Attacks From First Principles (LiRA), S&P 2022",
         licence="MIT",

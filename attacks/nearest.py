@@ -18,6 +18,8 @@ class Nearest(Attack):
     version = 1
     card = AttackCard(
         title="Nearest auxiliary face",
+        plain="Not a real attack. It answers with the attacker's own photo that fits the protected image best. A "
+        "face that another attack rebuilds must be closer than this to count.",
         family="retrieval",
         reference="control of the threat model: a reconstruction should beat the best face at hand",
         licence="MIT",

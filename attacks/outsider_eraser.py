@@ -22,6 +22,8 @@ class OutsiderEraser(Attack):
     version = 1
     card = AttackCard(
         title="Eraser trained by an outsider",
+        plain="An outsider has the files of a cloak with an eraser, but not the key, and trains an eraser of their "
+        "own on photos that they had cloaked.",
         family="purification",
         reference="after FaceLinkGen, arXiv 2602.02914: whoever holds the protector can train its inverse",
         licence="MIT",

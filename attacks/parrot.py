@@ -43,6 +43,8 @@ class Parrot(Attack):
     version = 2
     card = AttackCard(
         title="Parrot: adapted recognizer",
+        plain="Has photos of other people protected by the same defense, and adapts a face recognizer to them. Then"
+        " it names the person on the protected image from clear photos of known people.",
         family="linkage",
         reference="Newton et al., IEEE TKDE 2005 (parrot recognition); Hao et al. 2019; ladder L3 of the threat model",
         licence="MIT",

@@ -29,6 +29,8 @@ class Pix2pix(WarmInverter):
     version = 3
     card = AttackCard(
         title="pix2pix inversion",
+        plain="Trains a neural network to rebuild the face. A second network rejects pictures that do not look "
+        "real, so the answers are sharp rather than blurred.",
         family="reconstruction",
         reference="Isola et al., Image-to-image translation with conditional adversarial networks, CVPR 2017",
         licence="MIT",

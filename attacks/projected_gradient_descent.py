@@ -33,6 +33,8 @@ class ProjectedGradientDescent(Attack):
     version = 1
     card = AttackCard(
         title="Projected gradient descent",
+        plain="Knows the hardened recognizer completely and makes small, directed changes to a photo until the "
+        "recognizer gives another answer.",
         family="evasion",
         reference="Madry et al., ICLR 2018; Athalye et al., ICML 2018 (EOT); Salman et al., NeurIPS 2019; foolbox 3.3",
         licence="MIT",

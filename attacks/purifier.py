@@ -18,6 +18,7 @@ class Purifier(Attack):
     version = 1
     card = AttackCard(
         title="Trained purifier",
+        plain="Has its own photos cloaked and trains a neural network to remove the cloak from any photo.",
         family="purification",
         reference="PuFace: Defending against Facial Cloaking Attacks for Facial Recognition Models, arXiv 2406.02253, "
         "2024",

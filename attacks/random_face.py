@@ -13,6 +13,8 @@ class RandomFace(Attack):
     version = 1
     card = AttackCard(
         title="Random auxiliary face",
+        plain="Not a real attack. It answers every protected image with a face that it draws blindly from the "
+        "attacker's own photos. Any attack that learns something must do better.",
         family="retrieval",
         reference="control of the threat model: a guess",
         licence="MIT",

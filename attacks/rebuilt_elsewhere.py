@@ -14,6 +14,8 @@ class RebuiltElsewhere(MadeElsewhere):
     version = 1
     card = AttackCard(
         title="Rebuilt elsewhere",
+        plain="Faces that an attack outside this benchmark has rebuilt from the protected images of one defense. "
+        "The benchmark only scores them.",
         family="adapter",
         reference="faces that another tool rebuilt",
         licence="that of the tool",

@@ -48,6 +48,8 @@ class Recognition(Attack):
     version = 1
     card = AttackCard(
         title="Recognition of cloaked faces",
+        plain="Compares cloaked photos with clear photos of known people by an ordinary face recognizer. Some "
+        "variants first compress, shrink or smooth the cloaked photo, or use what another attack made of it.",
         family="recognition",
         reference="Dziugaite et al., A study of the effect of JPG compression on adversarial images, 2016; Guo et al., "
         "Countering Adversarial Images using Input Transformations, ICLR 2018",

@@ -33,6 +33,8 @@ class Ridge(Attack):
     version = 5
     card = AttackCard(
         title="Ridge inversion",
+        plain="Learns from pairs of clear and protected photos the linear formula that rebuilds the clear face "
+        "best. It needs no neural network, and it undoes any fixed reordering of the pixels.",
         family="reconstruction",
         reference="ridge regression, Hoerl and Kennard 1970; as an inversion attack, threat model of this benchmark",
         licence="MIT",

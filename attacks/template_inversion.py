@@ -47,6 +47,8 @@ class TemplateInversion(Attack):
     version = 1
     card = AttackCard(
         title="Template inversion",
+        plain="Steals protected face templates together with the key material of the system, learns how to undo the"
+        " protection, and rebuilds a face from each template.",
         family="reconstruction",
         reference="Mai et al., IEEE TPAMI 2019 (NbNet); Shahreza and Marcel, 2023; ISO/IEC 30136:2018",
         licence="MIT",

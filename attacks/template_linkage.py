@@ -29,6 +29,8 @@ class TemplateLinkage(Attack):
     version = 1
     card = AttackCard(
         title="Linkage between two systems",
+        plain="Holds the face templates of two systems with different keys, and finds out which templates belong to"
+        " the same person.",
         family="unlinkability",
         reference="Gomez-Barrero et al., IEEE TIFS 2018; ISO/IEC 24745, 30136",
         licence="MIT",

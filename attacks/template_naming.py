@@ -21,6 +21,8 @@ class TemplateNaming(Attack):
     version = 1
     card = AttackCard(
         title="Naming of templates",
+        plain="Steals protected face templates together with the key material of the system, and finds out with "
+        "clear photos whose templates they are.",
         family="linkage",
         reference="ISO/IEC 30136:2018, full disclosure; the map: ppfr-bench",
         licence="MIT",

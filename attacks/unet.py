@@ -21,6 +21,8 @@ class Unet(Inverter):
     version = 4
     card = AttackCard(
         title="U-Net inversion",
+        plain="Has its own photos protected and trains a neural network on the pairs to turn protected images back "
+        "into clear faces.",
         family="reconstruction",
         reference="Ronneberger et al., U-Net, 2015; as recovery attack, Mi et al., MinusFace, CVPR 2024",
         licence="MIT",

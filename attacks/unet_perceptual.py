@@ -25,6 +25,8 @@ class UnetPerceptual(WarmInverter):
     version = 4
     card = AttackCard(
         title="U-Net inversion, perceptual and identity loss",
+        plain="Trains a neural network to rebuild faces that look right to people and that a face recognizer takes "
+        "for the same person, and not only faces with similar pixels.",
         family="reconstruction",
         reference="Johnson et al., Perceptual losses, 2016; with identity loss as in MAP2V and Fantomas-style recovery",
         licence="MIT",

@@ -18,6 +18,8 @@ class Unlinkability(Attack):
     version = 1
     card = AttackCard(
         title="Unlinkability of two releases",
+        plain="Holds two protected photo collections of the same people, and finds out with an ordinary face "
+        "recognizer which two images show the same person.",
         family="unlinkability",
         reference="Gomez-Barrero et al., IEEE TIFS 2018; ISO/IEC 24745, 30136; ladder L2 of the threat model",
         licence="MIT",

@@ -21,6 +21,8 @@ class Unshuffle(Attack):
     version = 2
     card = AttackCard(
         title="Unshuffling by content",
+        plain="Solves scrambled images like a jigsaw puzzle. It learns the kind of scrambling from its own photos "
+        "and then tries keys until the pieces form a face.",
         family="keyed",
         reference="jigsaw solving, Gallagher, CVPR 2012; graduated assignment, Gold and Rangarajan, IEEE TPAMI 1996",
         licence="MIT",

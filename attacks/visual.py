@@ -14,6 +14,7 @@ class Visual(Attack):
     version = 1
     card = AttackCard(
         title="Looking at it",
+        plain="No attack at all: someone looks at the protected image as it is.",
         family="visual",
         reference="the usual protected-against-original comparison of the field",
         licence="MIT",

@@ -14,6 +14,8 @@ class WithinCertificate(Attack):
     version = 1
     card = AttackCard(
         title="Any change within the radius",
+        plain="Stands for every possible attack, known or not. It counts a photo as lost where no mathematical "
+        "proof excludes that a small change fools the recognizer.",
         family="evasion",
         reference="Cohen et al., ICML 2019",
         licence="MIT",

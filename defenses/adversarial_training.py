@@ -30,6 +30,8 @@ class AdversarialTraining(Surrogate):
     version = 1
     card = DefenseCard(
         title="Adversarial training",
+        plain="Trains a face recognizer on photos that were changed on purpose to fool it, so that small changes to"
+        " a photo are less likely to fool it later.",
         family="model defense",
         reference="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
         code_url="https://github.com/MadryLab/robustness",

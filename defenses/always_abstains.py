@@ -28,7 +28,13 @@ class AlwaysAbstains(Hardening):
 
     version = 1
     card = DefenseCard(
-        title="Always abstains", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="Always abstains",
+        plain="A recognizer that never names anybody. It marks the best possible robustness and the worst possible "
+        "usefulness.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
 
     def network(self, classes: int, white_box: WhiteBox | None) -> nn.Module:

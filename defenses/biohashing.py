@@ -26,6 +26,8 @@ class BioHashing(TemplateProtection):
     version = 1
     card = DefenseCard(
         title="BioHashing",
+        plain="Compares the list of numbers that describes a face with secret random directions and stores only a "
+        "yes or a no for each. A new key gives a new template.",
         family="cancelable template",
         reference="Teoh, Ngo and Goh, BioHashing, Pattern Recognition 2004; Jin et al. 2004",
         licence="MIT",

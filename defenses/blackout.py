@@ -12,7 +12,13 @@ class Blackout(Defense):
 
     version = 1
     card = DefenseCard(
-        title="Blackout", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="Blackout",
+        plain="Replaces the photo by a black image. It marks the best possible privacy and the worst possible "
+        "usefulness.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

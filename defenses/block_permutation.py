@@ -24,6 +24,7 @@ class BlockPermutation(Defense):
     version = 1
     card = DefenseCard(
         title="Block permutation",
+        plain="Cuts the photo into square blocks and moves them to other places under a secret key.",
         family="keyed",
         reference="Todt, Hanisch and Strufe, Fantomas, PoPETs 2024 (block permutation of SEBA)",
         code_url="https://github.com/kit-ps/seba",

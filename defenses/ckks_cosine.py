@@ -26,6 +26,8 @@ class CkksCosine(TemplateProtection):
     stored_in_clear = True
     card = DefenseCard(
         title="CKKS cosine",
+        plain="Sends the description of a face in encrypted form. The server compares it with its stored faces "
+        "without decrypting it, and only the sender can read the similarity scores.",
         family="encrypted matching",
         reference="Engelsma, Jain and Boddeti, HERS: Homomorphically Encrypted Representation Search, IEEE T-BIOM 2022",
         licence="MIT; tenseal Apache-2.0",

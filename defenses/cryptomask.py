@@ -44,6 +44,8 @@ class CryptoMask(TemplateProtection):
     stored_in_clear = True
     card = DefenseCard(
         title="CryptoMask",
+        plain="Sends the description of a face in encrypted form. The server compares it with its stored faces "
+        "without reading it, and the sender learns only whether somebody matches.",
         family="encrypted matching",
         reference="Bai, Zhang, Xin, Liu et al., CryptoMask: Privacy-Preserving Face Recognition, ICICS 2023, "
         "arXiv:2307.12010",

@@ -38,6 +38,8 @@ class Dctdp(freq.Frequency):
     version = 1
     card = DefenseCard(
         title="DCTDP",
+        plain="Splits the photo into patterns from coarse to fine and adds random noise to all but the coarsest. It"
+        " learns how much noise each pattern gets, within a fixed privacy budget.",
         family="frequency domain",
         reference="Ji et al., Privacy-Preserving Face Recognition with Learnable Privacy Budgets in Frequency Domain, "
         "ECCV 2022",

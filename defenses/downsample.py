@@ -24,6 +24,7 @@ class Downsample(Defense):
     version = 1
     card = DefenseCard(
         title="Downsampling",
+        plain="Shrinks the photo to very few pixels and enlarges it again, so that fine detail is lost.",
         family="classical",
         reference="Dai, Wu, Saghafi, Konrad and Ishwar, Towards Privacy-Preserving Activity Recognition Using "
         "Extremely Low Temporal and Spatial Resolution Cameras, CVPR Workshops 2015",

@@ -35,6 +35,8 @@ class DpPix(Defense):
     version = 1
     card = DefenseCard(
         title="DP-Pix",
+        plain="Replaces each square block of the photo by its mean colour plus random noise. The noise limits, "
+        "provably, what the image tells about a few pixels.",
         family="differential privacy",
         reference="Fan, Image Pixelization with Differential Privacy, DBSec 2018",
         licence="MIT",

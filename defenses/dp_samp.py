@@ -37,6 +37,8 @@ class DpSamp(Defense):
     version = 1
     card = DefenseCard(
         title="DP-Samp",
+        plain="Keeps a few pixels of each typical colour of the photo and fills in the rest between them. The "
+        "paper's privacy budget is not a proven guarantee here.",
         family="differential privacy",
         reference="Reilly and Fan, A Comparative Evaluation of Differentially Private Image Obfuscation, TPS-ISA 2021",
         licence="MIT",

@@ -30,6 +30,7 @@ class DpSnow(Defense):
     version = 2
     card = DefenseCard(
         title="DP-Snow",
+        plain="Turns a random share of the pixels grey and leaves the others as they are.",
         family="differential privacy",
         reference="John, Liu, Xia, Koppal and Jain, Let It Snow: Adding Pixel Noise to Protect the User's Identity, "
         "ETRA Adjunct 2020",

@@ -49,6 +49,9 @@ class Ducd(Surrogate):
     version = 1
     card = DefenseCard(
         title="DUCD",
+        plain="Trains a substitute for a recognition service from the service's answers alone. The substitute "
+        "decides under random noise, which makes it possible to prove for many photos that no small change "
+        "alters the decision.",
         family="model defense",
         reference="Distillation-based universal black-box model defense, arXiv 2408.10647, 2024",
         licence="MIT",

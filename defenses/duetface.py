@@ -22,6 +22,8 @@ class DuetFace(freq.Frequency):
     version = 1
     card = DefenseCard(
         title="DuetFace",
+        plain="Sends only the fine detail of the photo to the server, unchanged, together with a rough map of where"
+        " the rest of the face was strong.",
         family="frequency domain",
         reference="Mi et al., DuetFace: Collaborative Privacy-Preserving Face Recognition via Channel Splitting in the "
         "Frequency Domain, ACM MM 2022",

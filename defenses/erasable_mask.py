@@ -43,6 +43,8 @@ class ErasableMask(Cloak):
     erasable = True
     card = DefenseCard(
         title="ErasableMask",
+        plain="Adds a change to the photo that keeps face recognizers from recognising the person. Whoever has the "
+        "key can remove the change again.",
         family="learned cloak",
         reference="Shen et al., ErasableMask: A Robust and Erasable Privacy Protection Scheme against Black-box Face "
         "Recognition Models, arXiv 2412.17038, 2024",

@@ -29,6 +29,7 @@ class EyeMask(Defense):
     version = 1
     card = DefenseCard(
         title="Eye mask",
+        plain="Covers the eyes with a black bar. The rest of the face stays visible.",
         family="classical",
         reference="Todt, Hanisch and Strufe, Fantomas, PoPETs 2024 (eye mask of SEBA)",
         code_url="https://github.com/kit-ps/seba",

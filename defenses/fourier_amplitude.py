@@ -24,6 +24,8 @@ class FourierAmplitude(Defense):
     version = 1
     card = DefenseCard(
         title="Fourier amplitude",
+        plain="Gives all photos the same strength of coarse and fine patterns and keeps where the patterns lie. "
+        "Light and colour are lost, but the outlines of the face stay.",
         family="frequency",
         reference="Oppenheim and Lim, The Importance of Phase in Signals, Proceedings of the IEEE 1981",
         licence="MIT",

@@ -29,6 +29,8 @@ class FourierPhase(Defense):
     version = 1
     card = DefenseCard(
         title="Fourier phase",
+        plain="Keeps how strong coarse and fine patterns of the photo are, and replaces where they lie by random or"
+        " secret values. The result looks like a texture.",
         family="frequency",
         reference="after Galerne, Gousseau and Morel, Random Phase Textures: Theory and Synthesis, IEEE TIP 2011",
         licence="MIT",

@@ -22,6 +22,7 @@ class GaussianBlur(Defense):
     version = 1
     card = DefenseCard(
         title="Gaussian blur",
+        plain="Blurs the photo, so that fine detail is lost.",
         family="classical",
         reference="McPherson, Shokri and Shmatikov, Defeating Image Obfuscation with Deep Learning, 2016",
         licence="MIT",

@@ -22,6 +22,7 @@ class GaussianNoise(Defense):
     version = 1
     card = DefenseCard(
         title="Gaussian noise",
+        plain="Adds random noise to every pixel of the photo, new for every image that is released.",
         family="classical",
         reference="Todt, Hanisch and Strufe, Fantomas, PoPETs 2024 (Gaussian noise of SEBA)",
         code_url="https://github.com/kit-ps/seba",

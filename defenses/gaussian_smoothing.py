@@ -32,6 +32,9 @@ class GaussianSmoothing(Surrogate):
     version = 1
     card = DefenseCard(
         title="Gaussian smoothing (white box)",
+        plain="Trains a recognizer under random noise, with full access to the recognition service and its training"
+        " photos. The noise makes it possible to prove for many photos that no small change alters the "
+        "decision.",
         family="model defense",
         reference="Cohen et al., Certified Adversarial Robustness via Randomized Smoothing, ICML 2019",
         code_url="https://github.com/locuslab/smoothing",

@@ -40,6 +40,7 @@ class InstaHide(Defense):
     version = 1
     card = DefenseCard(
         title="InstaHide",
+        plain="Mixes the face with faces of other people and then flips the sign of every pixel value at random.",
         family="mixing",
         reference="Huang, Song, Li and Arora, InstaHide: Instance-hiding Schemes for Private Distributed Learning, "
         "ICML 2020; broken by Carlini et al., Is Private Learning Possible with Instance Encoding?, 2021",

@@ -72,6 +72,8 @@ class JpegRandomization(Hardening):
     version = 1
     card = DefenseCard(
         title="JPEG and random resizing",
+        plain="Resizes and compresses every photo at random before the recognition service looks at it, so that "
+        "prepared changes to the photo are partly destroyed.",
         family="model defense",
         reference="Guo et al., ICLR 2018; Xie et al., ICLR 2018; broken by Athalye et al., ICML 2018",
         licence="MIT",

@@ -25,6 +25,8 @@ class KSameEigen(Defense):
     version = 1
     card = DefenseCard(
         title="k-same-eigen",
+        plain="Replaces the face by a mean of several faces, built only from the main patterns in which faces "
+        "differ. All other detail of the photo is dropped.",
         family="k-anonymity",
         reference="Newton, Sweeney and Malin, Preserving Privacy by De-identifying Face Images, IEEE TKDE 2005",
         licence="MIT",

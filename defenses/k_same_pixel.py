@@ -26,6 +26,7 @@ class KSamePixel(Defense):
     version = 1
     card = DefenseCard(
         title="k-same-pixel",
+        plain="Replaces the face by the mean of itself and the most similar faces of other people.",
         family="k-anonymity",
         reference="Newton, Sweeney and Malin, Preserving Privacy by De-identifying Face Images, IEEE TKDE 2005",
         licence="MIT",

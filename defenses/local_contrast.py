@@ -23,6 +23,8 @@ class LocalContrast(Defense):
     version = 1
     card = DefenseCard(
         title="Local contrast",
+        plain="Keeps only local contrast such as edges and texture. Colour, light and large shapes of the face are "
+        "removed.",
         family="local features",
         reference="after Liu et al., Local Features Meet Stochastic Anonymization, arXiv 2412.08276, 2024",
         licence="MIT",

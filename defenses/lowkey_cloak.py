@@ -36,6 +36,8 @@ class LowKeyCloak(Cloak):
     version = 1
     card = DefenseCard(
         title="LowKey-like cloak",
+        plain="Adds a change to the photo that people hardly see and that keeps several face recognizers from "
+        "recognising the person. It is made to survive smoothing of the photo.",
         family="gradient cloak",
         reference="Cherepanova et al., LowKey: Leveraging Adversarial Attacks to Protect Social Media Users from "
         "Facial Recognition, ICLR 2021",

@@ -24,6 +24,8 @@ class Median(Defense):
     version = 1
     card = DefenseCard(
         title="Median filter",
+        plain="Replaces each pixel by the middle value of its neighbourhood, which removes fine detail and keeps "
+        "edges sharp.",
         family="classical",
         reference="Hao, Güera, Reibman and Delp, Robustness Analysis of Face Obscuration, arXiv 1905.05243, 2019",
         licence="MIT",

@@ -29,6 +29,8 @@ class MiDiTiCloak(Cloak):
     version = 1
     card = DefenseCard(
         title="MI-DI-TI cloak",
+        plain="Adds a change to the photo that people hardly see and that keeps a face recognizer from recognising "
+        "the person. It is made so that other recognizers fail as well.",
         family="gradient cloak",
         reference="Dong et al., CVPR 2018 (MI); Xie et al., CVPR 2019 (DI); Dong et al., CVPR 2019 (TI)",
         licence="MIT (torchattack 1.7.2)",

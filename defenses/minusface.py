@@ -42,6 +42,8 @@ class MinusFace(freq.Frequency):
     version = 1
     card = DefenseCard(
         title="MinusFace",
+        plain="Subtracts from the photo what a trained network can reproduce of its looks, and releases the rest in"
+        " shuffled order. The rest still tells who the person is.",
         family="frequency domain",
         reference="Mi et al., Privacy-Preserving Face Recognition Using Trainable Feature Subtraction, CVPR 2024",
         code_url="https://github.com/Tencent/TFace",

@@ -31,6 +31,7 @@ class MixupDecoy(Defense):
     version = 1
     card = DefenseCard(
         title="Mixup with a decoy",
+        plain="Releases a mix of the face and a randomly chosen face of another person, about half of each.",
         family="mixing",
         reference="after Zhang, Cisse, Dauphin and Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018",
         licence="MIT",

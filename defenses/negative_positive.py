@@ -27,6 +27,7 @@ class NegativePositive(Defense):
     version = 1
     card = DefenseCard(
         title="Negative-positive scrambling",
+        plain="Cuts the photo into square blocks and moves, turns, inverts and recolours them under a secret key.",
         family="keyed",
         reference="Chuman, Sirichotedumrong and Kiya, Encryption-then-Compression Systems Using Grayscale-based Image "
         "Encryption for JPEG Images, IEEE TIFS 2019 (its conventional colour scheme, of Kurihara et al. 2015)",

@@ -13,7 +13,12 @@ class NoCloak(Cloak):
 
     version = 1
     card = DefenseCard(
-        title="No cloak", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="No cloak",
+        plain="Releases the photo unchanged. It marks how well faces are recognised where no cloak is used.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
 
     def cloak(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

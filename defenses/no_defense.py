@@ -12,7 +12,13 @@ class NoDefense(Defense):
 
     version = 1
     card = DefenseCard(
-        title="No defense", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="No defense",
+        plain="Releases the photo unchanged. It marks the best possible usefulness, and what every attack reaches "
+        "where nothing is protected.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

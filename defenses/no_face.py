@@ -13,7 +13,12 @@ class NoFace(Cloak):
 
     version = 1
     card = DefenseCard(
-        title="No face", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="No face",
+        plain="Releases a black image. It marks how well faces are recognised where no face is left.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
 
     def cloak(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

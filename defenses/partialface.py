@@ -36,6 +36,8 @@ class PartialFace(freq.Frequency):
     version = 1
     card = DefenseCard(
         title="PartialFace",
+        plain="Sends a random part of the fine detail of the photo in a random order, and does not tell which part "
+        "or which order.",
         family="frequency domain",
         reference="Mi et al., Privacy-Preserving Face Recognition Using Random Frequency Components, ICCV 2023",
         code_url="https://github.com/Tencent/TFace",

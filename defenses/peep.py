@@ -40,6 +40,8 @@ class Peep(Defense):
     version = 1
     card = DefenseCard(
         title="PEEP",
+        plain="Adds random noise for differential privacy, and then redraws the face from a limited set of typical "
+        "face patterns.",
         family="differential privacy",
         reference="Chamikara, Bertok, Khalil, Liu and Camtepe, Privacy Preserving Face Recognition Utilizing "
         "Differential Privacy, Computers & Security 2020",

@@ -19,6 +19,8 @@ class PgdCloak(Cloak):
     version = 1
     card = DefenseCard(
         title="PGD cloak",
+        plain="Adds a change to the photo that people hardly see and that keeps one known face recognizer from "
+        "recognising the person.",
         family="gradient cloak",
         reference="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
         licence="MIT (torchattack 1.7.2)",

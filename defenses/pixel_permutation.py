@@ -23,6 +23,7 @@ class PixelPermutation(Defense):
     version = 1
     card = DefenseCard(
         title="Pixel permutation",
+        plain="Moves all pixels of the photo to other places under a secret key.",
         family="keyed",
         reference="Cichowski and Czyzewski, Reversible Video Stream Anonymization for Video Surveillance Systems Based "
         "on Pixels Relocation and Watermarking, ICCV Workshops 2011",

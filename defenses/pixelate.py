@@ -21,6 +21,7 @@ class Pixelate(Defense):
     version = 1
     card = DefenseCard(
         title="Pixelation",
+        plain="Replaces each square block of the photo by its mean colour.",
         family="classical",
         reference="McPherson, Shokri and Shmatikov, Defeating Image Obfuscation with Deep Learning, 2016",
         licence="MIT",

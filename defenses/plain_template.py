@@ -15,8 +15,14 @@ class PlainTemplate(TemplateProtection):
     version = 1
     stored_in_clear = True
     card = DefenseCard(
-        title="Plain template", family="control", reference="ppfr-bench", licence="MIT", control=True,
-    )  # fmt: skip
+        title="Plain template",
+        plain="Stores the list of numbers that describes a face without any protection. It marks what every attack "
+        "can reach and what every method can keep.",
+        family="control",
+        reference="ppfr-bench",
+        licence="MIT",
+        control=True,
+    )
 
     def protect(self, embeddings: FloatArray, key: Key, generator: torch.Generator) -> FloatArray:
         """The embeddings."""

@@ -36,6 +36,8 @@ class PolyProtect(TemplateProtection):
     version = 1
     card = DefenseCard(
         title="PolyProtect",
+        plain="Combines the numbers that describe a face in small groups by secret formulas. A new key gives a new "
+        "template.",
         family="cancelable template",
         reference="Hahn and Marcel, Towards Protecting Face Embeddings in Mobile Face Verification Scenarios, "
         "IEEE T-BIOM 2022",

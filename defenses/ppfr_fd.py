@@ -30,6 +30,8 @@ class PpfrFd(freq.Frequency):
     version = 1
     card = DefenseCard(
         title="PPFR-FD",
+        plain="Keeps those patterns of the photo that tell people apart best, and shuffles and mixes them in a "
+        "fixed secret way.",
         family="frequency domain",
         reference="Wang et al., Privacy-Preserving Face Recognition in the Frequency Domain, AAAI 2022",
         licence="MIT",

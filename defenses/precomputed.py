@@ -23,6 +23,8 @@ class Precomputed(Defense):
     version = 1
     card = DefenseCard(
         title="Protected elsewhere",
+        plain="Images that another tool has protected. The benchmark does not run the tool and measures the images "
+        "as they are.",
         family="adapter",
         reference="images made by another tool",
         licence="that of the tool",

@@ -34,6 +34,7 @@ class RandomErasing(Defense):
     version = 1
     card = DefenseCard(
         title="Random erasing",
+        plain="Covers one randomly placed rectangle of the photo with noise. Most of the face stays visible.",
         family="classical",
         reference="Zhong, Zheng, Kang, Li and Yang, Random Erasing Data Augmentation, AAAI 2020",
         code_url="https://github.com/zhunzhong07/Random-Erasing",

@@ -26,6 +26,8 @@ class RandomProjection(TemplateProtection):
     version = 1
     card = DefenseCard(
         title="Random projection",
+        plain="Multiplies the list of numbers that describes a face by a secret random table, which leaves fewer "
+        "numbers. A new key gives a new template.",
         family="cancelable template",
         reference="Teoh, Goh and Ngo, Random Multispace Quantization, IEEE TPAMI 2006 (its projection, not quantised)",
         licence="MIT",

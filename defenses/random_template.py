@@ -14,9 +14,15 @@ class RandomTemplate(TemplateProtection):
 
     version = 1
     card = DefenseCard(
-        title="Random template", family="control", reference="ppfr-bench", licence="MIT", control=True,
+        title="Random template",
+        plain="Stores random numbers instead of a description of the face. It marks the best possible privacy and "
+        "the worst possible usefulness.",
+        family="control",
+        reference="ppfr-bench",
+        licence="MIT",
+        control=True,
         randomness="per_call",
-    )  # fmt: skip
+    )
 
     def protect(self, embeddings: FloatArray, key: Key, generator: torch.Generator) -> FloatArray:
         """Random unit rows of the same shape."""

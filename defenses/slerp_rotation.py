@@ -27,6 +27,8 @@ class SlerpRotation(TemplateProtection):
     version = 1
     card = DefenseCard(
         title="Slerp rotation",
+        plain="Turns the numbers that describe a face, in groups, most of the way to secret directions, and drops "
+        "half of them. A new key gives a new template.",
         family="cancelable template",
         reference="after SlerpFace: Zhong et al., Face Template Protection via Slerp, AAAI 2025",
         licence="MIT",

@@ -34,6 +34,8 @@ class StochasticAnonymizer(Defense):
     training = "ppfr_bench.defenses._anonymizer_training:AnonymizerTraining"
     card = DefenseCard(
         title="Stochastic local-feature anonymizer",
+        plain="Keeps only the local detail that face recognizers need, moves and disturbs it at random, and puts it"
+        " on a blurred, randomly drawn artificial face. Every release of a photo looks different.",
         family="local features",
         reference="after Liu et al., Local Features Meet Stochastic Anonymization, arXiv 2412.08276, 2024",
         licence="MIT",

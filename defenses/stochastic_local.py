@@ -32,6 +32,8 @@ class StochasticLocal(Defense):
     version = 1
     card = DefenseCard(
         title="Stochastic local features",
+        plain="Keeps local contrast such as edges and texture, and adds a random brightness pattern, a random "
+        "distortion and noise. Every release of a photo looks different.",
         family="local features",
         reference="after Liu et al., Local Features Meet Stochastic Anonymization, arXiv 2412.08276, 2024",
         licence="MIT",

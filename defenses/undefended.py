@@ -17,7 +17,13 @@ class Undefended(Hardening):
 
     version = 1
     card = DefenseCard(
-        title="Undefended", family="control", reference="control of this benchmark", licence="MIT", control=True
+        title="Undefended",
+        plain="The recognition service as it is, without any protection. It marks the best possible usefulness, and"
+        " what every attack reaches.",
+        family="control",
+        reference="control of this benchmark",
+        licence="MIT",
+        control=True,
     )
     access: ClassVar[Access] = "white_box"
 

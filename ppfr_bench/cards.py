@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, field_validator
 
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
+LONGEST_PLAIN = 300  # Characters of ``Card.plain``.
 
 
 Whole = Annotated[int, Strict()]  # No text and no switch is taken for a number, as pydantic otherwise does.
@@ -44,13 +45,26 @@ class Config(BaseModel):
 
 
 class Card(Config):
-    """What is known of a component, and where it comes from."""
+    """What is known of a component, and where it comes from.
+
+    ``plain`` says in one or two sentences what the component does, for people outside the field: one line of text, at
+    most 300 characters. It is read from the card whenever it is shown. No record, no key and no hash holds it, so that
+    better words make no record stale.
+    """
 
     title: str
+    plain: str = Field("", max_length=LONGEST_PLAIN, exclude=True)
     reference: str  # A paper or project, with its year.
     licence: str  # The method's code or weights state it.
     code_url: str = ""
     deviations: tuple[str, ...] = ()  # The paper does otherwise: each point in one sentence.
+
+    @field_validator("plain")
+    @classmethod
+    def _is_one_line(cls, value: str) -> str:
+        if value and (not value.isprintable() or value != value.strip()):
+            raise ValueError("expected one line of text without control characters, and no space around it")
+        return value
 
 
 class DefenseCard(Card):

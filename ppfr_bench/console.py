@@ -6,12 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bar
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from ppfr_bench.text import neutral
 
@@ -64,15 +68,10 @@ class Steps:
     """A bar with the time that is left on a terminal, a line now and then without one; a ``total`` of 0 is unknown."""
 
     def __init__(self, total: int, title: str, unit: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
         self.total, self.done, self.title, self.unit = total, 0, title, unit
         self.start = self.last = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.fields[left]}"))  # fmt: skip
-        self.bar = Bar(*columns, console=err, disable=not err.is_terminal)
-        self.task = self.bar.add_task(title, total=total or None, left="")
+        self.bar = Bar(*_columns(), console=err, disable=not err.is_terminal, expand=True)
+        self.task = self.bar.add_task(neutral(title), total=total or None, left="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -87,7 +86,7 @@ class Steps:
         now, seconds = time.monotonic(), self.seconds_left()
         left = "" if seconds is None else f", about {seconds:.0f} s left"
         title = f"{self.title}: {what}" if what else self.title
-        self.bar.update(self.task, advance=1, description=title, left=left.removeprefix(", "))
+        self.bar.update(self.task, advance=1, description=neutral(title), left=_clock(seconds))
         if not err.is_terminal and (now - self.last > 15 or self.done == self.total):
             self.last = now
             rate = self.done / max(now - self.start, 1e-9)
@@ -98,6 +97,31 @@ class Steps:
     def seconds_left(self) -> float | None:
         """Until all are done; None where that is unknown. Default: by the steps so far, one as long as the other."""
         return (time.monotonic() - self.start) / self.done * max(0, self.total - self.done) if self.total else None
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """What is done, how many of how many, elapsed and left. Where it is narrow, the first is cut and nothing else."""
+    kept, task = Column(no_wrap=True), Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return (
+        TextColumn("{task.description}", markup=False, table_column=task), BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=kept), _Elapsed(table_column=kept.copy()),
+        TextColumn("{task.fields[left]}", markup=False, table_column=kept.copy()),
+    )  # fmt: skip
+
+
+class _Elapsed(ProgressColumn):
+    """``0:02:31 elapsed``."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{_clock_of(task.finished_time if task.finished else task.elapsed)} elapsed")
+
+
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else f"{_clock_of(seconds)} left"
+
+
+def _clock_of(seconds: float | None) -> str:
+    return str(timedelta(seconds=max(0, int(seconds or 0))))
 
 
 class Progress(Steps):

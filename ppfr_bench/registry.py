@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from ppfr_bench.errors import UserError, did_you_mean
 from ppfr_bench.former_names import FORMER_NAMES
-from ppfr_bench.places import is_file, resolved, user_path
+from ppfr_bench.places import is_file, is_folder, resolved, user_path
 from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
 
 Kind = Literal["defense", "attack", "recognizer", "dataset", "metric", "scorer", "track", "publisher", "engine"]
@@ -173,8 +173,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
             defense and something else.
     """
     path = resolved(user_path(path, "the plug-in"), "the plug-in")
-    if path.suffix != ".py" or not is_file(path):
-        raise UserError(f"expected a Python file, got {printable(path)}", "For example:  --plugin my_defense.py")
+    _check_file(path)
     if not _STEM.fullmatch(path.stem):
         raise UserError(
             f"expected a name of lower-case letters, digits and _, got {printable(path.name)}", "Rename the file."
@@ -195,6 +194,44 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     for kind in kinds:
         _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", PACKAGES[kind])
     return [(kind, path.stem) for kind in kinds]
+
+
+def _check_file(path: Path) -> None:
+    """Raises:
+    UserError: there is nothing, a folder, or a file of another kind.
+    """
+    shown = printable(path)
+    if is_folder(path):
+        raise UserError(f"expected a Python file, got the folder {shown}", f"Name a file in it:  {shown}/my_defense.py")
+    if not is_file(path):
+        raise UserError(f"no such file: {shown}", "Check the path, or write one to start from:  ppfr-bench new")
+    if path.suffix != ".py":
+        raise UserError(f"expected a Python file, got {shown}", "For example:  --plugin my_defense.py")
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """What is said of a name that no plug-in has: the nearest one, and where the plug-ins in use are.
+
+    Args:
+        what: is unknown, such as ``defense``.
+        known: names that are.
+    """
+    folder = plugin_folder("defense")
+    hint = f"{did_you_mean(name, known)}\nThe plug-ins in use are those of {printable(folder)}."
+    here = next((one for one in (Path("defenses", f"{name}.py"), Path("attacks", f"{name}.py")) if is_file(one)), None)
+    if here is not None:
+        hint += (
+            f" {printable(here)} belongs to another checkout: use the ppfr-bench of that, after  pip install -e .\n"
+            f"Or give the file:  --plugin {printable(here)}"
+        )
+    return UserError(f"unknown {what} '{name}'", hint)
+
+
+def plugin_folder(kind: Kind) -> Path:
+    """The folder of the plug-ins of a kind that come with the package: in a checkout, or where it is installed."""
+    spec = importlib.util.find_spec(PACKAGES[kind])
+    places = list((spec and spec.submodule_search_locations) or ())
+    return Path(places[0]).resolve() if places else Path()
 
 
 def add_class(kind: Kind, name: str, plugin: type) -> None:
@@ -279,7 +316,7 @@ def _find(kind: Kind, name: str) -> EntryPoint:
     name = current_name(kind, name)
     if name not in plugins:
         what = {"dataset": "data set"}.get(kind, kind)
-        raise UserError(f"unknown {what} '{name}'", did_you_mean(name, plugins))
+        raise unknown(what, name, plugins)
     return plugins[name]
 
 

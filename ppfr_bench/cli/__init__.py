@@ -12,8 +12,9 @@ from ppfr_bench.cli import process
 from ppfr_bench.cli.assets import assets_app
 from ppfr_bench.cli.data import data_app
 from ppfr_bench.cli.leaderboard import leaderboard
+from ppfr_bench.cli.listing import list_
 from ppfr_bench.cli.nightly import nightly
-from ppfr_bench.cli.plugins import check, doctor, list_, new
+from ppfr_bench.cli.plugins import check, doctor, new
 from ppfr_bench.cli.protect import protect
 from ppfr_bench.cli.run import run
 from ppfr_bench.cli.show import show

@@ -44,14 +44,15 @@ Stages = Annotated[
     str, typer.Option("--stages", envvar="PPFR_BENCH_STAGES", help="Folder or URL that all workers see.")
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps; cuda:1 for the second GPU.")]
+DatasetRoot = Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")]
 RESULTS = "results"
 
 
-def resolved(suite: str, defenses: list[str], device: str = "cpu") -> Request:
+def resolved(suite: str, defenses: list[str], device: str = "cpu", dataset_root: Path | None = None) -> Request:
     """A suite as it is shipped, with some defenses alone."""
     from ppfr_bench.runner.request import Asked, resolve
 
-    return resolve(suite, Asked(defenses=tuple(defenses), device=device))
+    return resolve(suite, Asked(defenses=tuple(defenses), device=device, dataset_root=dataset_root))
 
 
 def params(settings: list[str] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``ppfr-bench list``, ``check``, ``new`` and ``doctor``: what there is, and whether it is in order."""
+"""``ppfr-bench check``, ``new`` and ``doctor``: whether what there is is in order."""
 
 from __future__ import annotations
 
@@ -11,28 +11,17 @@ import typer
 from rich.markup import escape
 
 from ppfr_bench import registry
-from ppfr_bench.cli.options import Json, Plugins, Trust
-from ppfr_bench.cli.recognizers import check_recognizer, list_recognizers
+from ppfr_bench.card_reader import source_file
+from ppfr_bench.cards import LONGEST_PLAIN
+from ppfr_bench.cli.listing import What, names
+from ppfr_bench.cli.options import Json, Trust
+from ppfr_bench.cli.recognizers import check_recognizer
 from ppfr_bench.console import out, tell
-from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.errors import UserError
+from ppfr_bench.places import is_folder
+from ppfr_bench.text import printable
 
 CHECKED: tuple[registry.Kind, ...] = ("defense", "attack")  # The contract of these kinds is checked by running them.
-
-
-class What(StrEnum):
-    """What can be listed."""
-
-    defenses = "defenses"
-    attacks = "attacks"
-    recognizers = "recognizers"
-    datasets = "datasets"
-    metrics = "metrics"
-    scorers = "scorers"
-    tracks = "tracks"
-    publishers = "publishers"
-    engines = "engines"
-    suites = "suites"
-    assets = "assets"
 
 
 class Kind(StrEnum):
@@ -40,46 +29,6 @@ class Kind(StrEnum):
 
     defense = "defense"
     attack = "attack"
-
-
-def names(what: What) -> list[str]:
-    """All names of one kind, without importing what they name."""
-    if what is What.metrics:
-        from ppfr_bench.metrics import metric_names
-
-        return metric_names()
-    if what is What.suites:
-        from ppfr_bench.suites import suite_names
-
-        return suite_names()
-    if what is What.assets:
-        from ppfr_bench.assets import MANIFEST
-
-        return sorted(MANIFEST)
-    kind: registry.Kind = what.value[:-1]  # type: ignore[assignment]  # The others are kinds in the plural.
-    return registry.names(kind)
-
-
-def list_(
-    what: Annotated[What | None, typer.Argument()] = None,
-    plugin: Plugins = None,
-    trust: Trust = False,
-    as_json: Json = False,
-) -> None:
-    """List what there is, of one kind or of every kind."""
-    registry.run_here(trust)
-    for path in plugin or ():
-        registry.add_plugin(path)
-    if what is What.recognizers:
-        return list_recognizers(as_json)
-    found = {kind.value: names(kind) for kind in ([what] if what else What)}
-    if as_json:
-        print(json.dumps(found[what.value] if what else found, indent=1))
-        return
-    for kind, members in found.items():
-        out.print(f"[bold]{kind}[/bold]" if what is None else "", end="\n" if what is None else "")
-        for member in members:
-            out.print(f"  {member}" if what is None else member, highlight=False)
 
 
 def doctor(as_json: Json = False) -> None:
@@ -114,24 +63,54 @@ def check(
     if what.endswith(".py"):
         path = Path(what).resolve()
         inside = [kind for kind in CHECKED if path.parent.name == f"{kind}s" and path.stem in registry.names(kind)]
+        for kind in inside:
+            _check_in_use(path, kind)
         added = [(kind, path.stem) for kind in inside] or registry.add_plugin(path)
         chosen = [one for one in added if one[0] in CHECKED] or added
     else:
         chosen = [(kind, what) for kind in CHECKED if registry.current_name(kind, what) in registry.names(kind)]
         if not chosen:
-            known = {name for kind in CHECKED for name in registry.names(kind)}
-            raise UserError(f"unknown plug-in '{what}'", did_you_mean(what, known))
+            if is_folder(Path(what)):
+                raise UserError(f"expected a plug-in's name or file, got the folder {what}", "Name a file in it.")
+            raise registry.unknown("plug-in", what, {name for kind in CHECKED for name in registry.names(kind)})
     kind, name = chosen[0]
     findings = check_plugin(kind, name) if kind in CHECKED else []  # Others were checked as they were loaded.
+    reminder = _reminder(kind, name)
     if as_json:
-        print(json.dumps({"kind": kind, "name": name, "findings": [vars(finding) for finding in findings]}))
+        found = {"kind": kind, "name": name, "findings": [vars(finding) for finding in findings]}
+        print(json.dumps(found | {"reminder": reminder}))
     else:
         for finding in findings:
             out.print(f"[red]✗[/red] {finding.code}: {escape(finding.message)}", highlight=False)
         if not findings:
             out.print(f"[green]✓[/green] {kind} {name} keeps the contract", highlight=False)
+        if reminder:
+            out.print(f"[yellow]·[/yellow] {escape(reminder)}", highlight=False, soft_wrap=True)
     if findings:
         raise typer.Exit(1)
+
+
+def _check_in_use(path: Path, kind: registry.Kind) -> None:
+    """Raises:
+    UserError: a plug-in of that name comes from another file, such as that of another checkout.
+    """
+    used = source_file(kind, path.stem)
+    if path.is_file() and used is not None and used.resolve() != path:
+        raise UserError(
+            f"{printable(path)} is not the file in use: {kind} '{path.stem}' is {printable(used)}",
+            "Use the ppfr-bench of that checkout, after  pip install -e .   Or rename the file.",
+        )
+
+
+def _reminder(kind: registry.Kind, name: str) -> str:
+    """What a card still lacks that pages show, and no contract asks for."""
+    if kind not in CHECKED or registry.load(kind, name).card.plain:
+        return ""
+    does = "what the defense does" if kind == "defense" else "what the attack is"
+    return (
+        f"the card's `plain` is empty: say in one or two sentences {does}, for people outside the field; "
+        f"at most {LONGEST_PLAIN} characters. Pages show it under the title."
+    )
 
 
 def new(kind: Kind, name: str, as_json: Json = False) -> None:

@@ -13,6 +13,7 @@ import typer
 from ppfr_bench.cli import options
 from ppfr_bench.cli.options import (
     RESULTS,
+    DatasetRoot,
     Device,
     Json,
     Plugins,
@@ -40,7 +41,7 @@ def run(
     attack: Annotated[list[str] | None, typer.Option("--attack", help="Only this one; repeatable.")] = None,
     recognizer: Annotated[list[str] | None, typer.Option("--recognizer", help="Only this one; repeatable.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Another data set, with its defaults.")] = None,
-    dataset_root: Annotated[Path | None, typer.Option("--dataset-root", help="Where the data set lies.")] = None,
+    dataset_root: DatasetRoot = None,
     plugin: Plugins = None,
     trust: Trust = False,
     precomputed: Annotated[

@@ -43,6 +43,9 @@ def show(
             terminal.explain(record, out)
     else:
         for name in sorted({record.suite for record in of_defense}):
-            for row in load_board(store, name).rows:
+            board = load_board(store, name)
+            if board.warning:
+                out.print(board.warning, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
+            for row in board.rows:
                 if row.defense == label:
                     terminal.explain(row, out)

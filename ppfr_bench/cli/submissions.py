@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ppfr_bench import registry
 from ppfr_bench.cli import options
-from ppfr_bench.cli.options import RESULTS, Device, Json, Results, Scheduler, Stages, Workers
+from ppfr_bench.cli.options import RESULTS, DatasetRoot, Device, Json, Results, Scheduler, Stages, Workers
 from ppfr_bench.console import out, tell
 from ppfr_bench.errors import UserError
 
@@ -67,6 +67,7 @@ def score(
         bool, typer.Option("--confirm", help="Measure a claim on people drawn from your secret seed, and note it.")
     ] = False,
     sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the cells, the same each time.")] = 1.0,
+    dataset_root: DatasetRoot = None,
     workers: Workers = None,
     scheduler: Scheduler = "",
     stages: Stages = "",
@@ -84,7 +85,7 @@ def score(
     from ppfr_bench.runner.execution import Where
     from ppfr_bench.runner.request import narrow_plan
 
-    request, store = options.resolved(suite, defense, device), ResultStore(results)
+    request, store = options.resolved(suite, defense, device, dataset_root), ResultStore(results)
     labels = {*defense, *(registry.current_name("defense", one) for one in defense)}
     wanted = [cell for cell in request.plan.cells if cell.defense.label in labels]
     cells = [cell for cell in wanted if int(cell.key[:8], 16) < sample * 2**32]

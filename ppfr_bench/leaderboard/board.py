@@ -15,11 +15,13 @@ from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
 from ppfr_bench.leaderboard.text import measure
+from ppfr_bench.leaderboard.titles import attack_titles
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
+from ppfr_bench.suites import load_suite, suite_names
 from ppfr_bench.tracks.base import Column, Track
 
 if TYPE_CHECKING:
@@ -293,6 +295,18 @@ class Board:
     def foreign(self) -> list[Record]:
         """The records that are of no cell of the plan."""
         return foreign_records(self.records, self.plan)
+
+    @cached_property
+    def attack_titles(self) -> dict[str, str]:
+        """The title of each attack, by label."""
+        return attack_titles(self.plan)
+
+    @cached_property
+    def warning(self) -> str:
+        """What stands above the numbers of a suite that is there for tests; empty of any other."""
+        if self.suite not in suite_names() or not load_suite(self.suite).for_tests:
+            return ""
+        return f"{self.suite} is a suite for tests, on a handful of faces: its numbers and ranks mean nothing."
 
     @property
     def note(self) -> str:

@@ -217,6 +217,16 @@ class Row:
         return again("defense", self.defense, self.name, self.config)
 
     @property
+    def measured_again(self) -> str:
+        """The command that measures the row anew; one of real people needs the folder where their photos lie."""
+        root = " --dataset-root FOLDER" if self.real_people else ""
+        if not self.live:
+            return f"ppfr-bench run {self.suite} --precomputed FOLDER{root} --rerun all"
+        if self.setting:  # No entry of the suite has its label.
+            return f"ppfr-bench run {self.suite} {self.again}{root} --rerun all"
+        return f"ppfr-bench score {self.defense} --suite {self.suite}{root} --anew"
+
+    @property
     def claim_title(self) -> str:
         """What pages say of a row that is a claim; empty of one that is none."""
         return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
@@ -287,6 +297,12 @@ class Row:
         """The card's title, or the label."""
         title = self.card.get("title")
         return title if isinstance(title, str) and title else self.defense
+
+    @property
+    def plain(self) -> str:
+        """What the defense does, in a sentence or two for people outside the field; empty where its card is silent."""
+        said = self.card.get("plain")
+        return said if isinstance(said, str) else ""
 
     @property
     def appearance(self) -> Privacy:

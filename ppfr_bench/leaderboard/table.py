@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ppfr_bench.card_reader import described
 from ppfr_bench.leaderboard.comparable import Table, incomparable, planned_records, tables
 from ppfr_bench.leaderboard.privacy import between_shared_ends, fallen_behind, leakages, privacy_of, shots_of
 from ppfr_bench.leaderboard.reported_figures import refuted
@@ -131,7 +132,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     return Row(
         suite=table.suite, dataset=table.dataset, track=table.track, defense=label, name=planned.component.name,
         version=planned.component.version, config=dict(planned.component.config),
-        card=dict(first.defense_card) if first else {}, guarantee=first.guarantee if first else None,
+        card=_card(planned.component.name, first), guarantee=first.guarantee if first else None,
         control=planned.control, unprotected=planned.unprotected,
         real_people=table.planned.real_people or any(record.real_people for record in records),
         score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
@@ -141,6 +142,13 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good),
         expected=sum(cell.state != "broken" for cell in cells),
     )  # fmt: skip
+
+
+def _card(name: str, first: Record | None) -> dict[str, Any]:
+    """The card in the records of a row; ``plain``, which no record holds, from the source of the plug-in, if there."""
+    card = dict(first.defense_card) if first else {}
+    said = described("defense", name).get("plain") if card and not card.get("plain") else ""
+    return card | ({"plain": said} if said else {})
 
 
 def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:

@@ -2,97 +2,174 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Estimate, Row, Scale, Utility
+from ppfr_bench.leaderboard.titles import in_words
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.record import Record
 from ppfr_bench.tracks.base import Shown, Track, load_track
 
 __all__ = ["explain", "print_table"]
 
+WIDE = 120  # Columns of a terminal from which on a table has all of its columns.
+_FOLDED = 14  # The least columns for words, which are folded; numbers are never cut.
 
-def print_table(rows: Sequence[Row], console: Console, note: str = "") -> None:
-    """One table for each suite, data set and track in the rows.
+
+@dataclass(frozen=True)
+class _Column:
+    """A column as it is printed: ``words`` are folded, all else has the room that it needs.
+
+    Where there is no room for all columns, those of the largest ``spare`` are left out first, those of 0 last.
+    """
+
+    title: str
+    cells: tuple[Text, ...]
+    words: bool = False
+    spare: int = 0
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that it takes, or takes at least if it holds words."""
+        lines = [line for cell in self.cells for line in cell.plain.split("\n")]
+        return _FOLDED if self.words else max(map(cell_len, [*self.title.split(), *lines]), default=1)
+
+
+def print_table(
+    rows: Sequence[Row], console: Console, note: str = "", titles: Mapping[str, str] | None = None, warning: str = ""
+) -> None:
+    """One table for each suite, data set and track in the rows: fewer columns where the console is below 120 wide.
 
     Args:
         note: what else is to be said, such as ``Board.note`` on records of no cell of the plan.
+        titles: of attacks, by label; without them labels are shown.
+        warning: what is to be read before the numbers, such as ``Board.warning``.
     """
     if not rows:
         console.print("No defense has been measured yet.", highlight=False)
+    if warning:
+        console.print(f"[bold yellow]{_safe(warning)}[/bold yellow]", highlight=False)
     for key in dict.fromkeys((row.suite, row.dataset, row.track) for row in rows):
         members = [row for row in rows if (row.suite, row.dataset, row.track) == key]
-        console.print(_table(members))
+        console.print(_table(members, console.width, titles or {}))
         for row in members:
             for cell in row.gaps:
                 line = f"{_safe(row.defense)}: {_safe(cell.title)} {cell.state}: {_safe(cell.reason)}"
-                console.print(f"[yellow]{line}[/yellow]", highlight=False)
+                console.print(f"[yellow]{line}[/yellow]", highlight=False, soft_wrap=True)
+    if rows and console.width < WIDE:
+        suite = rows[0].suite
+        line = f"More columns in a terminal of {WIDE} or more. A row in words:  ppfr-bench show NAME --suite {suite}"
+        console.print(_safe(line), highlight=False, soft_wrap=True)
     if note:
-        console.print(f"[yellow]{_safe(note)}[/yellow]", highlight=False)
+        console.print(f"[yellow]{_safe(note)}[/yellow]", highlight=False, soft_wrap=True)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], width: int, titles: Mapping[str, str]) -> Table:
     first = rows[0]
     rules = load_track(first.track)
-    columns = rules.columns(tuple(first.privacies))
-    noted = next((column for column in columns if column.note), None)  # The first alone: a terminal is narrow.
     table = Table(title=_safe(f"{first.suite}: {first.dataset}, {rules.title}"), title_justify="left")
-    table.add_column("rank", justify="center", no_wrap=True)
-    table.add_column("defense", overflow="fold")
-    for column in columns:
-        table.add_column(_safe(column.title.lower()), justify="right")
-        if column is noted:
-            table.add_column(_safe(column.note.replace("_", " ")), overflow="fold")
-    if rules.likeness:
-        table.add_column(f"{' / '.join(text.measure(name) for name in rules.likeness)} of best", justify="right")
-    table.add_column("images/s", justify="right")
-    table.add_column("state", overflow="fold")
-    before: Row | None = None
-    for row in rows:
-        if before is not None and (before.rank is None) != (row.rank is None):
-            table.add_section()
-        numbers: list[str] = []
-        for column in columns:
-            shown = column.of(row)
-            numbers += [_brief(shown), *([_safe(shown.note)] if column is noted else [])]
-        table.add_row(
-            text.ranks(row.rank, row.rank_interval), _name(row), *numbers, *_best(row, rules),
-            text.speed(row.images_per_second), _state(row),
+    chosen = _chosen(rows, rules, width, titles)
+    for column in chosen:
+        fixed = None if column.words else column.width
+        table.add_column(
+            _safe(column.title), justify="left" if column.words else "right", overflow="fold", width=fixed,
+            min_width=None if fixed else _FOLDED,
         )  # fmt: skip
-        before = row
+    for cells, (row, after) in zip(zip(*(column.cells for column in chosen), strict=True), _pairs(rows), strict=True):
+        ends = after is not None and (row.rank is None) != (after.rank is None)
+        table.add_row(*cells, end_section=ends)
     return table
 
 
-def _name(row: Row) -> str:
-    return f"[bold]{_safe(row.defense)}[/bold]" if row.front else _safe(row.defense)
+def _pairs(rows: Sequence[Row]) -> list[tuple[Row, Row | None]]:
+    """Each row with the one below it."""
+    return [*pairwise(rows), (rows[-1], None)]
 
 
-def _brief(shown: Shown) -> str:
-    return escape(text.bracketed(shown.estimate)) if shown.bound is None else f"at most {text.number(shown.bound)}"
+def _chosen(rows: Sequence[Row], rules: Track, width: int, titles: Mapping[str, str]) -> list[_Column]:
+    """The columns for which there is room, with intervals beside the numbers if they fit, else below them."""
+    for between in (" ", "\n") if width >= WIDE else ("\n",):
+        found = _columns(rows, rules, between, titles)
+        if width < WIDE:
+            found = [column for column in found if not column.spare]
+        if _room(found) <= width:
+            return found
+    while len(found) > 3 and _room(found) > width:
+        least = max(column.spare for column in found)
+        del found[max(at for at, column in enumerate(found) if column.spare == least)]
+    return found
 
 
-def _best(row: Row, rules: Track) -> list[str]:
-    """Likeness of the best reconstruction, in one column, if the track shows any."""
-    if not rules.likeness:
-        return []
+def _room(columns: Sequence[_Column]) -> int:
+    return sum(column.width + 3 for column in columns) + 1
+
+
+def _columns(rows: Sequence[Row], rules: Track, between: str, titles: Mapping[str, str]) -> list[_Column]:
+    """All columns of a table; ``between``: what stands between a number and its interval."""
+    known = rules.columns(tuple(rows[0].privacies))
+    few = {"score", "retention", f"{rules.privacies[0]}_privacy"} & {column.name for column in known}
+    noted = next((column for column in known if column.note), None)  # The first alone: a terminal is narrow.
+    found = [_Column("rank", tuple(_rank(row) for row in rows)), _Column("defense", _names(rows), words=True)]
+    for column in known:
+        cells = tuple(_brief(column.of(row), between) for row in rows)
+        found.append(_Column(column.title.lower(), cells, spare=0 if column.name in few else 2))
+        if column is noted:
+            notes = tuple(Text(text.plain(in_words(column.of(row).note, titles), 120)) for row in rows)
+            found.append(_Column(column.note.replace("_", " "), notes, words=True, spare=3))
+    if rules.likeness:
+        title = f"{' / '.join(text.measure(name) for name in rules.likeness)} of best"
+        found.append(_Column(title, tuple(_best(row) for row in rows), spare=4))
+    speeds = tuple(Text(text.speed(row.images_per_second)) for row in rows)
+    states = tuple(_state(row) for row in rows)
+    return [*found, _Column("images/s", speeds, spare=5), _Column("state", states, words=True, spare=1)]
+
+
+def _rank(row: Row) -> Text:
+    """``tied 1 to 6``, or one rank."""
+    return Text(text.tied(row.rank, row.rank_interval) or (text.MISSING if row.rank is None else str(row.rank)))
+
+
+def _names(rows: Sequence[Row]) -> tuple[Text, ...]:
+    """Title and setting of each row, and in a line below the name by which commands know it."""
+    found = []
+    for row in rows:
+        title = ", ".join(part for part in (row.title, setting_label(row, rows)) if part)
+        said = Text(text.plain(title, 80), style="bold" if row.front else "")
+        found.append(said if title == row.defense else said.append(f"\n{text.plain(row.defense, 80)}", style="dim"))
+    return tuple(found)
+
+
+def _brief(shown: Shown, between: str) -> Text:
+    if shown.bound is not None:
+        return Text(f"at most {text.number(shown.bound)}".replace(" ", between))
+    return Text(text.bracketed(shown.estimate).replace(" ", between, 1))
+
+
+def _best(row: Row) -> Text:
+    """Likeness of the best reconstruction."""
     if row.reconstruction is None:
-        return [text.MISSING]
-    return [" / ".join(text.number(scale.estimate.value) for scale in row.reconstruction.likeness.values())]
+        return Text(text.MISSING)
+    return Text(" / ".join(text.number(scale.estimate.value) for scale in row.reconstruction.likeness.values()))
 
 
-def _state(row: Row) -> str:
+def _state(row: Row) -> Text:
     parts = ["control"] if row.control else []
     parts += ["front"] if row.front else []
     parts += [row.claim_title] if row.claim else []
     parts += ["refuted elsewhere"] if row.refuted else []
     parts += [] if row.complete else [row.completeness]
-    parts += [_safe(flag) for flag, _ in row.flags]
-    return ", ".join(parts)
+    parts += [text.words(flag) for flag, _ in row.flags]
+    return Text(text.plain(", ".join(parts)))
 
 
 def explain(what: Record | Row, console: Console) -> None:
@@ -108,6 +185,8 @@ def _explain_row(row: Row) -> list[str]:
     what = ": ".join(_safe(part) for part in (row.setting, row.title) if part)
     heading = f"[bold]{_safe(row.defense)}[/bold] ({what}) in {_safe(row.suite)}, data set "
     lines = [f"{heading}{_safe(row.dataset)}, {_safe(rules.title)}"]
+    if row.plain:
+        lines.append(f"  {_safe(row.plain)}")
     if row.rank is None:
         lines.append(f"  Rank: none. {_safe(row.unranked)}.")
     else:

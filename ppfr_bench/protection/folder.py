@@ -50,8 +50,12 @@ def protect_folder(defense: Defense, source: Path, target: Path, seed: int | Non
         Unavailable: a defense that learns, and no data set to learn from.
     """
     check_releases_images(defense)
+    if not source.exists():
+        raise UserError(f"no such folder: {printable(source)}", "Check the path: a folder of images is expected.")
     if not source.is_dir():
-        raise UserError(f"expected a folder of images, got {printable(source)}", "Give the folder, not a file in it.")
+        raise UserError(
+            f"expected a folder of images, got the file {printable(source)}", "Give the folder, not a file in it."
+        )
     listing = list_images(source)
     names = list(listing.files)
     if not names:

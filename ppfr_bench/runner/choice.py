@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ppfr_bench import registry
-from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.errors import UserError
 from ppfr_bench.protection.precomputed import take_back
 from ppfr_bench.suites import Entry, Suite
 from ppfr_bench.variants import read_sweep
@@ -29,7 +29,7 @@ def choose(kind: str, chosen: list[str], entries: tuple[Entry, ...]) -> tuple[En
         found = [entry for entry in entries if name in (entry.label, entry.variant_of)]
         found = found or [entry for entry in entries if entry.name == name]
         if not found and name not in known:
-            raise UserError(f"unknown {kind} '{name}'", did_you_mean(name, {*known, *(e.label for e in entries)}))
+            raise registry.unknown(kind, name, {*known, *(e.label for e in entries)})
         for entry in found or [Entry(name=name)]:
             sources = registry.build("attack", entry.name, entry.params).sources if kind == "attack" else ()
             for more in [e for e in entries if e.label in sources] + [entry]:

@@ -52,7 +52,8 @@ class Serving:
         if not registry.load("track", track).general:
             return {"kinds": kinds, "other_track": track}, []
         return {
-            "kinds": kinds, "class": cls.__name__, "version": cls.version, "card": cls.card.model_dump(mode="json"),
+            "kinds": kinds, "class": cls.__name__, "version": cls.version,
+            "card": cls.card.model_dump(mode="json") | {"plain": cls.card.plain},
             "learns": cls.learns(), "renders": not cls.releases_image(),
             "fields": list(cls.Config.model_fields),
         }, []  # fmt: skip

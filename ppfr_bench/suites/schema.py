@@ -95,6 +95,7 @@ class Suite(Config):
     name: str = Field(pattern=rf"^{LABEL.pattern}$")
     title: str
     description: str = ""
+    for_tests: bool = False  # Its numbers mean nothing, as pages and the terminal say.
     seed: int = Field(0, ge=0)
     surrogate: str = ""  # Learned defenses and attacks may train on this recognizer; they never see the others.
     recognizers: tuple[str, ...] = Field(min_length=1)

@@ -282,7 +282,7 @@ def test_a_former_name_is_not_taken_by_another_plugin(tmp_path: Path, monkeypatc
 
 
 def test_no_such_file_and_two_files_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"expected a Python file, got .*missing.py"):
+    with pytest.raises(UserError, match=r"no such file: .*missing.py"):
         registry.add_plugin(tmp_path / "missing.py")
     registry.add_plugin(plugin(tmp_path / "a", "mine", DEFENSE))
     with pytest.raises(UserError, match=r"two plug-ins would be named 'mine': .*a/mine.py and .*b/mine.py"):
