@@ -39,8 +39,7 @@ class Dial:
 
     def value(self, row: Row) -> str:
         """``0.35``, ``8``, ``image``."""
-        value = row.config[self.key]
-        return f"{value:g}" if _is_number(value) else value if isinstance(value, str) else canonical_json(value)
+        return shown_value(row.config[self.key])
 
 
 def dials_of(rows: Iterable[Row]) -> list[Dial]:
@@ -72,6 +71,19 @@ def _dials(name: str, rows: Sequence[Row]) -> list[Dial]:
             ordered = tuple(sorted(group, key=lambda row: _in_order(row.config[key])))
             found.append(Dial(name, key, ordered, _apart(group, several, key)))
     return found
+
+
+def setting_label(row: Row, rows: Sequence[Row]) -> str:
+    """``strength 0.7``: the parameters in which a row differs from others of its plug-in; empty where it is alone."""
+    others = settings_beside(row, rows)
+    differing = [key for key in sorted(row.config) if any(other.config.get(key) != row.config[key] for other in others)]
+    said = ((key, row.config[key]) for key in differing if not _is_digest(row.config[key]))
+    return ", ".join(f"{key.replace('_', ' ')} {shown_value(value)}" for key, value in said)
+
+
+def shown_value(value: Any) -> str:
+    """``0.35``, ``8``, ``image``."""
+    return f"{value:g}" if _is_number(value) else value if isinstance(value, str) else canonical_json(value)
 
 
 def _apart(group: Sequence[Row], groups: Sequence[Sequence[Row]], key: str) -> str:
