@@ -156,14 +156,14 @@ def _with_interval(estimate: Estimate) -> str:
 
 def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
     """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these."""
-    found: dict[str, list[Warned]] = {}
+    found: dict[str, list[Warned]] = {place: [] for place in ("retention", *shown_privacies(section), "")}
     for flag, raised in row.flags:
         by_place: dict[str, list[str]] = {}
         for where in raised:
             by_place.setdefault(_concerned(row, section, where), []).append(where)
         for place, wheres in by_place.items():
-            found.setdefault(place, []).append(Warned(_said(flag, row, wheres), ", ".join(wheres)))
-    rest = found.setdefault("", [])
+            found[place].append(Warned(_said(flag, row, wheres), ", ".join(wheres)))
+    rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
     if row.refuted:
