@@ -53,12 +53,16 @@ def citation(board: Board, section: Section, row: Row) -> Citation:
         if found.estimate.value is not None:
             numbers.append(f"{privacy.replace('_', ' ')} privacy {bracketed(found.estimate)} by {found.set_by}")
     ranked = [one for one in section.rows if one.rank is not None]
-    rank = f"rank {tied(row.rank, row.rank_interval) or row.rank} of {len(ranked)}" if row.rank is not None else "no rank"
+    rank = (
+        f"rank {tied(row.rank, row.rank_interval) or row.rank} of {len(ranked)}" if row.rank is not None else "no rank"
+    )
     seeds = f"seed {', '.join(map(str, section.seeds))}"
     revision = section.revision[:12]
     where = f"suite {board.suite}, {section.heading}, revision {revision}, {seeds}, {made_by(board)}"
     keys = tuple(dict.fromkeys(short_key(one.key) for one in sources(row, "score")))
-    sentence = plain(f"{name}: {'; '.join(numbers)}; {rank}. 95% intervals in brackets. {where[0].upper()}{where[1:]}.", 1500)
+    sentence = plain(
+        f"{name}: {'; '.join(numbers)}; {rank}. 95% intervals in brackets. {where[0].upper()}{where[1:]}.", 1500
+    )
     return Citation(sentence, keys, _bibtex(board, section, row, name, where, keys))
 
 

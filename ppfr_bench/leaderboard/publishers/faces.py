@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from ppfr_bench.leaderboard.board import Board, Section
@@ -17,7 +18,7 @@ from ppfr_bench.records.record import Record
 
 SHOWN_ROWS = 5  # At most so many defenses stand beside the original.
 PEOPLE = 2  # Of a defense: so many people, one below the other.
-FLAT = 96  # Tones of 256: a face that spans fewer is stretched, and the caption says so.
+FLAT = 48  # Tones of 256: a face that spans fewer is stretched, and the caption says so.
 GAP = 4
 SPACE = (128, 132, 140)  # Between faces: neither white nor black, for light and dark pages.
 
@@ -30,16 +31,19 @@ class FaceStrip:
         file: its name in the folder of the page.
         columns: of each, the caption and its faces from top to bottom; none where nothing was recorded.
         said: below the picture.
+        numbers: of the rows of the columns in their table, 0 for none; empty where no column is of a row.
     """
 
     file: str
     columns: tuple[tuple[str, tuple[Image.Image, ...]], ...]
     said: str
+    numbers: tuple[int, ...] = ()
 
     @property
-    def captions(self) -> list[str]:
-        """From left to right."""
-        return [caption for caption, _ in self.columns]
+    def captions(self) -> list[tuple[int, str]]:
+        """From left to right: the number of the row in the table, 0 where there is none, and what the faces are."""
+        titles = [caption for caption, _ in self.columns]
+        return list(zip(self.numbers or (0,) * len(titles), titles, strict=True))
 
     @property
     def lines(self) -> int:
@@ -59,7 +63,8 @@ class FaceStrip:
     @property
     def alt(self) -> str:
         """For who does not see it."""
-        return f"Computer-generated faces, from left to right: {'; '.join(self.captions)}. {self.said}"
+        columns = "; ".join(caption for caption, _ in self.columns)
+        return f"Computer-generated faces, from left to right: {columns}. {self.said}"
 
     def jpeg(self) -> bytes:
         """The picture: the same faces give the same bytes."""
@@ -94,6 +99,7 @@ def _suite_strip(board: Board, section: Section, at: int) -> FaceStrip | None:
     strips = strips_of(board, section)
     original = _first(board, clear_of(board, section, strips))
     columns: list[tuple[str, tuple[Image.Image, ...]]] = []
+    numbers = [0]
     for row in section.rows:
         released = _first(board, strips.get((row.defense, _looking(row))))
         rebuilt = _first(board, strips.get((row.defense, best_of(row))))
@@ -101,12 +107,13 @@ def _suite_strip(board: Board, section: Section, at: int) -> FaceStrip | None:
             continue
         faces, stretched = _stretched((released[0], rebuilt[0]))
         title = full_title(row, section) + (" (contrast stretched)" if stretched else "")
-        columns.append((f"{section.number(row)}. {title}", faces))
+        columns.append((title, faces))
+        numbers.append(section.number(row))
     if not columns or not original:
         return None
     said = "Upper line: as released. Lower line: as the strongest attack rebuilds it. First: the original."
     name = "faces.jpg" if at == 0 else f"faces_{at + 1}.jpg"
-    return FaceStrip(name, (("original", (original[0], original[0])), *columns), said)
+    return FaceStrip(name, (("original", (original[0], original[0])), *columns), said, tuple(numbers))
 
 
 def defense_strip(board: Board, section: Section, row: Row) -> FaceStrip | None:
@@ -153,8 +160,8 @@ def _stretched(faces: Sequence[Image.Image]) -> tuple[tuple[Image.Image, ...], b
     """The faces, those that are nearly flat with their tones stretched; and whether one was."""
     found, changed = [], False
     for face in faces:
-        low, high = face.convert("L").getextrema()
-        flat = 0 < float(high) - float(low) < FLAT  # type: ignore[arg-type]
+        tones = np.asarray(face.convert("L"), dtype=np.int64)
+        flat = 0 < int(tones.max() - tones.min()) < FLAT
         changed |= flat
         found.append(ImageOps.autocontrast(face) if flat else face)
     return tuple(found), changed

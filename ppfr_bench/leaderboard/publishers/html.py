@@ -19,7 +19,8 @@ class HtmlPage(Publisher):
         """UTF-8 HTML."""
         page = render(
             "leaderboard.html", root="", board=board, has_pareto=any(row.drawable for row in board.rows),
-            has_samples=has_samples(board), strips=suite_strips(board), has_settings=any(section.dials for section in board.sections),
+            has_samples=has_samples(board), strips=suite_strips(board),
+            has_settings=any(section.dials for section in board.sections),
             has_releases=any(section.shots for section in board.sections),
             has_budgets=any(section.budgets for section in board.sections),
             has_price=any(section.rows and section.prices for section in board.sections),

@@ -44,7 +44,7 @@ class SampleGrid(Publisher):
             return {}
         image = _grid(blocks, GROUPS, CLEAR)
         buffer = io.BytesIO()
-        image.save(buffer, "PNG", optimize=True)
+        image.save(buffer, "PNG", compress_level=7)
         return {self.name: buffer.getvalue()}
 
 
