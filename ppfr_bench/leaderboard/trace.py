@@ -46,7 +46,7 @@ class Citation(NamedTuple):
 def citation(board: Board, section: Section, row: Row) -> Citation:
     """Value, interval and attack of each number of a row, with suite, revision, version, commit and records."""
     label = setting_label(row, section.rows)
-    name = f"{row.title} ({', '.join(filter(None, (row.defense, label)))})"
+    name = f"{plain(row.title, 120)} ({', '.join(filter(None, (row.defense, label)))})"
     numbers = [f"retention {bracketed(row.retention)}"]
     for privacy in section.privacies:
         found = row.privacies[privacy]
