@@ -16,13 +16,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import inline_plots, text
-from ppfr_bench.leaderboard.dials import settings_beside
+from ppfr_bench.leaderboard import inline_plots, text, verdict
+from ppfr_bench.leaderboard.board import TARGETS, Section
+from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
 from ppfr_bench.leaderboard.reported_figures import comparisons
-from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Row, Utility
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Privacy, Row, Utility
+from ppfr_bench.leaderboard.trace import citation, sources
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.groups import in_order
+from ppfr_bench.tracks.base import Shown
 
 TEMPLATES = Path(__file__).with_name("templates")
 CARD_LINES = (
@@ -83,6 +86,9 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         widest_gap=_widest_gap, grouping_note=_grouping_note, group_names=_group_names,
         histograms=inline_plots.histograms,
         det=inline_plots.det,
+        table_verdict=verdict.table_verdict, row_verdict=verdict.row_verdict, warnings=verdict.warnings,
+        shown_privacies=verdict.shown_privacies, full_title=verdict.full_title, worth_a_badge=_worth_a_badge,
+        setting_label=setting_label, sources=sources, as_shown=_as_shown, citation=citation, show=text.show,
         tied=lambda row: text.tied(row.rank, row.rank_interval),
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip,
@@ -142,9 +148,22 @@ def _tip(estimate: Estimate) -> str:
         parts.append(f"95% interval {text.interval(estimate.interval, 4)}")
     if estimate.n:
         parts.append(f"n {estimate.n}")
-    if estimate.key:
-        parts.append(text.show(estimate.key))
     return ", ".join(parts)
+
+
+def _as_shown(number: Estimate | Privacy) -> Shown:
+    """A number as it stands in a table; of a privacy what is claimed is the lower limit of its interval."""
+    if isinstance(number, Estimate):
+        return Shown(number)
+    return Shown(number.estimate, number.set_by, number.bound, at_least=number.estimate.interval is not None)
+
+
+def _worth_a_badge(row: Row, section: Section) -> bool:
+    """Whether to be on the front says something: its first privacy is at least the least that pages ask for."""
+    if section.rules is None or row.control:
+        return False
+    least = verdict.lower(row.privacies[section.rules.privacies[0]].estimate)
+    return least is not None and least >= TARGETS[0]
 
 
 def _breakable(value: object) -> Markup:

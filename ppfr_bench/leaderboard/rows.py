@@ -20,6 +20,7 @@ __all__ = [
 
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable", "broken"]
 Faces = Literal["", "rebuilt", "released", "unrelated"]
+Named = Literal["", "released", "rebuilt", "retrained"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ class Cell:
         budget: what leaks after parts of the attack's budget, where it tells.
         groups: what leaks of groups of people, by what they differ in.
         from_embedding: its answer is made of what a recognizer makes of the image, or of a face rebuilt from that.
+        sources: labels of the attacks whose reconstructions it starts from.
+        named_by: of an attack that names people: the recognizer looks at the ``released`` face or at a ``rebuilt``
+            one, or was ``retrained`` on what is released; empty of all others.
+        rank_1: the share of people whom it names first, in [0, 1]; without a value where that is not measured.
     """
 
     kind: str
@@ -129,6 +134,9 @@ class Cell:
     budget: BudgetCurve | None = None
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
     from_embedding: bool = False
+    sources: tuple[str, ...] = ()
+    named_by: Named = ""
+    rank_1: Estimate = field(default=Estimate(None, reason="not measured"), repr=False)
 
     @property
     def title(self) -> str:

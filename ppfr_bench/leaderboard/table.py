@@ -20,6 +20,7 @@ from ppfr_bench.leaderboard.rows import (
     Cell,
     CellState,
     Estimate,
+    Named,
     Privacy,
     Reconstruction,
     Row,
@@ -33,7 +34,7 @@ from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim, standing
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
-from ppfr_bench.records.plan_file import PlanFile
+from ppfr_bench.records.plan_file import PlanFile, PlannedAttack
 from ppfr_bench.records.record import Record, Slot
 from ppfr_bench.tracks.base import Track
 from ppfr_bench.tracks.ranking import smallest
@@ -165,7 +166,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     about: dict[str, Any] = {}
     if attack is not None:
         sources = (table.planned.attacks.get(source) for source in attack.sources)
-        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces,
+        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces, "sources": attack.sources,
                  "from_embedding": any(one.from_embedding for one in (attack, *filter(None, sources)))}  # fmt: skip
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
@@ -180,7 +181,17 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
         budget=BudgetCurve.of_log(record.log), groups=Groups.of_log(record.log),
+        named_by=_named_by(record, attack), rank_1=record.estimate("rank_1"),
     )  # fmt: skip
+
+
+def _named_by(record: Record, attack: PlannedAttack | None) -> Named:
+    """What the recognizer of an attack that names people looks at; empty of any other attack."""
+    if attack is None or attack.sets != "identity" or record.estimate("rank_1").value is None:
+        return ""
+    if attack.sources:
+        return "rebuilt"
+    return "released" if record.knowledge == "oblivious" else "retrained"
 
 
 def _beside_chance(record: Record, name: str) -> Estimate:

@@ -215,6 +215,9 @@ class Track(ABC):
         utility_scorer: what scores its utility cells.
         privacies: which attacks set, by name, in the order of the columns.
         scored: those of them that the score takes, the least of them; empty: the first.
+        asks: what the three sentences at the head of its tables answer.
+        kept_title: what retention is, in plain words.
+        hidden_titles: what each privacy is, in plain words, by name.
         likeness: measurements of the best reconstruction that are shown beside its floor and ceiling.
         utility_title, utility_description: of the table of the utility cells of a row.
         utility_columns: measurements of every recognizer; ``headline`` names the one in the main table.
@@ -234,6 +237,11 @@ class Track(ABC):
     utility_scorer: ClassVar[str] = "verification"
     privacies: ClassVar[tuple[str, ...]] = ("appearance", "identity")
     scored: ClassVar[tuple[str, ...]] = ()
+    asks: ClassVar[tuple[str, str, str]] = ("What is hidden", "From whom", "How surely")
+    kept_title: ClassVar[str] = "What recognizers keep"
+    hidden_titles: ClassVar[Mapping[str, str]] = {
+        "appearance": "Images hidden", "identity": "Identity hidden", "attribute": "Attributes hidden",
+    }  # fmt: skip
     likeness: ClassVar[tuple[str, ...]] = ("lpips", "ssim")
     headline: ClassVar[str] = "accuracy"
     headline_title: ClassVar[str] = "Accuracy on released images, %"
@@ -252,6 +260,10 @@ class Track(ABC):
         UtilityColumn("fnmr_at_fmr_1e-2", "FNMR at FMR 1%, %"),
         UtilityColumn("fnmr_at_fmr_1e-3", "FNMR at FMR 0.1%, %"),
     )
+
+    def hidden_title(self, privacy: str) -> str:
+        """``Images hidden``: a privacy in plain words, or its name where the track has none."""
+        return self.hidden_titles.get(privacy) or f"{privacy.replace('_', ' ')} privacy".capitalize()
 
     @abstractmethod
     def accepts(self, defense: type[Method]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from ppfr_bench.records.record import Component
 from ppfr_bench.tracks.base import (
@@ -52,6 +52,11 @@ class Robustness(Track):
         "wrong)."
     )
     privacies = ("robustness", "certified", "membership")
+    asks = ("What holds", "Against whom", "How surely")
+    kept_title = "Accuracy that is left"
+    hidden_titles: ClassVar[Mapping[str, str]] = {
+        "robustness": "Decisions unbroken", "certified": "Decisions certified", "membership": "Membership hidden",
+    }  # fmt: skip
     likeness = ()
     headline = "clean_accuracy"
     headline_title = "Accuracy on unchanged photos, %"

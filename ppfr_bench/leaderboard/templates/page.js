@@ -50,3 +50,14 @@ for (const table of document.querySelectorAll("table.filtered")) {
     count.textContent = words.length ? `${left} of ${rows.length}` : "";
   });
 }
+// Who follows a link into a folded part finds it open, and so does who prints.
+const unfold = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let part = target; part; part = part.parentElement) if (part.matches("details")) part.open = true;
+  if (target) target.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+unfold();
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details.fold")) part.open = true;
+});
