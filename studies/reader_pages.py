@@ -2,7 +2,8 @@
 
     python studies/reader_pages.py
 
-Each is made from its template, ``studies/pages/NAME.md.j2``. Every figure is looked up in the published records.
+Each is made from its template, ``studies/pages/NAME.md.j2``, and so is the finding in README.md. Every figure is looked
+up in the published records.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.suites import load_suite
 
-PAGES = tuple(
+README = ROOT / "README.md"
+OPENS, CLOSES = "<!-- finding: python studies/reader_pages.py -->", "<!-- end of the finding -->"
+PAGES = (README, *(
     ROOT / "docs" / f"{name}.md"
     for name in (
         "reading_a_row", "which_defense", "gdpr", "synthetic_faces", "reference_defense_card", "howto/rotate_keys",
     )
-)  # fmt: skip
+))  # fmt: skip
 
 
 def row(suite: str, defense: str) -> Row:
@@ -90,12 +93,12 @@ def chance(suite: str) -> str:
     return f"{100 / int(gallery(suite)):.1f}"
 
 
-def of_100(suite: str, defense: str, attack: str, recognizer: str) -> str:
+def of_100(suite: str, defense: str, attack: str, recognizer: str, seed: int = 0) -> str:
     """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval."""
     (found,) = [
         record.estimate("rank_1")
-        for record in records(suite)
-        if (record.defense.label, record.seed) == (defense, 0)
+        for record in records(suite, seed)
+        if (record.defense.label, record.seed) == (defense, seed)
         and record.attack is not None
         and record.attack.label == attack
         and record.recognizer is not None
@@ -143,11 +146,12 @@ def best_rows(suite: str, track: str, most: int = 3) -> str:
     """The first rows of a table, as lines of one: rank, what is kept, each privacy."""
     found = sorted((one for one in _competing(suite, track) if one.rank is not None), key=lambda one: one.rank or 0)
     names = list(found[0].privacies)
-    lines = [f"| defense | rank | kept | {' | '.join(words(name) for name in names)} |", "|---" * (3 + len(names)) + "|"]
+    head = " | ".join(["defense", "rank", "kept", *map(words, names)])
+    lines = [f"| {head} |", "|---" * (3 + len(names)) + "|"]
     for one in found[:most]:
-        numbers = [bracketed(one.privacies[name].estimate) for name in names]
+        numbers = [one.retention, *(one.privacies[name].estimate for name in names)]
         place = ranks(one.rank, one.rank_interval)
-        lines.append(f"| [{one.defense}]({_page(one)}) | {place} | {bracketed(one.retention)} | {' | '.join(numbers)} |")
+        lines.append(f"| [{one.defense}]({_page(one)}) | {place} | {' | '.join(map(bracketed, numbers))} |")
     return "\n".join(lines)
 
 
@@ -252,19 +256,30 @@ def by_tone(suite: str, defense: str) -> str:
 
 
 OWN: tuple[Callable[..., object], ...] = (
-    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching, hiding, competing, best_rows,
+    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching,
+    hiding, competing, best_rows,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
 )  # fmt: skip
 
 
-def rendered(page: Path) -> str:
-    """The text that a page must have."""
+def made(template: str) -> str:
+    """What a template says."""
     environment = Environment(
-        loader=FileSystemLoader(STUDIES / "pages"), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
-        autoescape=False,
+        loader=FileSystemLoader(STUDIES / "pages"), undefined=StrictUndefined, keep_trailing_newline=True,
+        trim_blocks=True, autoescape=False,
     )  # fmt: skip
     environment.globals.update({function.__name__: function for function in (*LOOKUPS, *OWN)})
-    return environment.get_template(f"{page.stem}.md.j2").render()
+    return environment.get_template(f"{template}.md.j2").render()
+
+
+def rendered(page: Path) -> str:
+    """The text that a page must have."""
+    if page != README:
+        return made(page.stem)
+    before, _, rest = page.read_text(encoding="utf-8").partition(OPENS)
+    _, _, after = rest.partition(CLOSES)
+    assert after, f"{page.name} has no place for the finding"
+    return f"{before}{OPENS}\n{made('finding')}{CLOSES}{after}"
 
 
 if __name__ == "__main__":

@@ -132,6 +132,10 @@ def _params(params: dict[str, Any]) -> str:
     return ", ".join(f"`{key}` {safe(str(value))}" for key, value in params.items())
 
 
+def _inside(name: str) -> str:
+    return f"[{name}](#{name})"
+
+
 def _links(suite: str, labels: list[str]) -> str:
     return ", ".join(f"[{label}](../leaderboards/{suite}/attacks/{label}.html)" for label in sorted(labels))
 
@@ -149,7 +153,7 @@ def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
     if needs := [words for field, words in NEEDS.items() if getattr(card, field)]:
         yield f"- Has: {', '.join(needs)}."
     if card.builds_on:
-        yield f"- Builds on: {', '.join(f'[{other}](#{other})' for other in card.builds_on)}."
+        yield f"- Builds on: {', '.join(map(_inside, card.builds_on))}."
     for line in _budgets(name):
         yield f"- In the ensemble `auto`: {line}."
     if boards:
@@ -176,7 +180,7 @@ def attack_page() -> str:
         "| protected | attacks |", "|---|---|",
     ]  # fmt: skip
     lines += [
-        f"| [{title}](#{title.lower().replace(' ', '-')}) | {', '.join(f'[{name}](#{name})' for name in by_track[track])} |"
+        f"| [{title}](#{title.lower().replace(' ', '-')}) | {', '.join(map(_inside, by_track[track]))} |"
         for track, title in TRACKS.items()
     ]
     for track, title in TRACKS.items():

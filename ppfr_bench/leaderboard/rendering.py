@@ -90,7 +90,8 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
-        defined=definitions.mark, comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
+        defined=definitions.mark,
+        comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
     return environment, Markup(style), Markup(script)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import face_picture
+import numpy as np
 import pytest
 from measured_pages import rows
+from PIL import Image
 from reader_pages import PAGES, hiding, rendered
 
 ROOT = Path(__file__).parents[2]
@@ -47,3 +50,11 @@ def test_every_number_of_the_annotated_row_is_on_its_board() -> None:
     assert len(told) == 5
     for number in told:
         assert number in line
+
+
+def test_the_picture_is_of_the_published_faces() -> None:
+    pictures = (face_picture.draw(), Image.open(face_picture.PICTURE))
+    drawn, kept = (np.asarray(picture.convert("RGBA"), dtype=float) for picture in pictures)
+    assert drawn.shape == kept.shape
+    away = np.abs(drawn - kept)[face_picture.HEADING :, face_picture.LABEL :]
+    assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
