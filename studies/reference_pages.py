@@ -109,6 +109,8 @@ def _boards() -> dict[str, dict[str, list[str]]]:
         assert plan is not None, f"no plan of {suite}"
         for table in plan.tables.values():
             for label, planned in table.attacks.items():
+                if planned.faces == "unrelated":
+                    continue  # An answer that ignores the target is a mark on a board, without a page.
                 of = found.setdefault(planned.component.name, {}).setdefault(suite, [])
                 of += [label] if label not in of else []
     return found
