@@ -78,7 +78,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(lead, markdown)
 
 
-def _linked(page: str, up: str) -> str:
+def _flagged() -> re.Pattern[str]:
+    """A flag of ``docs/flags.md`` as it stands on a page: alone in a badge, or before what raised it."""
+    names = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "flags.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names)})</\2>")
+
+
+def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
     """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
 
     def of_docs(match: re.Match[str]) -> str:
@@ -87,7 +93,8 @@ def _linked(page: str, up: str) -> str:
     def of_file(match: re.Match[str]) -> str:
         return f'<a href="{up}{match[1]}.html">{match[0]}</a>'
 
-    return NAMED.sub(of_file, WAITING.sub(of_docs, page))
+    linked = NAMED.sub(of_file, WAITING.sub(of_docs, page))
+    return flagged.sub(rf'\1<a href="{up}flags.html#\3">\3</a></\2>', linked)
 
 
 def _words(text: str) -> str:
@@ -105,12 +112,12 @@ def _entry(page: str, location: str) -> dict[str, str]:
 def on_post_build(config: Any) -> None:
     """Copy the leaderboards with their links, and let the search find them."""
     folder, site = _boards(config), Path(config["site_dir"])
-    entries = []
+    entries, flagged = [], _flagged()
     for path in sorted(folder.rglob("*")):
         target = site / BOARDS / path.relative_to(folder)
         if path.suffix == ".html":
             location = target.relative_to(site).as_posix()
-            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"))
+            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"), flagged)
             target.write_text(page, encoding="utf-8", newline="\n")
             entries.append(_entry(page, location))
         elif path.suffix == ".md":

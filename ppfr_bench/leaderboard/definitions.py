@@ -70,7 +70,7 @@ def address(name: str) -> str:
     key = re.sub(r",? (%|dB)$", "", name).lower()
     if key in _MEASURES:
         return _MEASURES[key]
-    if name in registry.names("attack") and registry.source("attack", name).startswith("attacks."):
+    if name in registry.names("attack") and registry.source("attack", name).startswith("ppfr_bench.attacks."):
         return f"attacks.html#{name}"
     return ""
 
