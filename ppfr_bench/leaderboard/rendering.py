@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import inline_plots, text, verdict
+from ppfr_bench.leaderboard import definitions, inline_plots, text, verdict
 from ppfr_bench.leaderboard.board import TARGETS, Section
 from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
@@ -91,11 +91,12 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         setting_label=setting_label, sources=sources, as_shown=_as_shown, citation=citation, show=text.show,
         tied=lambda row: text.tied(row.rank, row.rank_interval),
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
-        duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip,
+        duration=text.duration, link=text.link, measure=_measure, short=text.short_key, tip=_tip,
         scale=inline_plots.scale,
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
+        defined=definitions.mark,
         comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
@@ -172,13 +173,18 @@ def _breakable(value: object) -> Markup:
 
 
 def _heading(title: str) -> Markup:
-    """A title over a narrow column, in two lines if it is long."""
+    """A title over a narrow column, in two lines if it is long, and what leads to its definition."""
     words = text.plain(title, 80).split(" ")
     if len(title) < 10 or len(words) == 1:
-        return Markup("{}").format(title)
+        return Markup("{}{}").format(title, definitions.mark(title))
     halves = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
     first, second = min(halves, key=lambda lines: max(len(lines[0]), len(lines[1])))
-    return Markup("{}<br>{}").format(first, second)
+    return Markup("{}<br>{}{}").format(first, second, definitions.mark(title))
+
+
+def _measure(name: str) -> Markup:
+    """A measurement as a heading, and what leads to its definition."""
+    return Markup("{}{}").format(text.measure(name), definitions.mark(name))
 
 
 def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:

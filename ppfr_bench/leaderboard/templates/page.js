@@ -7,8 +7,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "sort";
-    button.append(...head.childNodes);
-    head.append(button);
+    // A link to a definition stays beside the button: a button holds no link.
+    button.append(...[...head.childNodes].filter((node) => node.className !== "definition"));
+    head.prepend(button);
     button.addEventListener("click", () => {
       const first = head.dataset.first === "ascending" ? ["ascending", "descending"] : ["descending", "ascending"];
       const next = { [first[0]]: first[1], [first[1]]: "none" }[head.getAttribute("aria-sort")] ?? first[0];
