@@ -16,7 +16,7 @@ from ppfr_bench.robustness.square import square_search
 
 
 class SquareConfig(Config):
-    """``budgets``: l2 norms of the change, rising; ``steps``: patches that are tried; ``draws`` of noise a look."""
+    """``budgets``: l2 norms of the change, rising; ``steps``: patches tried within each; ``draws`` of noise a look."""
 
     goal: Literal["dodging", "impersonation"] = "dodging"
     budgets: tuple[float, ...] = (1.0, 2.0)
@@ -28,7 +28,7 @@ class SquareConfig(Config):
 class Square(Attack):
     """Asks the hardened recognizer for probabilities alone, and keeps the random patches that lower the right one."""
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Square attack",
         family="evasion",
@@ -55,7 +55,9 @@ class Square(Attack):
         assert isinstance(view, RobustnessView), "its track gives it this view"
         config = self.config
         model = AveragedOverNoise(view.hardened, config.draws, self._generator)
-        search, looks = square_search(model, config.goal == "impersonation", config.steps, self._generator)
+        search, looks = square_search(
+            model, config.goal == "impersonation", config.steps, self._generator, noisy=view.hardened.random
+        )
         found = changes_by_budget(view, search, config.budgets, config.goal, config.batch, self._generator)
         self.log |= {"shots": 1, "looks": looks()}
         return found

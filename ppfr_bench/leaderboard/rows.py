@@ -182,6 +182,7 @@ class Row:
     guarantee: Guarantee | None
     control: bool
     unprotected: bool
+    seen: tuple[str, ...]
     real_people: bool
     score: Estimate
     scores: tuple[Estimate, ...] = field(repr=False)
@@ -215,6 +216,20 @@ class Row:
     def again(self) -> str:
         """The options of ``ppfr-bench run`` that choose this defense."""
         return again("defense", self.defense, self.name, self.config)
+
+    @property
+    def optimised_against(self) -> str:
+        """``seen: faceplugin; left out: mobilefacenet``, of the recognizers that attack it; empty where none is seen."""
+        if not self.seen:
+            return ""
+        others = dict.fromkeys(cell.recognizer for cell in self.cells if cell.recognizer not in ("", *self.seen))
+        return f"seen: {', '.join(self.seen)}; left out: {', '.join(others) or 'none'}"
+
+    def role_of(self, recognizer: str) -> str:
+        """``seen`` or ``left out``: whether it was optimised against that recognizer; empty where that is not told."""
+        if not self.seen or not recognizer:
+            return ""
+        return "seen" if recognizer in self.seen else "left out"
 
     @property
     def claim_title(self) -> str:
