@@ -1,6 +1,8 @@
 """What a search of a gallery takes with CryptoMask and with CKKS: milliseconds and bytes by the size of the gallery.
 
-    python studies/template_cost/cost.py OUT.json [--seconds 60] [--dimension 512]
+    OMP_NUM_THREADS=1 python studies/template_cost/cost.py [--seconds 60] [--dimension 512] [--out measured.json]
+
+It writes ``measured.json`` beside this file, and of that the page ``README.md`` and its plot ``cost.svg``.
 
 Galleries are measured up to what fits into the seconds, on one thread; larger ones are extrapolated by a straight
 line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds *
@@ -25,6 +27,8 @@ from ppfr_bench.template.bfv import Bfv, serialized_size
 from ppfr_bench.template.ckks import Ckks
 from ppfr_bench.template.comparison_party import CLIENT
 from ppfr_bench.template.quantised import SCALE, quantise
+
+from cost_page import written
 
 GALLERIES = (100, 300, 1_000, 3_000, 10_000, 100_000)
 NETWORKS = {"lan": (1e9 / 8, 0.2e-3), "wan": (100e6 / 8, 40e-3)}  # Bytes a second, seconds a round.
@@ -105,17 +109,18 @@ def _rows(count: int, dimension: int, seed: int = 0) -> Any:
 def main() -> None:
     """Measure both protocols and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "measured.json")
     asked = parser.parse_args()
     found = {
-        "dimension": asked.dimension, "networks": NETWORKS, "platform": platform.platform(),
+        "dimension": asked.dimension, "seconds": asked.seconds, "networks": NETWORKS, "platform": platform.platform(),
         "load_before": round(os.getloadavg()[0], 1),
         "cryptomask": curve(cryptomask_search, asked.dimension, asked.seconds),
         "ckks_cosine": curve(ckks_search, asked.dimension, asked.seconds),
     }  # fmt: skip
     asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    written(asked.out)
 
 
 if __name__ == "__main__":
