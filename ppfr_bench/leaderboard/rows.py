@@ -219,7 +219,7 @@ class Row:
 
     @property
     def optimised_against(self) -> str:
-        """``seen: faceplugin; left out: mobilefacenet``, of the recognizers that attack it; empty where none is seen."""
+        """``seen: faceplugin; left out: mobilefacenet``, of the recognizers of its cells; empty where none is seen."""
         if not self.seen:
             return ""
         others = dict.fromkeys(cell.recognizer for cell in self.cells if cell.recognizer not in ("", *self.seen))

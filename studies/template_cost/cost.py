@@ -4,9 +4,10 @@
 
 It writes ``measured.json`` beside this file, and of that the page ``README.md`` and its plot ``cost.svg``.
 
-Galleries are measured up to what fits into the seconds, on one thread; larger ones are extrapolated by a straight
-line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds *
-latency. ``load_before`` tells whether the machine was quiet, without which no time is worth keeping.
+Galleries are measured up to what fits into the seconds, the two smallest in any case, on one thread; larger ones are
+extrapolated by a straight line through the measured ones, and labelled so. LAN and WAN are by formula: time here +
+bytes / bandwidth + rounds * latency. ``load_before`` tells whether the machine was quiet, without which no time is
+worth keeping.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cost_page import written
 
 from ppfr_bench.learning.heads import unit_rows
 from ppfr_bench.template import cryptomask
@@ -27,8 +29,6 @@ from ppfr_bench.template.bfv import Bfv, serialized_size
 from ppfr_bench.template.ckks import Ckks
 from ppfr_bench.template.comparison_party import CLIENT
 from ppfr_bench.template.quantised import SCALE, quantise
-
-from cost_page import written
 
 GALLERIES = (100, 300, 1_000, 3_000, 10_000, 100_000)
 NETWORKS = {"lan": (1e9 / 8, 0.2e-3), "wan": (100e6 / 8, 40e-3)}  # Bytes a second, seconds a round.
@@ -83,7 +83,7 @@ def curve(search: Any, dimension: int, seconds: float) -> list[dict[str, Any]]:
     for size in GALLERIES:
         known = [one for one in found if one["measured"]]
         expected = known[-1]["wall"] * size / known[-1]["gallery"] if known else 0.0
-        if expected <= seconds:
+        if len(known) < 2 or expected <= seconds:  # A line needs two points.
             started = time.perf_counter()
             numbers = search(dimension, size)
             found.append({"gallery": size, "measured": True, "wall": time.perf_counter() - started, **numbers})

@@ -19,23 +19,24 @@ METHODS = {"cryptomask": ("#0b62c4", "o"), "ckks_cosine": ("#b4690e", "s")}  # C
 QUIET = 0.5  # A load above this before the run: somebody else was at work, and times are too long.
 PAGE = """# What does a search of an encrypted gallery take?
 
-One query against a gallery of templates of {dimension} numbers, on one thread of {platform}. The load of the machine before
-the run was {load}{warning}. This page and its plot are made by
+One query against a gallery of templates of {dimension} numbers, on one thread of {platform}. The load of the machine
+before the run was {load}{warning}. This page and its plot are made by
 
 ```sh
 {command}
 ```
 
-![Milliseconds and megabytes of one search by the size of the gallery, of cryptomask and ckks_cosine, with the text below in numbers](cost.svg)
+![Milliseconds and megabytes of one search by the size of the gallery: the figures of the table](cost.svg)
 
 | gallery | method | | ms here | ms, LAN | ms, WAN | MB sent | MB received | rounds |
 |---|---|---|---|---|---|---|---|---|
 {rows}
 
-*Measured* galleries were searched. *Extrapolated* ones lie on a straight line through the measured ones, as every step of both
-protocols is done once a ciphertext. LAN and WAN are by formula: ms here + bytes / bandwidth + rounds × latency, with {networks}.
-Of `cryptomask` the masks are made before the query comes, in {ahead} ms for a gallery of {ahead_of}, which is not part of the
-time. It answers with one bit and needs {rounds} rounds; `ckks_cosine` hands all scores to the client in one.
+*Measured* galleries were searched. *Extrapolated* ones lie on a straight line through the measured ones, as every step
+of both protocols is done once a ciphertext. LAN and WAN are by formula: ms here + bytes / bandwidth + rounds × latency,
+with {networks}. Of `cryptomask` the masks are made before the query comes, in {ahead} ms for a gallery of {ahead_of},
+which is not part of the time. It answers with one bit and needs {rounds} rounds; `ckks_cosine` hands all scores to the
+client in one.
 """
 
 
@@ -53,7 +54,8 @@ def page(found: dict[str, Any]) -> str:
         found: what ``cost.py`` writes.
     """
     curves = {name: found[name] for name in METHODS}
-    rows = [_row(name, one) for many in zip(*curves.values(), strict=True) for name, one in zip(curves, many, strict=True)]
+    sizes = zip(*curves.values(), strict=True)
+    rows = [_row(name, one) for both in sizes for name, one in zip(curves, both, strict=True)]
     masked = [one for one in curves["cryptomask"] if one["measured"]][-1]
     networks = " and ".join(
         f"{name.upper()} {8 * bandwidth / 1e6:,.0f} Mbit/s and {1e3 * latency:g} ms a round"

@@ -1,4 +1,4 @@
-"""The page of the study of costs: its rows and plot are those of the figures, and the same figures give the same bytes."""
+"""The page of the study of costs: its rows and its plot are those of the figures, to the byte."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ def _on_the_path() -> Any:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one real run of a second writes: small galleries are measured, the largest are extrapolated."""
+    """What one real run writes: two small galleries are measured, a large one is extrapolated."""
     pytest.importorskip("tenseal")
     pytest.importorskip("mpyc")
     cost, target = import_module("cost"), tmp_path_factory.mktemp("cost") / "measured.json"
-    before = sys.argv
-    sys.argv = ["cost.py", "--seconds", "1", "--dimension", "128", "--out", str(target)]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "GALLERIES", (40, 80, 100_000))
+        patch.setattr(sys, "argv", ["cost.py", "--seconds", "0", "--dimension", "128", "--out", str(target)])
         cost.main()
-    finally:
-        sys.argv = before
     return target
 
 
