@@ -135,6 +135,31 @@ def privacy(suite: str, defense: str, measures: str) -> str:
     return said(found.value, found.interval, 1, 2)
 
 
+def used(suite: str, defense: str, name: str, recognizer: str = "", *, scale: float = 1, digits: int = 2) -> str:
+    """One number of a utility cell, with its interval if it has one; a dash where the record has no value."""
+    (found,) = [use.estimate(name) for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    if found.value is None:
+        return "–"
+    return said(found.value, found.interval, scale, digits) if found.interval else f"{scale * found.value:.{digits}f}"
+
+
+def transferred(suite: str, defense: str, recognizer: str) -> float:
+    """Bytes that a client sends and receives to search 1,000 templates, in millions."""
+    (use,) = [one for one in rows(suite)[defense].utilities if one.recognizer == recognizer]
+    up, down = (use.estimate(name).value for name in ("bytes_up", "bytes_down"))
+    assert up is not None and down is not None
+    return (up + down) / 1e6
+
+
+def megabytes(suite: str, defense: str, recognizer: str) -> str:
+    return f"{transferred(suite, defense, recognizer):.1f}"
+
+
+def times_less(suite: str, defense: str, than: str, recognizer: str) -> str:
+    """How many times less is sent than by another defense."""
+    return f"{transferred(suite, than, recognizer) / transferred(suite, defense, recognizer):.1f}"
+
+
 def speed(suite: str, defense: str) -> str:
     """Images a second that the defense protects, where its records were made."""
     found = rows(suite)[defense].images_per_second
@@ -170,6 +195,7 @@ def of_seed(suite: str, defense: str, seed: int) -> str:
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+    used, megabytes, times_less,
 )  # fmt: skip
 
 

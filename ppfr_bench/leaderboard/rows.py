@@ -190,6 +190,7 @@ class Row:
     guarantee: Guarantee | None
     control: bool
     unprotected: bool
+    seen: tuple[str, ...]
     real_people: bool
     score: Estimate
     scores: tuple[Estimate, ...] = field(repr=False)
@@ -233,6 +234,20 @@ class Row:
         if self.setting:  # No entry of the suite has its label.
             return f"ppfr-bench run {self.suite} {self.again}{root} --rerun all"
         return f"ppfr-bench score {self.defense} --suite {self.suite}{root} --anew"
+
+    @property
+    def optimised_against(self) -> str:
+        """``seen: faceplugin; left out: mobilefacenet``, of the recognizers of its cells; empty where none is seen."""
+        if not self.seen:
+            return ""
+        others = dict.fromkeys(cell.recognizer for cell in self.cells if cell.recognizer not in ("", *self.seen))
+        return f"seen: {', '.join(self.seen)}; left out: {', '.join(others) or 'none'}"
+
+    def role_of(self, recognizer: str) -> str:
+        """``seen`` or ``left out``: whether it was optimised against that recognizer; empty where that is not told."""
+        if not self.seen or not recognizer:
+            return ""
+        return "seen" if recognizer in self.seen else "left out"
 
     @property
     def claim_title(self) -> str:

@@ -134,7 +134,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         suite=table.suite, dataset=table.dataset, track=table.track, defense=label, name=planned.component.name,
         version=planned.component.version, config=dict(planned.component.config),
         card=_card(planned.component.name, first), guarantee=first.guarantee if first else None,
-        control=planned.control, unprotected=planned.unprotected,
+        control=planned.control, unprotected=planned.unprotected, seen=planned.seen,
         real_people=table.planned.real_people or any(record.real_people for record in records),
         score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,

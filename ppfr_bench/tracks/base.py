@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError, did_you_mean
@@ -277,6 +277,10 @@ class Track(ABC):
             adapted: the surrogate, to be fine-tuned on what is released; None where the suite has none.
         """
         return list(recognizers)
+
+    def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the recognizers that a defense was optimised against, under these parameters. Default: not told."""
+        return ()
 
     def accepts_attack(self, name: str, tracks: Sequence[str]) -> bool:
         """Whether an attack whose card names ``tracks`` attacks what this track, of this ``name``, releases."""
