@@ -6,12 +6,13 @@ RESULTS ?= .bench/results
 OUT ?= .bench/leaderboards
 SUITE ?= quick
 
-.PHONY: leaderboard test check versions official benchmark nightly fuzz clean
+.PHONY: leaderboard site test check versions official benchmark nightly fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write .bench/leaderboards/quick/"
 	@echo "make test          the tests"
+	@echo "make site          documentation and leaderboards as one site, in .bench/site/ (BOARDS=.bench/leaderboards: yours)"
 	@echo "make check         tests, lint and types: what CI runs"
 	@echo "make versions      some tests on the newest Python, and with the lowest versions that pyproject.toml admits"
 	@echo "make benchmark     speed, as ratios within one run"
@@ -28,6 +29,11 @@ leaderboard: $(BIN)/.installed
 	$(BIN)/ppfr-bench assets fetch
 	$(BIN)/ppfr-bench run $(SUITE) --results $(RESULTS)
 	$(BIN)/ppfr-bench leaderboard --results $(RESULTS) --out $(OUT)
+
+# One site of docs/ and the committed leaderboards: open .bench/site/index.html.
+BOARDS ?= leaderboards
+site: $(BIN)/.installed
+	PPFR_BENCH_BOARDS=$(BOARDS) $(BIN)/python -m mkdocs build --strict --site-dir .bench/site
 
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ppfr_bench.api import (
     SIZE,
+    Answers,
     Attack,
     AttackCard,
     AttackerView,
@@ -24,6 +25,7 @@ from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
 from ppfr_bench.learning.prior_inversion import PriorSettings, Way, best_way, choosers
 from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.unet import budgets
 
 _BATCH = 64
 
@@ -65,7 +67,7 @@ class GradientInversion(Attack):
     sample and a mean of samples.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Gradient inversion",
         plain="Knows the defense completely and searches, for each protected image, the face that the defense would"
@@ -99,11 +101,12 @@ class GradientInversion(Attack):
         differentiable = _has_gradient(defense, start[:2], generator)
         self.log |= {"differentiable": differentiable, "training_images": data.log["training_images"],
                      "shots": len(view.targets) if differentiable else 1}  # fmt: skip
-        self._answer = to_bytes(start)
+        self._answer = Answers(to_bytes(start))
         if not differentiable:
             return
         self._random = len(view.targets) > 1
         self._curve: FloatArray = np.zeros(c.steps)
+        self._parts: dict[int, list[ByteArray]] = {}
         wanted = torch.stack([to_float(shot) for shot in view.targets]).mean(0)
         way: Way = self._search
         if len(choosers(view, data)):
@@ -112,7 +115,9 @@ class GradientInversion(Attack):
             )
             way, self.log["prior"] = best_way(view, data, network, self._release, self._search, settings, generator)
         self._curve[:] = 0
-        self._answer = to_bytes(way(start, wanted, generator))
+        self._parts.clear()
+        answer = to_bytes(way(start, wanted, generator))
+        self._answer = Answers(answer, at={size: np.concatenate(found) for size, found in self._parts.items()})
         self.log |= {"steps": c.steps}
         if self._curve.any():
             self.log["objective"] = [float(f"{v:.4g}") for v in self._curve[:: max(1, c.steps // 6)]]
@@ -143,10 +148,12 @@ class GradientInversion(Attack):
             total.backward()
             optimizer.step()
             self._curve[step] += float(miss.detach())
+            if step + 1 in budgets(c.steps):
+                self._parts.setdefault(step + 1, []).append(to_bytes(x.detach().clamp(0, 1)))
         return x.detach().clamp(0, 1)
 
-    def run(self, view: AttackerView) -> ByteArray:
-        """Reconstructions uint8 (n, 3, 112, 112)."""
+    def run(self, view: AttackerView) -> Answers:
+        """Reconstructions uint8 (n, 3, 112, 112); those after parts of the descent, where it is what answers."""
         return self._answer
 
 

@@ -37,7 +37,7 @@ from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import plain_unet
 from ppfr_bench.learning.restriction import Restriction
 
-_WITH_CURVE = 4  # With more releases there are no answers after parts of the training.
+_OF_CURVE = 4  # Answers after parts of the training are by at most so many releases.
 _OF_GALLERY = 4  # So often is each gallery photo sent through the oracle.
 
 
@@ -69,7 +69,7 @@ class LinkageStudent(Attack):
     the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
     """
 
-    version = 5
+    version = 6
     card = AttackCard(
         title="Linkage student",
         plain="Trains a whole face recognizer on protected and clear photos of other people until it gives both the"
@@ -122,7 +122,7 @@ class LinkageStudent(Attack):
         self.log["held_out"] = {"rank_1": self.log["named"]["clear"]}
 
     def run(self, view: AttackerView) -> Answers:
-        """Similarities (n_targets, n_gallery), and those after parts of the training."""
+        """Similarities (n_targets, n_gallery), and those after parts of the training, by at most four releases."""
         assert view.gallery is not None, "the card asks for it"
         gallery = view.gallery
         view = self._restricted(view)
@@ -137,16 +137,18 @@ class LinkageStudent(Attack):
         else:
             shots = [seen_or_rebuilt(view, data, None, given, self.config.student)]
 
-        def scores(network: Student) -> FloatArray:
-            probes = _pooled(network, shots)
+        def scores(network: Student, compared: list[ByteArray]) -> FloatArray:
+            probes = _pooled(network, compared)
             found = named["clear"] ** 2 * probes @ clear.T
             if drawn:
                 found = found + named["protected"] ** 2 * probes @ _pooled(network, drawn).T
             return np.asarray(found, dtype=np.float64)
 
-        # The curve costs as much as the answer for every part of the training.
-        parts = self.student.at if len(shots) <= _WITH_CURVE else {}
-        return Answers(scores(self.student.network), at={size: scores(network) for size, network in parts.items()})
+        some = shots[:_OF_CURVE]  # The curve costs as much as the answer for every part of the training.
+        at = {size: scores(network, some) for size, network in self.student.at.items()}
+        if at and len(some) < len(shots):
+            at[self.config.steps] = scores(self.student.network, some)
+        return Answers(scores(self.student.network, shots), at=at)
 
     def _restricted(self, view: AttackerView) -> AttackerView:
         restriction = self._restriction()

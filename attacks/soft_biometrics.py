@@ -7,10 +7,11 @@ import torch
 from pydantic import Field
 from scipy.optimize import minimize
 
-from ppfr_bench.api import Attack, AttackCard, AttackerView, FloatArray, Material, Scope
+from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, FloatArray, Material, Scope
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
-from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_unet, rebuild
+from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_networks, rebuild
 from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.learning.unet import UNet
 from ppfr_bench.metrics.soft_biometrics import CLASSES, COLUMNS, read_soft_biometrics
 
 _PENALTY = 0.01  # On the squares of what is fitted, beside the mean loss of an image.
@@ -36,7 +37,7 @@ class SoftBiometrics(Attack):
     is what the same classifiers read off the clear image. Whether a face is detected is read off the release alone.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Soft biometrics",
         plain="Uses published classifiers to read age, sex, race group and facial expression off a protected face, "
@@ -62,34 +63,41 @@ class SoftBiometrics(Attack):
         """The weights of both readings, and the answer."""
         assert view.auxiliary_protected is not None, "an aware attacker is given its protected images"
         data = read_inversion_data(view, self.config.size, self.shots)
-        network, log = read_plain_unet(view, self.config.unet)
+        networks, log = read_plain_networks(view, self.config.unet)
         rows = data.validation_rows[: self.config.images]
         mine = data.rows[rows.numpy()]
         real = read_soft_biometrics(view.auxiliary.load(mine))
-        rebuilt = [rebuild(network, data.own[rows], data.own_estimates[rows]),
-                   rebuild(network, data.targets, data.target_estimates)]  # fmt: skip
-        released = [view.render(np.asarray(view.auxiliary_protected[mine])), view.render(view.targets[0])]
-        own, targets = (
-            [read_soft_biometrics(np.asarray(one)) for one in (shown, enlarge(answer))]
-            for shown, answer in zip(released, rebuilt, strict=True)
-        )
-        self._answer = targets[0].copy()
-        age = COLUMNS["age"]
-        inputs = [np.hstack([np.ones((len(read[0]), 1)), *(one[:, age] for one in read)]) for read in (own, targets)]
-        # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
-        weights, *_ = np.linalg.lstsq(inputs[0], real[:, age], rcond=None)
-        self._answer[:, age] = inputs[1] @ weights
-        for name in CLASSES:
-            part = COLUMNS[name]
-            self._answer[:, part] = _weighed(
-                [one[:, part] for one in own], real[:, part], [one[:, part] for one in targets]
-            )
+        shown = (view.render(np.asarray(view.auxiliary_protected[mine])), view.render(view.targets[0]))
+        released = [read_soft_biometrics(np.asarray(one)) for one in shown]
+
+        def answer(network: UNet) -> FloatArray:
+            rebuilt = (rebuild(network, data.own[rows], data.own_estimates[rows]),
+                       rebuild(network, data.targets, data.target_estimates))  # fmt: skip
+            read = [read_soft_biometrics(enlarge(one)) for one in rebuilt]
+            return _answer(real, [released[0], read[0]], [released[1], read[1]])
+
+        # Reading costs more than rebuilding: one part of the training is enough to see whether more of it would help.
+        at = {size: answer(networks.at[size]) for size in sorted(networks.at)[-1:]}
+        self._answers = Answers(answer(networks.main), at=at)
         self.log |= {"shots": data.log["shots"], "training_images": log["training_images"], "steps": log["steps"],
                      "weighed_on": len(rows)}  # fmt: skip
 
-    def run(self, view: AttackerView) -> FloatArray:
-        """float64 (n_targets, 16), the columns of ``ppfr_bench.metrics.soft_biometrics``."""
-        return self._answer
+    def run(self, view: AttackerView) -> Answers:
+        """float64 (n_targets, 16), the columns of ``ppfr_bench.metrics.soft_biometrics``; also of half the training."""
+        return self._answers
+
+
+def _answer(real: FloatArray, own: list[FloatArray], targets: list[FloatArray]) -> FloatArray:
+    """What is answered of the targets, from what was read off the attacker's own pictures and off theirs."""
+    found, age = targets[0].copy(), COLUMNS["age"]
+    inputs = [np.hstack([np.ones((len(read[0]), 1)), *(one[:, age] for one in read)]) for read in (own, targets)]
+    # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
+    weights, *_ = np.linalg.lstsq(inputs[0], real[:, age], rcond=None)
+    found[:, age] = inputs[1] @ weights
+    for name in CLASSES:
+        part = COLUMNS[name]
+        found[:, part] = _weighed([one[:, part] for one in own], real[:, part], [one[:, part] for one in targets])
+    return found
 
 
 def _weighed(own: list[FloatArray], real: FloatArray, targets: list[FloatArray]) -> FloatArray:

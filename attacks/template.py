@@ -10,7 +10,13 @@ from pydantic import Field
 
 from ppfr_bench import device
 from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, FloatArray, Material, Scope
-from ppfr_bench.learning.face_decoder import FaceDecoderConfig, embed_faces, face_decoder, read_face_decoder
+from ppfr_bench.learning.face_decoder import (
+    FaceDecoder,
+    FaceDecoderConfig,
+    embed_faces,
+    face_decoder,
+    read_face_decoder,
+)
 from ppfr_bench.learning.heads import choose_embedding_map, unit_rows
 from ppfr_bench.learning.inversion import JUDGED
 from ppfr_bench.learning.likeness import measured
@@ -40,7 +46,7 @@ class Template(Attack):
     recognizers what they need.
     """
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Template attack",
         plain="Rebuilds the face from the list of numbers that a face recognizer computes of the protected image, "
@@ -71,7 +77,7 @@ class Template(Attack):
         clear, held_out = decoder.embeddings[rows].double().numpy(), decoder.validation[rows]
         self._map, mapped, note = choose_embedding_map(protected, clear, held_out)
         judging = view.auxiliary.load(rows[held_out if held_out.any() else ~held_out][:JUDGED])
-        found = {name: measured(faces, judging) for name, faces in self._rebuilt(mapped[:JUDGED]).items()}
+        found = {name: measured(faces, judging) for name, faces in self._rebuilt(decoder, mapped[:JUDGED]).items()}
         best = {metric: _best(metric, found) for metric in LEAKING}
         corrected = {name: values for name, values in found.items() if name != CLOSED_FORM}
         self._main, self._best = _best("lpips", corrected), best
@@ -79,23 +85,28 @@ class Template(Attack):
         self.log |= {"shots": 1, "pairs": count, "map": note, "answered_by": {"main": self._main, **best}}
 
     def run(self, view: AttackerView) -> Answers:
-        """Reconstructions uint8 (n, 3, 112, 112); by measure, others that held-out people say are better."""
-        rebuilt = self._rebuilt(self._map(self._embed(view, np.asarray(view.targets[0]))))
-        others = {metric: name for metric, name in self._best.items() if name != self._main}
-        return Answers(
-            enlarge(rebuilt[self._main]), {metric: enlarge(rebuilt[name]) for metric, name in others.items()}
-        )
+        """Reconstructions uint8 (n, 3, 112, 112); by measure, others that held-out people say are better.
+
+        Also the main answer of the decoder after each part of its training.
+        """
+        mapped, decoder = self._map(self._embed(view, np.asarray(view.targets[0]))), self._decoder
+        rebuilt = self._rebuilt(decoder, mapped)
+        main = enlarge(rebuilt[self._main])
+        others = {metric: enlarge(rebuilt[name]) for metric, name in self._best.items() if name != self._main}
+        at = {size: enlarge(self._rebuilt(decoder.after(size), mapped)[self._main]) for size in decoder.at}
+        if at and others:
+            at[self.config.steps] = main
+        return Answers(main, others, at)
 
     def _embed(self, view: AttackerView, released: ByteArray) -> FloatArray:
         return embed_faces(self._surrogate, view.render(released)).double().numpy()
 
-    def _rebuilt(self, mapped: FloatArray) -> dict[str, torch.Tensor]:
+    def _rebuilt(self, decoder: FaceDecoder, mapped: FloatArray) -> dict[str, torch.Tensor]:
         """Mapped embeddings (n, d) -> faces (n, 3, s, s) on the current device, by how they are rebuilt.
 
         A mapped embedding is the shorter the less the protected one tells; at unit length, faces are bolder.
         """
         as_mapped, at_unit = (device.to(torch.from_numpy(rows).float()) for rows in (mapped, unit_rows(mapped)))
-        decoder = self._decoder
         return {AS_MAPPED: decoder(as_mapped), AT_UNIT: decoder(at_unit), CLOSED_FORM: decoder.linear(as_mapped)}
 
 

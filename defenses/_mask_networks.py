@@ -41,6 +41,11 @@ def evidence(images: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
     return (fine * pattern).mean((1, 2, 3), keepdim=True) / MARK
 
 
+def most(strength: float) -> float:
+    """The largest change of a channel of a pixel, in [0, 1]: ``BUDGET`` at strength 1."""
+    return strength * (BUDGET - MARK) + MARK
+
+
 class Protector(nn.Module):
     """Adds a change that a network draws for the face and the key, and the key's pattern, faintly."""
 
@@ -48,10 +53,14 @@ class Protector(nn.Module):
         super().__init__()
         self.network = UNet(6, width)
 
-    def forward(self, images: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
-        """float32 (n, 3, 112, 112) in [0, 1] and (1 or n, 3, 112, 112) -> the same shape, within ``BUDGET``."""
+    def forward(self, images: torch.Tensor, pattern: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+        """float32 (n, 3, 112, 112) in [0, 1] and (1 or n, 3, 112, 112) -> the same shape, within ``most``.
+
+        Args:
+            strength: the drawn change is multiplied by it; it was trained, and the eraser with it, for 1.
+        """
         shown = torch.cat([images, pattern.expand_as(images) / 2 + 0.5], dim=1)
-        change = (BUDGET - MARK) * torch.tanh(self.network(shown)) + MARK * pattern
+        change = strength * (BUDGET - MARK) * torch.tanh(self.network(shown)) + MARK * pattern
         return (images + change).clamp(0, 1)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -17,7 +18,7 @@ from ppfr_bench.api import SIZE, Config, DefenseCard
 from ppfr_bench.cloak.api import Cloak
 from ppfr_bench.learning.unet import weights_from
 
-from ._mask_networks import BUDGET, Eraser, Protector, UnderKey, key_pattern
+from ._mask_networks import Eraser, Protector, UnderKey, key_pattern, most
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 WIDTH = 16
@@ -25,9 +26,21 @@ _BATCH = 16
 
 
 class ErasableMaskConfig(Config):
-    """``secret``: the key, which whoever is to erase the cloak has as well."""
+    """``secret``: the key, which whoever is to erase the cloak has as well.
+
+    ``strength``: of the change; 1 is what was trained. 1.15 hides more, and shows more.
+    """
 
     secret: int = Field(20, ge=0, lt=2**63 - 2**20)
+    strength: float = Field(1.0, gt=0, le=1.5)
+
+    @model_serializer(mode="wrap")
+    def _trained_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of the strength that was trained, from before there was another, keep their keys."""
+        written: dict[str, Any] = dump(self)
+        if self.strength == 1:
+            written.pop("strength", None)
+        return written
 
 
 class ErasableMask(Cloak):
@@ -63,17 +76,17 @@ class ErasableMask(Cloak):
 
     @property
     def budget(self) -> float:
-        return BUDGET
+        return most(self.config.strength)
 
     @property
     def seen(self) -> tuple[str, ...]:
         return "faceplugin", "dlib_resnet"
 
     def cloak(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """float32 (n, 3, 112, 112) in [0, 1] -> the same, no pixel further away than 12 levels."""
+        """float32 (n, 3, 112, 112) in [0, 1] -> the same, no pixel further away than 12 levels at strength 1."""
         protector, _ = _networks(images.device)
-        pattern = key_pattern.on(images.device, self.config.secret)
-        return _changed(images, lambda part: protector(part, pattern) - part)
+        pattern, strength = key_pattern.on(images.device, self.config.secret), self.config.strength
+        return _changed(images, lambda part: protector(part, pattern, strength) - part)
 
     def erase(self, images: torch.Tensor, key: int | None) -> torch.Tensor:
         """What the eraser makes of released images under a key, float32 (n, 3, 112, 112) in [0, 1]."""

@@ -1,18 +1,29 @@
-"""A hook of mkdocs: takes the pages that lie beside ``docs/`` into the site, and leads links there that leave it.
+"""A hook of mkdocs: one site of the documentation, of pages that lie beside ``docs/``, and of the leaderboards.
 
 On GitHub the links of a page are right as they stand. ``../design/x.md`` and ``../CHANGELOG.md`` become pages of the
-site; a link to any other file of the repository has no page, and becomes plain text.
+site, and ``../leaderboards/`` is copied into it; a link to any other file of the repository has no page, and becomes
+plain text.
+
+Pages of leaderboards are whole without a site. What they know of the documentation stands in ``data-docs`` and in
+``docs/NAME.md``, and becomes links here. The search finds them as well.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
+import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+BOARDS = "leaderboards"
+WAITING = re.compile(r' hidden data-docs="([^"]*)"')  # ppfr_bench/leaderboard/definitions.py
+NAMED = re.compile(r"<code>docs/([\w/]+)\.md</code>")
+SAID = re.compile(r"<(h[1-3]|p|figcaption|th(?= scope=\"row\"))\b[^>]*>(.*?)</\1>", re.DOTALL)  # what the search knows
 
 
 def _outside() -> dict[str, str]:
@@ -21,12 +32,24 @@ def _outside() -> dict[str, str]:
     return found | {"CHANGELOG.md": "changelog.md"}
 
 
+def _boards(config: Any) -> Path:
+    """The folder of the leaderboards: that of the repository, or what ``PPFR_BENCH_BOARDS`` names."""
+    folder = ROOT / str(config["extra"]["boards"])
+    assert (folder / "index.html").is_file(), f"{folder} holds no leaderboards: make leaderboard writes some"
+    return folder
+
+
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages from outside."""
+    """Add the pages from outside, and what links may lead to among the leaderboards."""
     from mkdocs.structure.files import File
 
     for source, page in _outside().items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    folder = _boards(config)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".md":  # mkdocs would make a page of it
+            name = f"{BOARDS}/{path.relative_to(folder).as_posix()}"
+            files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
@@ -43,6 +66,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         target = posixpath.normpath(posixpath.join(folder, path))
         if target.startswith("docs/"):
             inside = target.removeprefix("docs/")
+        elif target.startswith(f"{BOARDS}/") and not target.endswith(".md"):
+            inside = target
         elif target in outside:
             inside = outside[target]
         else:
@@ -51,3 +76,53 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"{mark}[{words}]({posixpath.relpath(inside, posixpath.dirname(here) or '.')}{anchor or ''})"
 
     return LINK.sub(lead, markdown)
+
+
+def _flagged() -> re.Pattern[str]:
+    """A flag of ``docs/flags.md`` as it stands on a page: alone in a badge, or before what raised it."""
+    names = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "flags.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names)})</\2>")
+
+
+def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
+    """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
+
+    def of_docs(match: re.Match[str]) -> str:
+        return f' href="{up}{match[1]}"' if match[1] else ""
+
+    def of_file(match: re.Match[str]) -> str:
+        return f'<a href="{up}{match[1]}.html">{match[0]}</a>'
+
+    linked = NAMED.sub(of_file, WAITING.sub(of_docs, page))
+    return flagged.sub(rf'\1<a href="{up}flags.html#\3">\3</a></\2>', linked)
+
+
+def _words(text: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", text.replace("<wbr>", ""))).split())
+
+
+def _entry(page: str, location: str) -> dict[str, str]:
+    """What the search knows of a page: its title, its headings and sentences, and the names in its tables."""
+    title = re.search(r"<title>(.*?)</title>", page)
+    assert title is not None, f"{location} has no title"
+    found = [_words(match[2]) for match in SAID.finditer(page)]
+    return {"location": location, "title": _words(title[1]), "text": " ".join(dict.fromkeys(found))}
+
+
+def on_post_build(config: Any) -> None:
+    """Copy the leaderboards with their links, and let the search find them."""
+    folder, site = _boards(config), Path(config["site_dir"])
+    entries, flagged = [], _flagged()
+    for path in sorted(folder.rglob("*")):
+        target = site / BOARDS / path.relative_to(folder)
+        if path.suffix == ".html":
+            location = target.relative_to(site).as_posix()
+            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"), flagged)
+            target.write_text(page, encoding="utf-8", newline="\n")
+            entries.append(_entry(page, location))
+        elif path.suffix == ".md":
+            shutil.copyfile(path, target)
+    index = site / "search" / "search_index.json"
+    found = json.loads(index.read_text(encoding="utf-8"))
+    found["docs"] += entries
+    index.write_text(json.dumps(found, separators=(",", ":")), encoding="utf-8")

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from ppfr_bench.leaderboard.reported_figures import reported_figures
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Part
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
@@ -26,11 +27,14 @@ from ppfr_bench.records.store import ResultStore
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent
 RECORDS = STUDIES / "reference_defense" / "records"
+OTHERS = {"linkage": STUDIES / "linkage" / "records"}  # Records of a suite that lie with a study of their own.
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
 def store_of(suite: str, seed: int) -> ResultStore:
-    """The published records; those of other seeds, and of suites that are not published, lie in the study's own."""
+    """The published records; those of other seeds, and of suites that are not published, lie with a study."""
+    if suite in OTHERS:
+        return ResultStore(OTHERS[suite])
     return ResultStore(ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS)
 
 
@@ -78,6 +82,19 @@ def metric(
     return said(only.value, only.interval, 1, 3)
 
 
+def by_steps(suite: str, defense: str, attack: str, measure: str) -> str:
+    """What leaks after each part of an attack's budget: ``0.55 (125), 0.65 (250)``."""
+    found = [
+        one for one in records(suite) if one.defense.label == defense and one.attack and one.attack.label == attack
+    ]
+    (curve,) = [BudgetCurve.of_log(one.log) for one in found]
+    assert curve is not None
+    return ", ".join(
+        f"{'–' if value is None else f'{value:.2f}'} ({size})"
+        for size, value in zip(curve.sizes, curve.leakage[measure], strict=True)
+    )
+
+
 def accuracy(suite: str, defense: str, recognizer: str) -> str:
     """Verification accuracy on protected pairs, per cent."""
     uses = [use for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
@@ -118,6 +135,31 @@ def privacy(suite: str, defense: str, measures: str) -> str:
     return said(found.value, found.interval, 1, 2)
 
 
+def used(suite: str, defense: str, name: str, recognizer: str = "", *, scale: float = 1, digits: int = 2) -> str:
+    """One number of a utility cell, with its interval if it has one; a dash where the record has no value."""
+    (found,) = [use.estimate(name) for use in rows(suite)[defense].utilities if use.recognizer == recognizer]
+    if found.value is None:
+        return "–"
+    return said(found.value, found.interval, scale, digits) if found.interval else f"{scale * found.value:.{digits}f}"
+
+
+def transferred(suite: str, defense: str, recognizer: str) -> float:
+    """Bytes that a client sends and receives to search 1,000 templates, in millions."""
+    (use,) = [one for one in rows(suite)[defense].utilities if one.recognizer == recognizer]
+    up, down = (use.estimate(name).value for name in ("bytes_up", "bytes_down"))
+    assert up is not None and down is not None
+    return (up + down) / 1e6
+
+
+def megabytes(suite: str, defense: str, recognizer: str) -> str:
+    return f"{transferred(suite, defense, recognizer):.1f}"
+
+
+def times_less(suite: str, defense: str, than: str, recognizer: str) -> str:
+    """How many times less is sent than by another defense."""
+    return f"{transferred(suite, than, recognizer) / transferred(suite, defense, recognizer):.1f}"
+
+
 def speed(suite: str, defense: str) -> str:
     """Images a second that the defense protects, where its records were made."""
     found = rows(suite)[defense].images_per_second
@@ -152,7 +194,8 @@ def of_seed(suite: str, defense: str, seed: int) -> str:
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+    metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+    used, megabytes, times_less,
 )  # fmt: skip
 
 

@@ -70,6 +70,8 @@ class Section:
         privacies: names of those of its rows.
         spread: between seeds, folded into the intervals.
         other_seeds: the rows that were measured with further seeds, by label and seed.
+        unmeasured: titles of the defenses that other suites of the same results measure in this track and on this data
+            set, and this one does not.
         prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
             row where nothing is protected.
     """
@@ -87,6 +89,15 @@ class Section:
     spread: Spread = field(default_factory=Spread)
     other_seeds: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
+    unmeasured: tuple[str, ...] = ()
+
+    def number(self, row: Row) -> int:
+        """Of a row, from 1, in reading order: what stands beside its point in the plots."""
+        return self._numbers[row.defense]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {row.defense: at for at, row in enumerate(self.rows, 1)}
 
     @property
     def by_seed(self) -> list[tuple[Row, list[SeedLine]]]:
@@ -356,7 +367,27 @@ class Board:
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
+            self._elsewhere(dataset, track),
         )  # fmt: skip
+
+    def _elsewhere(self, dataset: str, track: str) -> tuple[str, ...]:
+        """``LABEL (in SUITE)`` of the defenses that only other suites measure, as far as their plans are at hand."""
+        here = self.plan.tables[dataset].defenses
+        found: dict[str, str] = {}
+        for suite, plan in self.siblings.items():
+            there = plan.tables.get(dataset)
+            for label, planned in (there.defenses if there is not None else {}).items():
+                if planned.track == track and not planned.control and label not in here:
+                    found.setdefault(label, suite)
+        return tuple(f"{label} (in {found[label]})" for label in sorted(found))
+
+    @cached_property
+    def siblings(self) -> dict[str, PlanFile]:
+        """The plans of the other suites of the same results, by name."""
+        if self.store is None:
+            return {}
+        plans = {suite: self.store.plan(suite) for suite in self.store.suites() if suite != self.suite}
+        return {suite: plan for suite, plan in sorted(plans.items()) if plan is not None}
 
     @property
     def reading(self) -> list[tuple[str, str]]:

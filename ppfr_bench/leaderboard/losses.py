@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppfr_bench.leaderboard.board import Section
-from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.rows import Estimate, Row
 
 
 def gaining(section: Section, most: int = 8) -> list[str]:
@@ -20,11 +20,15 @@ def rising(section: Section, privacy: str, most: int = 8) -> list[str]:
 
 def losing(section: Section, privacy: str) -> list[str]:
     """Labels of the defenses that lose more than a hundredth of a privacy to further releases."""
-    return [row.defense for row, values in along_releases(section, privacy) if values[0] - values[-1] > 0.01]
+    found = []
+    for row, estimates in along_releases(section, privacy):
+        first, last = estimates[0].value, estimates[-1].value
+        if first is not None and last is not None and first - last > 0.01:
+            found.append(row.defense)
+    return found
 
 
-def along_releases(section: Section, privacy: str) -> list[tuple[Row, list[float]]]:
+def along_releases(section: Section, privacy: str) -> list[tuple[Row, list[Estimate]]]:
     """The rows that every attack measured; where one gave no number, the line would be drawn too high."""
     found = [(row, section.against(row, privacy)) for row in section.rows]
-    whole = [(row, estimates) for row, estimates in found if not any(one.reason for one in estimates)]
-    return [(row, [one.value for one in estimates if one.value is not None]) for row, estimates in whole]
+    return [(row, estimates) for row, estimates in found if not any(one.reason for one in estimates)]

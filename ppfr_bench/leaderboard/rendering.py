@@ -16,13 +16,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import inline_plots, text
-from ppfr_bench.leaderboard.dials import settings_beside
+from ppfr_bench.leaderboard import definitions, inline_plots, text, verdict
+from ppfr_bench.leaderboard.board import TARGETS, Section
+from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
 from ppfr_bench.leaderboard.reported_figures import comparisons
-from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Row, Utility
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Privacy, Row, Utility
+from ppfr_bench.leaderboard.trace import citation, sources
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.groups import in_order
+from ppfr_bench.tracks.base import Shown
 
 TEMPLATES = Path(__file__).with_name("templates")
 CARD_LINES = (
@@ -83,13 +86,17 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         widest_gap=_widest_gap, grouping_note=_grouping_note, group_names=_group_names,
         histograms=inline_plots.histograms,
         det=inline_plots.det,
+        table_verdict=verdict.table_verdict, row_verdict=verdict.row_verdict, warnings=verdict.warnings,
+        shown_privacies=verdict.shown_privacies, full_title=verdict.full_title, worth_a_badge=_worth_a_badge,
+        setting_label=setting_label, sources=sources, as_shown=_as_shown, citation=citation, show=text.show,
         tied=lambda row: text.tied(row.rank, row.rank_interval),
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
-        duration=text.duration, link=text.link, measure=text.measure, short=text.short_key, tip=_tip,
+        duration=text.duration, link=text.link, measure=_measure, short=text.short_key, tip=_tip,
         scale=inline_plots.scale,
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
+        defined=definitions.mark,
         comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
@@ -142,9 +149,22 @@ def _tip(estimate: Estimate) -> str:
         parts.append(f"95% interval {text.interval(estimate.interval, 4)}")
     if estimate.n:
         parts.append(f"n {estimate.n}")
-    if estimate.key:
-        parts.append(text.show(estimate.key))
     return ", ".join(parts)
+
+
+def _as_shown(number: Estimate | Privacy) -> Shown:
+    """A number as it stands in a table; of a privacy what is claimed is the lower limit of its interval."""
+    if isinstance(number, Estimate):
+        return Shown(number)
+    return Shown(number.estimate, number.set_by, number.bound, at_least=number.estimate.interval is not None)
+
+
+def _worth_a_badge(row: Row, section: Section) -> bool:
+    """Whether to be on the front says something: its first privacy is at least the least that pages ask for."""
+    if section.rules is None or row.control:
+        return False
+    least = verdict.lower(row.privacies[section.rules.privacies[0]].estimate)
+    return least is not None and least >= TARGETS[0]
 
 
 def _breakable(value: object) -> Markup:
@@ -153,13 +173,18 @@ def _breakable(value: object) -> Markup:
 
 
 def _heading(title: str) -> Markup:
-    """A title over a narrow column, in two lines if it is long."""
+    """A title over a narrow column, in two lines if it is long, and what leads to its definition."""
     words = text.plain(title, 80).split(" ")
     if len(title) < 10 or len(words) == 1:
-        return Markup("{}").format(title)
+        return Markup("{}{}").format(title, definitions.mark(title))
     halves = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
     first, second = min(halves, key=lambda lines: max(len(lines[0]), len(lines[1])))
-    return Markup("{}<br>{}").format(first, second)
+    return Markup("{}<br>{}{}").format(first, second, definitions.mark(title))
+
+
+def _measure(name: str) -> Markup:
+    """A measurement as a heading, and what leads to its definition."""
+    return Markup("{}{}").format(text.measure(name), definitions.mark(name))
 
 
 def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:

@@ -20,6 +20,7 @@ __all__ = [
 
 CellState = Literal["ok", "failed", "skipped", "missing", "unmeasured", "incomparable", "broken"]
 Faces = Literal["", "rebuilt", "released", "unrelated"]
+Named = Literal["", "released", "rebuilt", "retrained"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ class Cell:
         budget: what leaks after parts of the attack's budget, where it tells.
         groups: what leaks of groups of people, by what they differ in.
         from_embedding: its answer is made of what a recognizer makes of the image, or of a face rebuilt from that.
+        sources: labels of the attacks whose reconstructions it starts from.
+        named_by: of an attack that names people: the recognizer looks at the ``released`` face or at a ``rebuilt``
+            one, or was ``retrained`` on what is released; empty of all others.
+        rank_1: the share of people whom it names first, in [0, 1]; without a value where that is not measured.
     """
 
     kind: str
@@ -129,6 +134,9 @@ class Cell:
     budget: BudgetCurve | None = None
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
     from_embedding: bool = False
+    sources: tuple[str, ...] = ()
+    named_by: Named = ""
+    rank_1: Estimate = field(default=Estimate(None, reason="not measured"), repr=False)
 
     @property
     def title(self) -> str:
@@ -182,6 +190,7 @@ class Row:
     guarantee: Guarantee | None
     control: bool
     unprotected: bool
+    seen: tuple[str, ...]
     real_people: bool
     score: Estimate
     scores: tuple[Estimate, ...] = field(repr=False)
@@ -217,11 +226,6 @@ class Row:
         return again("defense", self.defense, self.name, self.config)
 
     @property
-    def claim_title(self) -> str:
-        """What pages say of a row that is a claim; empty of one that is none."""
-        return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
-
-    @property
     def measured_again(self) -> str:
         """The command that measures the row anew; one of real people needs the folder where their photos lie."""
         root = " --dataset-root FOLDER" if self.real_people else ""
@@ -230,6 +234,25 @@ class Row:
         if self.setting:  # No entry of the suite has its label.
             return f"ppfr-bench run {self.suite} {self.again}{root} --rerun all"
         return f"ppfr-bench score {self.defense} --suite {self.suite}{root} --anew"
+
+    @property
+    def optimised_against(self) -> str:
+        """``seen: faceplugin; left out: mobilefacenet``, of the recognizers of its cells; empty where none is seen."""
+        if not self.seen:
+            return ""
+        others = dict.fromkeys(cell.recognizer for cell in self.cells if cell.recognizer not in ("", *self.seen))
+        return f"seen: {', '.join(self.seen)}; left out: {', '.join(others) or 'none'}"
+
+    def role_of(self, recognizer: str) -> str:
+        """``seen`` or ``left out``: whether it was optimised against that recognizer; empty where that is not told."""
+        if not self.seen or not recognizer:
+            return ""
+        return "seen" if recognizer in self.seen else "left out"
+
+    @property
+    def claim_title(self) -> str:
+        """What pages say of a row that is a claim; empty of one that is none."""
+        return {"": "", "claimed": "claimed by the authors", "refuted": "claim refuted"}[self.claim]
 
     @property
     def promise(self) -> str:

@@ -20,6 +20,7 @@ from ppfr_bench.leaderboard.rows import (
     Cell,
     CellState,
     Estimate,
+    Named,
     Privacy,
     Reconstruction,
     Row,
@@ -33,7 +34,7 @@ from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim, standing
 from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.groups import Groups
-from ppfr_bench.records.plan_file import PlanFile
+from ppfr_bench.records.plan_file import PlanFile, PlannedAttack
 from ppfr_bench.records.record import Record, Slot
 from ppfr_bench.tracks.base import Track
 from ppfr_bench.tracks.ranking import smallest
@@ -132,8 +133,8 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     return Row(
         suite=table.suite, dataset=table.dataset, track=table.track, defense=label, name=planned.component.name,
         version=planned.component.version, config=dict(planned.component.config),
-        card=dict(first.defense_card) if first else {}, guarantee=first.guarantee if first else None,
-        control=planned.control, unprotected=planned.unprotected,
+        card=_card(planned.component.name, first), guarantee=first.guarantee if first else None,
+        control=planned.control, unprotected=planned.unprotected, seen=planned.seen,
         real_people=table.planned.real_people or any(record.real_people for record in records),
         score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
@@ -142,6 +143,13 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good),
         expected=sum(cell.state != "broken" for cell in cells),
     )  # fmt: skip
+
+
+def _card(name: str, first: Record | None) -> dict[str, Any]:
+    """The card in the records of a row; ``plain``, which no record holds, from the source of the plug-in, if there."""
+    card = dict(first.defense_card) if first else {}
+    said = described("defense", name).get("plain") if card and not card.get("plain") else ""
+    return card | ({"plain": said} if said else {})
 
 
 def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:
@@ -158,7 +166,7 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
     about: dict[str, Any] = {}
     if attack is not None:
         sources = (table.planned.attacks.get(source) for source in attack.sources)
-        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces,
+        about = {"scorer": attack.scorer, "sets": attack.sets, "faces": attack.faces, "sources": attack.sources,
                  "from_embedding": any(one.from_embedding for one in (attack, *filter(None, sources)))}  # fmt: skip
     if not records:
         return Cell(kind, label, recognizer, "missing", "not run for this defense", **about)
@@ -173,7 +181,17 @@ def _cell(table: Table, slot: Slot, records: Sequence[Record]) -> Cell:
         kind, label, recognizer, state, reason, record.key, **about, leakage=leakage, others=others,
         flags=record.flags, seconds=record.cost.seconds, shots=shots_of(record), training=_training(record),
         budget=BudgetCurve.of_log(record.log), groups=Groups.of_log(record.log),
+        named_by=_named_by(record, attack), rank_1=record.estimate("rank_1"),
     )  # fmt: skip
+
+
+def _named_by(record: Record, attack: PlannedAttack | None) -> Named:
+    """What the recognizer of an attack that names people looks at; empty of any other attack."""
+    if attack is None or attack.sets != "identity" or record.estimate("rank_1").value is None:
+        return ""
+    if attack.sources:
+        return "rebuilt"
+    return "released" if record.knowledge == "oblivious" else "retrained"
 
 
 def _beside_chance(record: Record, name: str) -> Estimate:
@@ -283,8 +301,7 @@ def _training(record: Record) -> Training | None:
 
 def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     """The rows of one table with rank, rank interval and front, in reading order."""
-    worded = [replace(row, card=_worded(row)) for row in rows]
-    pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in worded]
+    pointed = [replace(row, point=table.rules.point(row), refuted=refuted(row)) for row in rows]
     compete = [row for row in pointed if row.complete and not row.control and not row.claim]
     draws = max((len(row.score.draws) for row in compete), default=0)
     marked = [replace(row, unranked=_why_unranked(row, draws)) for row in pointed]
@@ -293,12 +310,6 @@ def _ranked(table: Table, rows: Sequence[Row]) -> list[Row]:
     for row, place in zip(competing, table.rules.ranks(competing), strict=True):
         done.append(replace(row, rank=place.rank, rank_interval=place.interval, front=place.front))
     return sorted(done, key=_reading_order)
-
-
-def _worded(row: Row) -> dict[str, Any]:
-    """The card of a row with ``plain``, which no record holds, from the source of the plug-in where that is here."""
-    said = described("defense", row.name).get("plain") if row.card and not row.card.get("plain") else ""
-    return row.card | ({"plain": said} if said else {})
 
 
 def _why_unranked(row: Row, draws: int) -> str:

@@ -281,11 +281,18 @@ def _explain_measurement(name: str, measured: Measurement) -> list[str]:
         if end is not None
     ]
     unit = f" {_safe(measured.unit)}" if measured.unit and measured.value.value is not None else ""
-    way = f", {measured.direction.replace('_', ' ')}" if measured.value.value is not None else ""
+    way = f", {_way(measured)}" if measured.value.value is not None else ""
     lines = [f"  {_safe(name)}: {'; '.join([f'{_number(measured.value, unit)}{way}', *ends])}"]
     if measured.leakage is not None:
         lines.append(f"    leakage {_number(measured.leakage)}")
     return lines
+
+
+def _way(measured: Measurement) -> str:
+    """Which way is good. Where something leaks by a number, its direction is that of the attacker."""
+    if measured.leakage is None:
+        return measured.direction.replace("_", " ")
+    return f"{'lower' if measured.lower_is_more_alike else 'higher'} leaks more"
 
 
 def _number(estimate: Estimate, unit: str = "") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ _VALIDATED = 32  # At most so many of the images that are held out are validated
 _START = 7  # Side of the coarsest level of the network.
 _LEVELS = 4  # 7, 14, 28, 56 pixels; the last is unshuffled to 112.
 _BATCH = 32
+_NETWORK = "network."  # Before the names of weights; before those after a part of training also its steps and ":".
 _LOADED = 256  # Images in memory at a time.
 
 
@@ -171,6 +172,7 @@ class FaceDecoder:
         embeddings: float32 (n, d), on the CPU, of the attacker's own clear images, in their order.
         validation: bool (n,), True for the images of the people whom it was not trained on.
         log: for the record.
+        at: the corrections after parts of the training, by their size in steps.
     """
 
     linear: LinearFaces
@@ -178,6 +180,11 @@ class FaceDecoder:
     embeddings: torch.Tensor
     validation: npt.NDArray[np.bool_]
     log: dict[str, Any]
+    at: dict[int, FaceCorrection] = field(default_factory=dict)
+
+    def after(self, steps: int) -> FaceDecoder:
+        """What it was after a part of the training, of those in ``at``."""
+        return replace(self, network=self.at[steps])
 
     def __call__(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings float32 (n, d) on any device -> faces float32 (n, 3, 112, 112) in [0, 1] on the current one."""
@@ -202,7 +209,7 @@ def embed_faces(surrogate: nn.Module, images: ByteArray) -> torch.Tensor:
 
 def face_decoder(config: FaceDecoderConfig) -> Material:
     """The material ``face_decoder``, of clear images alone; ``read_face_decoder`` reads it under the same config."""
-    spec = config.model_dump() | {"version": 1}
+    spec = config.model_dump() | {"version": 2}
     return Material(
         "face_decoder", spec, partial(_compute, config), queries=False, needs_surrogate=True, of_clear_images=True
     )
@@ -217,12 +224,19 @@ def read_face_decoder(view: AttackerView, config: FaceDecoderConfig) -> FaceDeco
     arrays = view.material(face_decoder(config))
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if name != "log"}
     linear = LinearFaces(*(device.to(tensors[name].float()) for name in ("center", "weights", "mean")))
-    network = _new_network(len(linear.center), config.width, torch.Generator().manual_seed(0))
-    network.load_state_dict(
-        {name.removeprefix("network."): one for name, one in tensors.items() if name.startswith("network.")}
-    )
-    log = json.loads(str(arrays["log"]))
-    return FaceDecoder(linear, network, tensors["embeddings"], np.asarray(arrays["held"]), log)
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    for name, one in tensors.items():
+        if name.startswith(_NETWORK):
+            size, _, rest = name.removeprefix(_NETWORK).rpartition(":")
+            weights.setdefault(size, {})[rest] = one
+
+    def network(size: str) -> FaceCorrection:
+        made = _new_network(len(linear.center), config.width, torch.Generator().manual_seed(0))
+        made.load_state_dict(weights[size])
+        return made
+
+    log, at = json.loads(str(arrays["log"])), {int(size): network(size) for size in weights if size}
+    return FaceDecoder(linear, network(""), tensors["embeddings"], np.asarray(arrays["held"]), log, at)
 
 
 def _compute(config: FaceDecoderConfig, view: AttackerView, generator: torch.Generator) -> Arrays:
@@ -255,13 +269,20 @@ def _compute(config: FaceDecoderConfig, view: AttackerView, generator: torch.Gen
         with torch.no_grad():
             return float(unlikeness(answer, wanted))
 
-    loss = partial(_loss, config, surrogate)
-    log = train(network, batches(), config.steps, config.learning_rate, loss, validate)
-    log |= {"strength": strength, "training_images": int((~validation).sum())}
     # Materials are NumPy arrays, as they are kept in files and serve every device. Half precision halves the largest.
-    arrays: dict[str, npt.NDArray[Any]] = {
-        f"network.{name}": tensor.cpu().numpy() for name, tensor in network.state_dict().items()
-    }
+    arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def keep(size: int | None = None) -> None:
+        part = "" if size is None else f"{size}:"
+        # Copies, as training goes on in the tensors.
+        arrays.update(
+            {f"{_NETWORK}{part}{name}": one.cpu().numpy().copy() for name, one in network.state_dict().items()}
+        )
+
+    loss = partial(_loss, config, surrogate)
+    log = train(network, batches(), config.steps, config.learning_rate, loss, validate, keep)
+    keep()
+    log |= {"strength": strength, "training_images": int((~validation).sum())}
     arrays |= {"center": linear.center.cpu().numpy(), "weights": linear.weights.half().cpu().numpy(),
                "mean": linear.mean.cpu().numpy(), "embeddings": embeddings.numpy()}  # fmt: skip
     return arrays | {"held": validation, "log": np.array(json.dumps(log))}

@@ -33,8 +33,9 @@ INFOS: tuple[MetricInfo, ...] = (
           most=None),
     _info("certificate_violations", "Photos that are surely decided wrong within their certified radius", unit="",
           low_is_better=True, most=None),
-    _info("membership_auc", "How surely photos that were learnt from are told from others of the same people (AUC)",
-          low_is_better=True, source="Yeom et al., CSF 2018; Carlini et al., S&P 2022"),
-    _info("membership_advantage", "2 AUC - 1 of telling photos that were learnt from, at least 0",
-          source="Yeom et al., CSF 2018"),
+    _info("membership_auc", "How surely photos that were learnt from are told from others of the same people (AUC): "
+          "0.5 or less is told nothing, 1 is told all; a lower number is more private", low_is_better=True,
+          source="Yeom et al., CSF 2018; Carlini et al., S&P 2022"),
+    _info("membership_advantage", "2 AUC - 1 of telling photos that were learnt from, at least 0: 0 is told nothing, "
+          "1 is told all; a lower number is more private", source="Yeom et al., CSF 2018"),
 )  # fmt: skip

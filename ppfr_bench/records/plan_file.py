@@ -41,12 +41,22 @@ class PlannedDefense(Config):
     Attributes:
         control: an end of the scale, which never competes for a rank.
         unprotected: nothing is protected: the images are the originals.
+        seen: names of the recognizers that it was optimised against, where its track tells; all others are left out.
     """
 
     component: Component
     track: str
     control: bool = False
     unprotected: bool = False
+    seen: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _usual_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans of other tracks stay as they were, to the byte."""
+        written: dict[str, Any] = dump(self)
+        if not self.seen:
+            written.pop("seen", None)
+        return written
 
 
 class PlannedAttack(Config):

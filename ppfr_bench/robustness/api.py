@@ -22,12 +22,13 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.robustness.smoothing import ABSTAINS, NORMS, Certificate, Noise, certify, significant
 
 __all__ = [
-    "REFERENCE", "Access", "Given", "HardenedClassifier", "Hardening", "RandomNetwork", "RobustnessView", "Service",
-    "WhiteBox", "certified_at", "distance", "impersonated",
+    "LARGER", "REFERENCE", "Access", "Given", "HardenedClassifier", "Hardening", "RandomNetwork", "RobustnessView",
+    "Service", "WhiteBox", "certified_at", "distance", "impersonated",
 ]  # fmt: skip
 
 Access = Literal["white_box", "probabilities", "labels"]
 REFERENCE = 1.0  # Robustness and what is certified are told of changes up to this l2 norm.
+LARGER = 8.0  # What is found without gradients is told of changes up to this one: 10 of 255 levels a value on average.
 _AT_ONCE = 128  # Noisy images that a network is given at once.
 
 

@@ -16,23 +16,25 @@ from torch import Generator, Tensor, nn
 
 from ppfr_bench.api import IntArray
 
-__all__ = ["square_search"]
+__all__ = ["QUERIES", "square_search"]
 
+QUERIES = 10_000  # The schedule of patches is that of a search of so many queries, whatever part of it is run.
 _TILES = 5  # The search starts from so many patches a side.
 _FIRST = 0.1  # Share of the image that the first patches cover.
-# The share halves after these shares of the steps (Andriushchenko et al., their code for 10,000 queries).
-_HALVES = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+_HALVED = (10, 50, 200, 500, 1_000, 2_000, 4_000, 6_000, 8_000)  # After these queries the share halves.
 
 
 def square_search(
-    model: nn.Module, impersonates: bool, steps: int, generator: Generator
+    model: nn.Module, impersonates: bool, steps: int, generator: Generator, *, noisy: bool = False
 ) -> tuple[Callable[[Tensor, IntArray, float], Tensor], Callable[[], int]]:
-    """Square attack, l2 (Andriushchenko et al., ECCV 2020, algorithm 3).
+    """Square attack, l2 (Andriushchenko et al., ECCV 2020, algorithm 3), each image with patches of its own.
 
     Args:
         model: float32 (n, 3, h, w) -> log probabilities (n, classes).
         impersonates: whether the classes that the search is given are to be reached, or else to be left.
         steps: patches that are tried.
+        noisy: whether two looks at one image may differ. A patch that seems better is then looked at once more, and
+            the mean of both looks decides, so that a lucky draw is not kept for a better image.
 
     Returns:
         (images, classes, l2 budget) -> changed images; and what counts the looks at an image that it took.
@@ -52,17 +54,20 @@ def square_search(
 
     def search(images: Tensor, classes: IntArray, budget: float) -> Tensor:
         aims = torch.from_numpy(classes).to(images.device)
-        change = _scaled(_first_patches(images.shape, generator).to(images), budget)
-        change = (images + change).clamp(0, 1) - images
+        change = _kept_within(images, _scaled(_first_patches(images.shape, generator).to(images), budget))
         best = margin(images + change, aims)
         for step in range(steps):
             open_ = torch.nonzero(best >= 0)[:, 0]
             if not len(open_):
                 break
-            tried = _moved(change[open_], budget, _side(step / steps, images.shape[-1]), generator)
-            tried = (images[open_] + tried).clamp(0, 1) - images[open_]
+            moved = _moved(change[open_], budget, _side(step, images.shape[-1]), generator)
+            tried = _kept_within(images[open_], moved)
             found = margin(images[open_] + tried, aims[open_])
-            better = found < best[open_]
+            better = torch.nonzero(found < best[open_])[:, 0]
+            if noisy and len(better):
+                again = margin(images[open_[better]] + tried[better], aims[open_[better]])
+                found[better] = (found[better] + again) / 2
+                better = better[found[better] < best[open_[better]]]
             rows = open_[better]
             change[rows], best[rows] = tried[better], found[better]
         return images + change
@@ -70,9 +75,14 @@ def square_search(
     return search, lambda: looks
 
 
-def _side(done: float, height: int) -> int:
-    """Of a patch after that share of the steps: odd, of 3 pixels at least, and less than half of the image."""
-    share = _FIRST * 0.5 ** bisect.bisect_left(_HALVES, done)
+def _kept_within(images: Tensor, change: Tensor) -> Tensor:
+    """What is left of the change where the images may not leave [0, 1]."""
+    return (images + change).clamp(0, 1) - images
+
+
+def _side(step: int, height: int) -> int:
+    """Of a patch at that step: odd, of 3 pixels at least, and less than half of the image."""
+    share = _FIRST * 0.5 ** bisect.bisect_left(_HALVED, step)
     side = max(round(height * math.sqrt(share)), 3)
     return min(side + 1 - side % 2, height // 2 - 1)
 
@@ -92,12 +102,11 @@ def _patch(side: int) -> Tensor:
     return found / length
 
 
-def _drawn_patch(side: int, n: int, generator: Generator) -> Tensor:
-    """(n, 3, side, side) of unit length a channel, of a random sign, lying or standing."""
+def _drawn_patches(side: int, n: int, generator: Generator) -> Tensor:
+    """(n, 3, side, side) of unit length a channel, each channel of a random sign, each patch lying or standing."""
     signs = 2.0 * torch.randint(0, 2, (n, 3, 1, 1), generator=generator) - 1
-    standing = bool(torch.randint(0, 2, (1,), generator=generator))
-    patch = _patch(side).T if standing else _patch(side)
-    return signs * patch
+    standing = torch.randint(0, 2, (n, 1, 1, 1), generator=generator) > 0
+    return signs * torch.where(standing, _patch(side).T, _patch(side))
 
 
 def _first_patches(shape: torch.Size, generator: Generator) -> Tensor:
@@ -105,30 +114,34 @@ def _first_patches(shape: torch.Size, generator: Generator) -> Tensor:
     side, found = height // _TILES, torch.zeros(n, 3, height, width)
     for top in range(0, side * _TILES, side):
         for left in range(0, side * _TILES, side):
-            found[:, :, top : top + side, left : left + side] = _drawn_patch(side, n, generator)
+            found[:, :, top : top + side, left : left + side] = _drawn_patches(side, n, generator)
     return found
+
+
+def _window(n: int, height: int, width: int, side: int, generator: Generator) -> tuple[Tensor, ...]:
+    """The index of one window of each of n images, at a place of its own: (n, 3, side, side) of them."""
+    tops = torch.randint(0, height - side, (n, 1, 1, 1), generator=generator)
+    lefts = torch.randint(0, width - side, (n, 1, 1, 1), generator=generator)
+    along = torch.arange(side)
+    images, channels = torch.arange(n)[:, None, None, None], torch.arange(3)[None, :, None, None]
+    return images, channels, tops + along[:, None], lefts + along
 
 
 def _moved(change: Tensor, budget: float, side: int, generator: Generator) -> Tensor:
     """The change with what lay in two random windows put into the first, as a patch on what was there."""
     n, _, height, width = change.shape
-    tops = torch.randint(0, height - side, (2,), generator=generator).tolist()
-    lefts = torch.randint(0, width - side, (2,), generator=generator).tolist()
-    first, second = (
-        (slice(None), slice(None), slice(top, top + side), slice(left, left + side))
-        for top, left in zip(tops, lefts, strict=True)
-    )
+    first, second = (_window(n, height, width, side, generator) for _ in range(2))
     unused = (budget**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp_min(0) / 3
     emptied = change.clone()
     emptied[first] = 0
     emptied[second] = 0
     freed = change.square().sum((2, 3), keepdim=True) - emptied.square().sum((2, 3), keepdim=True)
     before = change[first]
-    patch = _drawn_patch(side, n, generator).to(change)
+    patch = _drawn_patches(side, n, generator).to(change)
     patch = patch + before / before.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-9)
     length = patch.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-9)
     emptied[first] = patch / length * (freed.clamp_min(0) + unused).sqrt()
-    return emptied
+    return _scaled(emptied, budget)
 
 
 def _scaled(change: Tensor, budget: float) -> Tensor:

@@ -127,7 +127,7 @@ class Plan:
         defenses = {
             label: PlannedDefense(
                 component=one, track=track_of(one), control=registry.load("defense", one.name).card.control,
-                unprotected=one.name == self.ceiling.name,
+                unprotected=one.name == self.ceiling.name, seen=_seen_by(one),
             )
             for label, one in rows.items()
         }  # fmt: skip
@@ -229,6 +229,11 @@ def training_splits(defenses: Iterable[Component]) -> list[Training]:
 def track_of(defense: Component) -> str:
     """The track of a defense, which follows from what it releases."""
     return registry.track_of(registry.load("defense", defense.name))
+
+
+def _seen_by(defense: Component) -> tuple[str, ...]:
+    """The recognizers that a defense was optimised against, as its track tells."""
+    return load_track(track_of(defense)).seen(registry.load("defense", defense.name), defense.config)
 
 
 def scorer_of(attack: Component) -> str:

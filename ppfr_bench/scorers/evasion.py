@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,13 @@ class Evasion(Scorer):
 
     An attack succeeds by a budget where any of its changes within it does. It dodges where a photo that is decided
     right as it is is decided otherwise; it impersonates where a photo is decided to be of the person that it wants.
-    What leaks is the success within the reference budget, an l2 norm of 1.
+    What leaks is the success within the ``reference`` budget, an l2 norm of 1.
     """
 
     version = 1
     title = "changed decisions of a hardened recognizer"
     sets = "robustness"
+    reference: ClassVar[float] = REFERENCE
     metrics = ("attack_success", "robust_accuracy", "certified_accuracy", "median_perturbation",
                "certificate_violations")  # fmt: skip
 
@@ -72,7 +73,7 @@ class Evasion(Scorer):
         for b, budget in enumerate(np.asarray(answer["budgets"]).tolist()):
             within, most = (np.logical_or.reduce(one[: b + 1]).astype(float) for one in (here, undefended))
             out[f"{goal}_l2_{budget:g}"] = compared(
-                "attack_success", within, np.zeros_like(within), most, weights, people, leaks=budget == REFERENCE,
+                "attack_success", within, np.zeros_like(within), most, weights, people, leaks=budget == self.reference,
                 hits=True,
             )  # fmt: skip
             left = (right & ~np.logical_or.reduce(missed[: b + 1])).astype(float)

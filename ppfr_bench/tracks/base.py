@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError, did_you_mean
@@ -215,6 +215,9 @@ class Track(ABC):
         utility_scorer: what scores its utility cells.
         privacies: which attacks set, by name, in the order of the columns.
         scored: those of them that the score takes, the least of them; empty: the first.
+        asks: what the three sentences at the head of its tables answer.
+        kept_title: what retention is, in plain words.
+        hidden_titles: what each privacy is, in plain words, by name.
         likeness: measurements of the best reconstruction that are shown beside its floor and ceiling.
         utility_title, utility_description: of the table of the utility cells of a row.
         utility_columns: measurements of every recognizer; ``headline`` names the one in the main table.
@@ -234,6 +237,11 @@ class Track(ABC):
     utility_scorer: ClassVar[str] = "verification"
     privacies: ClassVar[tuple[str, ...]] = ("appearance", "identity")
     scored: ClassVar[tuple[str, ...]] = ()
+    asks: ClassVar[tuple[str, str, str]] = ("What is hidden", "From whom", "How surely")
+    kept_title: ClassVar[str] = "What recognizers keep"
+    hidden_titles: ClassVar[Mapping[str, str]] = {
+        "appearance": "Images hidden", "identity": "Identity hidden", "attribute": "Attributes hidden",
+    }  # fmt: skip
     likeness: ClassVar[tuple[str, ...]] = ("lpips", "ssim")
     headline: ClassVar[str] = "accuracy"
     headline_title: ClassVar[str] = "Accuracy on released images, %"
@@ -253,6 +261,10 @@ class Track(ABC):
         UtilityColumn("fnmr_at_fmr_1e-3", "FNMR at FMR 0.1%, %"),
     )
 
+    def hidden_title(self, privacy: str) -> str:
+        """``Images hidden``: a privacy in plain words, or its name where the track has none."""
+        return self.hidden_titles.get(privacy) or f"{privacy.replace('_', ' ')} privacy".capitalize()
+
     @abstractmethod
     def accepts(self, defense: type[Method]) -> bool:
         """Whether what a class of defenses releases belongs here: to this track alone, general ones aside."""
@@ -265,6 +277,10 @@ class Track(ABC):
             adapted: the surrogate, to be fine-tuned on what is released; None where the suite has none.
         """
         return list(recognizers)
+
+    def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the recognizers that a defense was optimised against, under these parameters. Default: not told."""
+        return ()
 
     def accepts_attack(self, name: str, tracks: Sequence[str]) -> bool:
         """Whether an attack whose card names ``tracks`` attacks what this track, of this ``name``, releases."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppfr_bench.tracks.base import Column, Track, UtilityColumn, privacy_column, retention_column, score_column
 
@@ -36,6 +36,8 @@ class Cloak(Track):
         "Released targets against the clear ones. Likeness is the least share that is kept of LPIPS and SSIM."
     )
     privacies = ("recognition",)
+    kept_title = "Likeness to the clear image"
+    hidden_titles: ClassVar[Mapping[str, str]] = {"recognition": "Hidden from recognizers"}
     likeness = ()
     headline = "still_detected"
     headline_title = "Faces still found, %"
@@ -52,6 +54,11 @@ class Cloak(Track):
         from ppfr_bench.cloak.api import Cloak as Base  # Only who has loaded a defense asks: pages do not load torch.
 
         return issubclass(defense, Base)
+
+    def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the cloak names in ``seen``."""
+        cloak = defense(defense.Config.model_validate(config))
+        return tuple(getattr(cloak, "seen", ()))
 
     def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> Sequence[Component | None]:
         """One cell: likeness needs no recognizer."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from ppfr_bench.records.record import Component
 from ppfr_bench.tracks.base import (
@@ -26,6 +26,10 @@ PRIVACY = {
     "norm 1 or less (images in [0, 1], 112x112) makes it identify otherwise. A stronger attack can only lower it.",
     "certified": "The same of the worst change within the radius, found or not: 1 − the share of photos identified "
     "right and not certified. It is a proof, wrong with probability 0.001 a photo. It is not part of the score.",
+    "larger_changes": "1 − the success of changes of l2 norm 8 or less (10 of 255 levels a value on average) that are "
+    "found without gradients, as a share of that on the bare target. Attacks with gradients are not run with such "
+    "changes. Where gradients break nothing and this is low, the gradients are only hidden. It is not part of the "
+    "score.",
     "membership": "1 − the largest advantage (2 AUC − 1) in telling the photos that the target was trained on, or that "
     "the hardening was distilled from, from other photos of the same people. It is not part of the score.",
 }
@@ -52,6 +56,11 @@ class Robustness(Track):
         "wrong)."
     )
     privacies = ("robustness", "certified", "membership")
+    asks = ("What holds", "Against whom", "How surely")
+    kept_title = "Accuracy that is left"
+    hidden_titles: ClassVar[Mapping[str, str]] = {
+        "robustness": "Decisions unbroken", "certified": "Decisions certified", "membership": "Membership hidden",
+    }  # fmt: skip
     likeness = ()
     headline = "clean_accuracy"
     headline_title = "Accuracy on unchanged photos, %"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from ppfr_bench.tracks.base import Column, Track, UtilityColumn, privacy_column, retention_column, score_column
 
@@ -45,6 +45,10 @@ class Template(Track):
     utility_scorer = "matching"
     privacies = ("irreversibility", "unlinkability", "unlimited_queries")
     scored = ("irreversibility", "unlinkability")
+    kept_title = "What decisions keep"
+    hidden_titles: ClassVar[Mapping[str, str]] = {
+        "irreversibility": "Face and name hidden", "unlinkability": "Links hidden",
+    }  # fmt: skip
     likeness = ()
     headline = "accuracy"
     headline_title = "Accuracy of decisions, %"

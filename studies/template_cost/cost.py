@@ -1,10 +1,13 @@
 """What a search of a gallery takes with CryptoMask and with CKKS: milliseconds and bytes by the size of the gallery.
 
-    python studies/template_cost/cost.py OUT.json [--seconds 60] [--dimension 512]
+    OMP_NUM_THREADS=1 python studies/template_cost/cost.py [--seconds 60] [--dimension 512] [--out measured.json]
 
-Galleries are measured up to what fits into the seconds, on one thread; larger ones are extrapolated by a straight
-line through the measured ones, and labelled so. LAN and WAN are by formula: time here + bytes / bandwidth + rounds *
-latency. ``load_before`` tells whether the machine was quiet, without which no time is worth keeping.
+It writes ``measured.json`` beside this file, and of that the page ``README.md`` and its plot ``cost.svg``.
+
+Galleries are measured up to what fits into the seconds, the two smallest in any case, on one thread; larger ones are
+extrapolated by a straight line through the measured ones, and labelled so. LAN and WAN are by formula: time here +
+bytes / bandwidth + rounds * latency. ``load_before`` tells whether the machine was quiet, without which no time is
+worth keeping.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cost_page import written
 
 from ppfr_bench.learning.heads import unit_rows
 from ppfr_bench.template import cryptomask
@@ -79,7 +83,7 @@ def curve(search: Any, dimension: int, seconds: float) -> list[dict[str, Any]]:
     for size in GALLERIES:
         known = [one for one in found if one["measured"]]
         expected = known[-1]["wall"] * size / known[-1]["gallery"] if known else 0.0
-        if expected <= seconds:
+        if len(known) < 2 or expected <= seconds:  # A line needs two points.
             started = time.perf_counter()
             numbers = search(dimension, size)
             found.append({"gallery": size, "measured": True, "wall": time.perf_counter() - started, **numbers})
@@ -105,17 +109,18 @@ def _rows(count: int, dimension: int, seed: int = 0) -> Any:
 def main() -> None:
     """Measure both protocols and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "measured.json")
     asked = parser.parse_args()
     found = {
-        "dimension": asked.dimension, "networks": NETWORKS, "platform": platform.platform(),
+        "dimension": asked.dimension, "seconds": asked.seconds, "networks": NETWORKS, "platform": platform.platform(),
         "load_before": round(os.getloadavg()[0], 1),
         "cryptomask": curve(cryptomask_search, asked.dimension, asked.seconds),
         "ckks_cosine": curve(ckks_search, asked.dimension, asked.seconds),
     }  # fmt: skip
     asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    written(asked.out)
 
 
 if __name__ == "__main__":

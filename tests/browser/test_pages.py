@@ -26,7 +26,7 @@ def chromium(profile: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={profile}",
          "--enable-logging=stderr", "--v=0", *arguments],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     return done
 
@@ -97,7 +97,7 @@ def test_sorting_keeps_what_is_missing_last(site: Path, tmp_path: Path) -> None:
     # The page's own policy forbids a second script, so that the one that presses the button needs it gone.
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     press = """<script>
-      const head = [...document.querySelectorAll("th[data-column]")].find(h => h.textContent.startsWith("Retention"));
+      const head = [...document.querySelectorAll("th[data-column]")].find(h => h.textContent.startsWith("What"));
       const seen = () => [...document.querySelector("table.sortable").tBodies[0].rows]
         .map(row => row.querySelector("th").dataset.sort).join(" ");
       const log = [seen()];
@@ -138,6 +138,7 @@ def overflow(site: Path, profile: Path, width: int, printed: bool) -> tuple[int,
     if printed:
         page = page.replace("@media print", "@media all")
     ask = """<script>
+      for (const part of document.querySelectorAll("details.fold")) part.open = true;
       const wider = [...document.querySelectorAll(".scroll")].map(box => box.scrollWidth - box.clientWidth);
       document.title = [document.documentElement.scrollWidth - innerWidth, Math.max(...wider)].join(" ");
     </script></body>"""
@@ -169,3 +170,90 @@ def test_the_index_leads_to_the_suite(site: Path, tmp_path: Path) -> None:
     links = re.findall(r'href="([^"#]+\.html)"', dom)
     assert links and all((site / link).is_file() for link in links)
     assert "First: stochastic_local" in dom
+
+
+def test_a_link_into_a_folded_part_opens_it(site: Path, tmp_path: Path) -> None:
+    ask = """<script>addEventListener("load", () => {
+      const part = document.getElementById("t1-numbers").closest("details");
+      const before = part.open;
+      location.hash = "#t1-numbers";
+      addEventListener("hashchange", () => { document.title = `${before} ${part.open}`; });
+    });</script></body>"""
+    path = changed(site / "quick/leaderboard.html", site / "quick/asked.html", ask)
+    try:
+        dom = chromium(tmp_path, "--virtual-time-budget=5000", "--dump-dom", path.as_uri()).stdout
+    finally:
+        path.unlink()
+    assert "<title>false true</title>" in dom
+
+
+def test_a_number_opens_to_its_record(site: Path, tmp_path: Path) -> None:
+    """By a click, which touch and the Enter key are too; what opens can be copied as it is."""
+    ask = """<script>
+      const trace = document.querySelector("table.verdicts details.trace");
+      const before = trace.querySelector("code").checkVisibility();
+      trace.querySelector("summary").click();
+      const code = trace.querySelector("code");
+      document.title = [before, code.checkVisibility(), code.textContent].join(" ");
+    </script></body>"""
+    path = changed(site / "quick/leaderboard.html", tmp_path / "asked.html", ask)
+    dom = chromium(tmp_path / "profile", "--dump-dom", path.as_uri()).stdout
+    assert re.search(r"<title>false true ppfr-bench show [0-9a-f]{12}</title>", dom)
+
+
+def test_each_defense_is_a_card_on_a_phone(site: Path, tmp_path: Path) -> None:
+    """Nothing of the short table is wider than the screen, and each number is named by its head."""
+    ask = """<script>
+      const rows = [...document.querySelectorAll("table.verdicts tbody tr")];
+      const heads = new Set(rows.flatMap(r => [...r.cells].map(c => getComputedStyle(c, "::before").content)));
+      document.title = [Math.max(...rows.map(r => r.scrollWidth)) <= innerWidth, heads.size,
+        rows.every(r => getComputedStyle(r).display === "block")].join(" ");
+    </script></body>"""
+    path = changed(site / "quick/leaderboard.html", tmp_path / "asked.html", ask)
+    title = framed(tmp_path, [path], 390)[0]
+    assert re.fullmatch(r"true 6 true", title), title
+
+
+def changed(page: Path, into: Path, more: str) -> Path:
+    """A copy of a page without its policy, which forbids a second script, and with more at its end."""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    into.write_text(text.replace("</body>", more), encoding="utf-8")
+    return into
+
+
+def framed(folder: Path, paths: list[Path], width: int, *arguments: str) -> list[str]:
+    """The titles that pages give themselves, each opened in a frame of a width: a window is never so narrow."""
+    frames = "".join(f'<iframe src="{path.as_uri()}" style="width:{width}px;height:900px"></iframe>' for path in paths)
+    ask = """<script>
+      const titles = () => [...document.querySelectorAll("iframe")].map(f => f.contentDocument.title).join("\\u0001");
+      setInterval(() => { document.title = titles(); }, 1000);
+    </script>"""
+    holder = folder / "frames.html"
+    holder.write_text(f'<meta charset="utf-8"><body>{frames}{ask}', encoding="utf-8")
+    dom = chromium(folder / "profile", "--allow-file-access-from-files", "--window-size=1500,1200",
+                   "--virtual-time-budget=20000", *arguments, "--dump-dom", holder.as_uri()).stdout  # fmt: skip
+    found = re.search(r"<title>(.*?)</title>", dom, re.S)
+    assert found is not None
+    return found.group(1).split("\u0001")
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing(width: int, dark: bool, site: Path, tmp_path: Path) -> None:
+    """On each kind of page, with all that can be folded open."""
+    import axe_core_python
+
+    axe = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    run = """<script>
+      document.title ||= "untitled";
+      for (const part of document.querySelectorAll("details")) part.open = true;
+      axe.run().then(found => {
+        document.title = "axe: " + found.violations.map(v => `${v.id}: ${v.nodes[0].html}`).join("; ").slice(0, 900);
+      });
+    </script></body>"""
+    kinds = ("index.html", "quick/leaderboard.html", "quick/coverage.html", "quick/defenses/pixelate.html",
+             "quick/attacks/unet.html")  # fmt: skip
+    paths = [changed(site / kind, tmp_path / f"{at}.html", f"<script>{axe}</script>{run}")
+             for at, kind in enumerate(kinds)]  # fmt: skip
+    titles = framed(tmp_path, paths, width, *(("--blink-settings=preferredColorScheme=0",) if dark else ()))
+    assert titles == ["axe: "] * len(kinds), titles

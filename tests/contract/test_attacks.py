@@ -196,18 +196,6 @@ def test_on_a_black_image_a_learned_attack_answers_with_the_mean_face(
     assert mean_error(rebuilt, targets) < 1.1 * blind_error(crowd)
 
 
-@pytest.fixture(scope="module")
-def crowd() -> tuple[Faces, ByteArray]:
-    """Faces enough to learn from, random mixtures of the example faces: 120 people of two images, and 12 more."""
-    generator = seeded(5)
-    basis = to_float(all_of(FACES))
-    weights = torch.rand(132, len(basis), generator=generator).softmax(1) * 3
-    light = functional.interpolate(torch.rand(132, 3, 4, 4, generator=generator), size=112, mode="bicubic")
-    people = (torch.einsum("np,pchw->nchw", weights, basis) / 3 * (0.5 + light)).clamp(0, 1)
-    images = to_bytes(torch.cat([people[:120], people[:120].flip(3)]))
-    return ArrayFaces(images, np.tile(np.arange(120), 2), [str(i) for i in range(240)]), to_bytes(people[120:])
-
-
 @pytest.mark.parametrize("defense", ["no_defense", "gaussian_blur", "pixelate", "block_permutation"])
 @pytest.mark.parametrize("name", ["ridge", "unet"])
 def test_known_weak_defenses_are_undone(name: str, defense: str, crowd: tuple[Faces, ByteArray]) -> None:

@@ -61,7 +61,10 @@ def test_a_surrogate_is_distilled_from_counted_queries_and_certified(results: Pa
 def test_no_attack_refutes_a_certificate(results: Path, defense: str, attack: str) -> None:
     record = found(results, defense, attack)
     assert value(record, "violations") == 0
-    assert value(record, "robust_l2_1") >= value(record, "certified_l2_1")
+    told = [name.removeprefix("robust_") for name in record.metrics if name.startswith("robust_")]
+    assert told == ["l2_8" if attack == "square" else "l2_1"]
+    assert value(record, f"robust_{told[0]}") >= value(record, f"certified_{told[0]}")
+    assert record.sets == ("larger_changes" if attack == "square" else "robustness")
     assert not {"certificate_violated", "below_certificate"} & set(record.flags)
 
 
@@ -82,3 +85,4 @@ def test_the_same_command_again_finds_all_done_and_the_table_is_published(
     assert done.returncode == 0, done.stderr
     page = (out / "robustness_smoke/leaderboard.html").read_text(encoding="utf-8")
     assert "robustness track" in page and "Certified privacy" in page and "Membership privacy" in page
+    assert "Larger changes privacy" in page

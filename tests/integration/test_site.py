@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,6 +19,10 @@ import torch
 
 from ppfr_bench import registry
 from ppfr_bench.contracts.check import check_plugin
+from ppfr_bench.leaderboard import definitions
+from ppfr_bench.leaderboard.pages import publish
+from ppfr_bench.metrics import metric_names
+from ppfr_bench.tracks.base import load_track
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -33,9 +40,11 @@ class Fetches(HTMLParser):
         super().__init__()
         self.found: list[str] = []
         self.links: list[str] = []
+        self.names: set[str] = set()  # What an address may end in.
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self.names |= {given["id"]} if "id" in given else set()
         if tag in FETCHED and FETCHED[tag] in given:
             self.found.append(given[FETCHED[tag]])
         if tag == "link" and HINTS & set(given.get("rel", "").split()):
@@ -46,9 +55,13 @@ class Fetches(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+    """The documentation with the committed leaderboards, one of which is made anew."""
+    folder, boards = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("boards") / "leaderboards"
+    shutil.copytree(ROOT / "leaderboards", boards)
+    publish(ROOT / "results", "template_quick", boards)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {"PPFR_BENCH_BOARDS": str(boards)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "WARNING " not in done.stderr, done.stderr  # of mkdocs; the theme's advertisement names a variable so
     return folder
@@ -74,10 +87,58 @@ def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
         if page.name == "404.html":
             continue  # served from anywhere: its links count from the root
         for link in parsed(page).links:
-            path = link.partition("#")[0]
+            path = link.partition("#")[0].partition("?")[0]
             if path and not re.match(r"[a-z]+:", path):
                 target = page.parent / path
                 assert target.exists(), f"{page.relative_to(site)} -> {link}"
+
+
+def test_leaderboards_and_documentation_lead_to_each_other(site: Path) -> None:
+    """Every page of a board has the words of the documentation's own header, and says where its names are defined."""
+    assert "leaderboards/quick/leaderboard.html" in parsed(site / "leaderboards.html").links
+    assert {path.name for path in (ROOT / "leaderboards").iterdir() if path.is_dir()} <= {
+        link.split("/")[1] for link in parsed(site / "leaderboards.html").links if link.startswith("leaderboards/")
+    }
+    header = re.search(r'<ul class="md-tabs__list">(.*?)</ul>', (site / "index.html").read_text("utf-8"), re.DOTALL)
+    assert header is not None
+    tabs = [" ".join(words.split()) for words in re.findall(r"<a[^>]*>([^<]*)</a>", header[1])]
+    names: dict[Path, set[str]] = {}
+    for page in sorted((site / "leaderboards" / "template_quick").rglob("*.html")):
+        text = page.read_text("utf-8")
+        assert "data-docs" not in text and "<code>docs/" not in re.sub(r"<a [^>]*>.*?</a>", "", text)
+        above = re.search(r'<nav class="site"[^>]*>(.*?)</nav>', text, re.DOTALL)
+        assert above is not None and re.findall(r"<a[^>]*>([^<]*)</a>", above[1]) == [*tabs, "Search"]
+        for link in parsed(page).links:
+            path, _, name = link.partition("#")
+            if name and path:
+                target = (page.parent / path).resolve()
+                names[target] = names.get(target) or parsed(target).names
+                assert name in names[target], link
+    assert any(target.name == "metrics.html" for target in names)
+    board = parsed(site / "leaderboards" / "lfw_quick" / "leaderboard.html")
+    assert "../../flags.html#attack_stopped_early" in board.links
+
+
+def test_the_search_finds_pages_of_leaderboards(site: Path) -> None:
+    found = json.loads((site / "search" / "search_index.json").read_text("utf-8"))["docs"]
+    (one,) = [entry for entry in found if entry["location"] == "leaderboards/quick/defenses/pixelate.html"]
+    assert "pixelate" in one["title"] and "<" not in one["text"] and len(one["text"]) > 100
+    (board,) = [entry for entry in found if entry["location"] == "leaderboards/quick/leaderboard.html"]
+    assert "stochastic_anonymizer" in board["text"]
+
+
+def test_what_boards_name_is_defined_in_the_documentation(site: Path) -> None:
+    """Every column, measure, flag and built-in attack has an address, and something stands there."""
+    flags = set(re.findall(r"^## `(\w+)`$", (DOCS / "flags.md").read_text("utf-8"), re.MULTILINE))
+    assert flags == definitions.FLAGS
+    tracks = [load_track(name) for name in registry.names("track")]
+    columns = {one.title for track in tracks for one in (*track.columns(track.privacies), *track.utility_columns)}
+    own = {name for name in registry.names("attack") if registry.source("attack", name).startswith("ppfr_bench.attacks.")}
+    for name in flags | columns | own | set(metric_names()):
+        page, _, anchor = definitions.address(name).partition("#")
+        assert page, f"{name} is defined nowhere"
+        assert anchor in parsed(site / page).names, f"{name}: no {anchor} in {page}"
+    assert definitions.address("no such thing") == "" == definitions.mark("no such thing")
 
 
 def test_pages_from_beside_the_docs_are_in_it(site: Path) -> None:
@@ -89,7 +150,8 @@ def test_pages_from_beside_the_docs_are_in_it(site: Path) -> None:
 
 def test_every_link_in_a_page_leads_somewhere_in_the_repository() -> None:
     for page in [*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "studies/README.md"))]:
-        for path in re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+        # On GitHub, ../../actions/ leads from a file to what is run of its repository.
+        for path in re.findall(r"\]\((?![a-z]+:|#|../../actions/)([^)#\s]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / path).exists(), f"{page.relative_to(ROOT)} -> {path}"
 
 

@@ -18,6 +18,8 @@ from ppfr_bench.api import ByteArray, Config, DefenseCard, UserError, to_bytes, 
 from ppfr_bench.cloak.api import Cloak
 from ppfr_bench.cloak.purifying import PurifierConfig, new_purifier, purified, train_purifier
 from ppfr_bench.datasets.faces import ArrayFaces, subset
+from ppfr_bench.records.plan_file import PlannedDefense
+from ppfr_bench.records.record import Component
 from ppfr_bench.scorers.adapted_recognition import AdaptedRecognition
 from ppfr_bench.scorers.base import Truth
 from ppfr_bench.scorers.bootstrap import Bootstrap
@@ -289,6 +291,35 @@ def test_gradients_lead_away_from_the_person(name: str) -> None:
     assert float((cloaked - images).abs().max()) <= defense.budget + 1e-6
     assert float(cosines.max()) < 0.7
     assert defense.seen == ("faceplugin",)
+
+
+def test_the_track_tells_which_recognizers_a_cloak_was_optimised_against() -> None:
+    track = load_track("cloak")
+
+    def seen(name: str, config: dict[str, Any]) -> tuple[str, ...]:
+        return track.seen(registry.load("defense", name), config)
+
+    assert seen("lowkey_cloak", {}) == seen("erasable_mask", {}) == ("faceplugin", "dlib_resnet")
+    assert seen("pgd_cloak", {"recognizers": ["dlib_resnet"]}) == ("dlib_resnet",)
+    assert seen("no_cloak", {}) == ()
+    assert load_track("image").seen(registry.load("defense", "pixelate"), {}) == ()
+
+
+def test_a_plan_says_what_was_seen_and_plans_without_it_stay_as_they_were() -> None:
+    component = Component(label="cloak", name="cloak", version=1, config={})
+    told = PlannedDefense(component=component, track="cloak", seen=("faceplugin",))
+    assert PlannedDefense.model_validate(told.model_dump(mode="json")) == told
+    assert "seen" not in PlannedDefense(component=component, track="image").model_dump(mode="json")
+
+
+def test_a_stronger_mask_changes_more_within_its_budget_and_the_trained_one_keeps_its_keys() -> None:
+    images = to_float(IMAGES[:2])
+    trained, stronger = (registry.build("defense", "erasable_mask", params) for params in ({}, {"strength": 1.2}))
+    changes = [float((one.protect(images, seeded()) - images).abs().mean()) for one in (trained, stronger)]
+    assert 1.05 * changes[0] < changes[1] < 1.2 * changes[0] + 1e-6
+    assert trained.config.model_dump(mode="json") == {"secret": 20}
+    assert stronger.config.model_dump(mode="json") == {"secret": 20, "strength": 1.2}
+    assert stronger.budget == pytest.approx((1.2 * 10.5 + 1.5) / 255)
 
 
 def test_a_recognizer_without_gradients_is_refused() -> None:

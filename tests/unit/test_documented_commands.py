@@ -135,3 +135,18 @@ def test_the_defense_printed_in_the_documentation_keeps_the_contract(page: str, 
     command = [sys.executable, "-m", "ppfr_bench.cli", "check", str(plugin)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", ["submit_a_cloak", "submit_a_hardened_recognizer", "submit_a_template_scheme"])
+def test_the_row_of_a_track_printed_in_its_how_to_passes_the_check_that_is_printed_there(
+    page: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "docs" / "howto" / f"{page}.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (name,) = set(re.findall(r"`defenses/(my_\w+)\.py`", text))
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(code, encoding="utf-8")
+    (line,) = [one for one in commands(ROOT / "docs" / "howto" / f"{page}.md") if one.startswith("check ")]
+    words = [str(plugin) if word == name else word for word in shlex.split(line)]
+    done = subprocess.run([sys.executable, "-m", "ppfr_bench.cli", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "keeps the contract" in done.stdout, done.stdout + done.stderr

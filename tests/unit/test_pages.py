@@ -22,6 +22,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import losses, pages, reported_figures, table, terminal, text
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.defense_pages import DefensePages
+from ppfr_bench.leaderboard.publishers.faces import SuiteFaces
 from ppfr_bench.leaderboard.publishers.samples import SampleGrid
 from ppfr_bench.leaderboard.publishers.settings_plot import SettingsPlot
 from ppfr_bench.leaderboard.rows import Row
@@ -42,13 +43,19 @@ def content(folder: Path) -> dict[str, bytes]:
 
 NAMES = {
     "leaderboard.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet", "coverage.html", "pareto.png",
-    "pareto.svg", "pareto_dark.svg", "samples.png",
+    *(f"pareto{ending}.svg" for ending in ("", "_dark", "_narrow", "_narrow_dark")), "samples.png", "faces.jpg",
 }  # fmt: skip
-PARETO = {"pareto.png", "pareto.svg", "pareto_dark.svg"}
+FACES = {"samples.png", "faces.jpg"}
+PARETO = {name for name in NAMES if name.startswith("pareto")}
 ENTRIES = {
-    *(f"defenses/{label}.{kind}" for label in made.STORY for kind in ("html", "jpg")),
+    *(f"defenses/{label}.{kind}" for label in made.STORY for kind in ("html", "jpg", "synthetic.faces.jpg")),
     *(f"attacks/{label}.html" for label in ("linkage", "ridge", "unet", "visual")),
 }
+
+
+def plots(stem: str) -> set[str]:
+    """The files of one plot."""
+    return {f"{stem}.png", *(f"{stem}{ending}.svg" for ending in ("", "_dark", "_narrow", "_narrow_dark"))}
 
 
 def board_of(records: list[Record]) -> Board:
@@ -147,7 +154,7 @@ def several_releases() -> list[Record]:
 def test_a_defense_that_releases_open_is_named_in_the_plot(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", several_releases()), "quick", tmp_path / "out")
     folder = tmp_path / "out/quick"
-    assert {path.name for path in folder.glob("releases*")} == {"releases.png", "releases.svg", "releases_dark.svg"}
+    assert {path.name for path in folder.glob("releases*")} == plots("releases")
     assert "averaged falls from 0.70 to 0.20" in (folder / "leaderboard.html").read_text()
     assert "steady falls" not in (folder / "leaderboard.html").read_text()
 
@@ -172,7 +179,7 @@ def test_what_training_bought_is_drawn_and_told(tmp_path: Path) -> None:
     store = write(tmp_path / "r", records)
     pages.publish(store, "quick", tmp_path / "out")
     folder = tmp_path / "out/quick"
-    assert {path.name for path in folder.glob("training*")} == {"training.png", "training.svg", "training_dark.svg"}
+    assert {path.name for path in folder.glob("training*")} == plots("training")
     assert "slow 0.75 after 100 of 100 steps" in (folder / "leaderboard.html").read_text()
     assert "nothing 1.00 after 40 of 100 steps" in (folder / "leaderboard.html").read_text()
     assert "| slow | 100 | 100 | 0.2000 | 0.1500 | 0.750 |" in (folder / "leaderboard.md").read_text()
@@ -237,7 +244,7 @@ def test_a_sweep_is_drawn_and_told(tmp_path: Path) -> None:
     pages.publish(store, "quick", tmp_path / "out")
     first = content(tmp_path / "out")
     folder = tmp_path / "out/quick"
-    assert {path.name for path in folder.glob("settings*")} == {"settings.png", "settings.svg", "settings_dark.svg"}
+    assert {path.name for path in folder.glob("settings*")} == plots("settings")
     page = (folder / "leaderboard.html").read_text()
     assert "mosaic: block: 4 retention 0.90, appearance privacy 0.20, identity privacy 0.60; 8 retention" in page
     assert "mosaic with block = 16" in page and "mosaic with block = 8" not in page
@@ -276,17 +283,17 @@ def failed(defense: str) -> list[Record]:
 @pytest.mark.parametrize(
     ("records", "files"),
     [
-        (made.simple("only", 0.5, 0.5), NAMES - {"samples.png"}),
-        (failed("a") + failed("b"), NAMES - {"samples.png"} - PARETO),
-        ([made.canary("one", 0.98, 0.98)], NAMES - {"samples.png", "leaderboard.parquet"} - PARETO),
+        (made.simple("only", 0.5, 0.5), NAMES - FACES),
+        (failed("a") + failed("b"), NAMES - FACES - PARETO),
+        ([made.canary("one", 0.98, 0.98)], NAMES - FACES - {"leaderboard.parquet"} - PARETO),
         (
             [
                 made.utility("a", "one", None, reason="clear is at chance"),
                 made.appearance("a", "unet", {"lpips": None}),
             ],
-            NAMES - {"samples.png"} - PARETO,
+            NAMES - FACES - PARETO,
         ),
-        (made.simple("no_defense", 1.0, 1.0, control=True), NAMES - {"samples.png"}),
+        (made.simple("no_defense", 1.0, 1.0, control=True), NAMES - FACES),
     ],
     ids=["one defense", "all failed", "canary alone", "all null", "control alone"],
 )
@@ -362,7 +369,7 @@ def test_a_page_that_has_no_content_any_more_is_removed(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", records, pictures), "quick", tmp_path / "out")
     pages.publish(write(tmp_path / "s", failed("a")), "quick", tmp_path / "out")
     left = {str(path.relative_to(tmp_path / "out/quick")) for path in (tmp_path / "out/quick").rglob("*.*")}
-    assert left == NAMES - {"samples.png"} - PARETO | {"defenses/a.html", "attacks/unet.html"}
+    assert left == NAMES - FACES - PARETO | {"defenses/a.html", "attacks/unet.html"}
 
 
 def test_a_publisher_in_a_file_of_its_own_publishes_and_is_tidied_up_after(
@@ -413,6 +420,7 @@ def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
         shown_board = Board("quick", tuple(of), made.plan_of(of), ResultStore(tmp_path / root))
         files = DefensePages().publish(shown_board)
         assert any(path.endswith(".jpg") for path in files) is shown
+        assert bool(SuiteFaces().publish(shown_board)) is shown
 
 
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_the_interval_of_what_is_avoidable_is_paired() -> None:
 def test_pages_show_the_price_its_column_and_its_plot(tmp_path: Path) -> None:
     pages.publish(made.write(tmp_path / "results", priced()), "quick", tmp_path / "out")
     out = tmp_path / "out" / "quick"
-    assert {path.name for path in out.glob("price*")} == {"price.png", "price.svg", "price_dark.svg"}
+    assert {path.name for path in out.glob("price*")} == {
+        "price.png",
+        *(f"price{ending}.svg" for ending in ("", "_dark", "_narrow", "_narrow_dark")),
+    }
     html, markdown = (out / "leaderboard.html").read_text(), (out / "leaderboard.md").read_text()
     assert "appearance leakage 0.30" in re.sub(r"\s+", " ", html) and 'src="price.svg"' in html
     assert "**Price of utility:** appearance leakage 0.30" in markdown and "avoidable appearance leakage" in markdown

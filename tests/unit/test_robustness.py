@@ -12,13 +12,24 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from ppfr_bench import registry
+from ppfr_bench.api import to_float
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.metrics.verification import auc
-from ppfr_bench.robustness.api import HardenedClassifier, RobustnessView, Service, certified_at, impersonated
+from ppfr_bench.robustness.api import (
+    LARGER,
+    HardenedClassifier,
+    RobustnessView,
+    Service,
+    certified_at,
+    impersonated,
+)
+from ppfr_bench.robustness.distilling import small_images, train
 from ppfr_bench.robustness.evasion import AveragedOverNoise, changes_by_budget, descend, seeded
 from ppfr_bench.robustness.membership import likelihood_ratios
+from ppfr_bench.robustness.networks import SIDE, SmallNetwork
 from ppfr_bench.robustness.service import PHOTOS, TESTS, IdentificationNetwork, assign_roles, fit_head
 from ppfr_bench.robustness.smoothing import NORMS, Noise
 from ppfr_bench.robustness.square import _moved, square_search
@@ -146,12 +157,63 @@ def test_patches_alone_find_the_change_that_is_large_enough(goal: Any) -> None:
     assert looks() > 4
 
 
+def test_patches_alone_turn_decisions_of_a_trained_network_that_descent_turns() -> None:
+    """A known answer: where descent turns every decision within a norm, patches turn half of them or more."""
+    pytest.importorskip("foolbox")
+    view = trained_view()
+    turned = {}
+    model = AveragedOverNoise(view.hardened, 1, seed())
+    for name, search in (
+        ("descent", descend(view.hardened, "dodging", 10, 1, seed())),
+        ("patches", square_search(model, False, 150, seed())[0]),
+    ):
+        (change,) = changes_by_budget(view, search, (LARGER,), "dodging", 16, seed())
+        changed = (view.floats() + torch.from_numpy(change).float()).clamp(0, 1)
+        turned[name] = float((view.hardened.decide(changed, seed()) != view.labels).mean())
+    assert turned["descent"] == 1 and turned["patches"] >= 0.5
+
+
+def trained_view() -> RobustnessView:
+    """The faces of the package, all decided right by a small network without noise that has learnt them."""
+    given, _, _ = stages._example("white_box")
+    faces = given.own
+    photos, classes = faces.load(range(len(faces))), given.service.classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = SmallNetwork(classes)
+    names = torch.from_numpy(faces.identities)
+    train(network, small_images(photos), lambda net, images, rows: cross_entropy(net(images), names[rows]), 30,
+          Noise("none"), seed(), 2e-3)  # fmt: skip
+    made = HardenedClassifier(network, classes, Noise("none"), SIDE)
+    view = stages.example_view(None, 0)
+    right = made.decide(to_float(photos), seed()) == faces.identities
+    assert right.all()
+    return replace(view, hardened=made, images=photos, labels=faces.identities, right=right)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_patch_that_seems_better_by_luck_is_kept_only_where_nothing_is_random(noisy: bool) -> None:
+    class Told(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, next(margins)]]).expand(len(images), 2)
+
+    images, classes = torch.full((1, 3, 112, 112), 0.5), np.ones(1, dtype=np.int64)
+    found = []
+    for steps in (0, 1):
+        margins = iter([1.0, -0.5, 2.5])  # Of the first change, of a patch, and of that patch under another draw.
+        search, looks = square_search(Told(), False, steps, seed(), noisy=noisy)
+        found.append(search(images, classes, 1.0))
+    assert torch.equal(*found) == noisy and looks() == (3 if noisy else 2)
+
+
 def test_a_patch_moves_what_is_there_and_keeps_the_length_of_the_change() -> None:
     change = torch.randn(3, 3, 112, 112, generator=seed())
     change = change / change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     moved = _moved(change, 1.0, 9, seed(1))
     assert moved.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
-    assert 0 < int((moved != change).any(1).any(0).sum()) <= 2 * 9 * 9
+    touched = (moved != change).any(1)
+    assert all(0 < int(one.sum()) <= 2 * 9 * 9 for one in touched)
+    assert not torch.equal(touched[0], touched[1]), "each image has places of its own"
 
 
 def test_nothing_is_certified_of_a_network_that_draws_itself_and_radius_0_of_a_fixed_one() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppfr_bench.robustness.api import REFERENCE
+from ppfr_bench.robustness.api import LARGER, REFERENCE
 from ppfr_bench.scorers.bootstrap import Bootstrap
 from ppfr_bench.scorers.evasion import Evasion
+from ppfr_bench.scorers.evasion_larger_changes import EvasionLargerChanges
 from ppfr_bench.scorers.hardened import Hardened
 from ppfr_bench.scorers.membership import Membership
 from ppfr_bench.scorers.worst_case import WorstCase
@@ -62,6 +63,17 @@ def test_utility_is_accuracy_above_chance_and_an_abstention_is_not_certified() -
     curve = [values[f"certified_l2_{r}"] for r in ("0", "0.25", "0.5", "1", "1.5")]
     assert curve == [0.5, 0.5, 0.25, 0.25, 0.0]  # The wrong decision of radius 2 counts nowhere.
     assert values["certified_radius"] == pytest.approx(1.5 / 4)
+
+
+def test_larger_changes_are_told_of_by_a_norm_of_their_own() -> None:
+    answer, ceiling = (attacked(found) for found in ([[1, 0, 1, 0], [1, 1, 0, 0]], [[1, 1, 0, 0]] * 2))
+    inputs: Any = {"answer": answer, "ceiling": ceiling, "certified": MADE, "ceiling_certified": BARE,
+                   "service": SERVICE}  # fmt: skip
+    for one in (answer, ceiling):
+        one["budgets"] = np.asarray([REFERENCE, LARGER])
+    found = EvasionLargerChanges().score(inputs, TRUTH, BOOTSTRAP)
+    leaks = {name for name, one in found.items() if one.leakage is not None}
+    assert leaks == {f"dodging_l2_{LARGER:g}"} and EvasionLargerChanges.sets != Evasion.sets
 
 
 def test_dodging_counts_photos_that_were_right_and_keeps_what_a_smaller_budget_did() -> None:

@@ -12,7 +12,7 @@ from ppfr_bench.attacks.soft_biometrics import _weighed
 from pretended_device import OTHERS, assert_alike, other_device
 
 from ppfr_bench import testing
-from ppfr_bench.api import ByteArray
+from ppfr_bench.api import Answers, ByteArray
 from ppfr_bench.assets import is_cached
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.leaderboard.privacy import leakages
@@ -218,3 +218,12 @@ def test_an_answer_of_another_shape_is_refused() -> None:
     assert scorer.wrong_answer(np.zeros((5, WIDTH)), 5, 9) == ""
     assert "expected float (5, 16)" in scorer.wrong_answer(np.zeros((5, 4)), 5, 9)
     assert "NaN" in scorer.wrong_answer(np.full((5, WIDTH), np.nan), 5, 9)
+
+
+def test_what_leaks_after_half_of_the_training() -> None:
+    """All of it after 10 steps of 20, and nothing in the end; what nearly all have in common is on no curve."""
+    real = readings(shares=(0.1, 0.9))
+    answers = Answers(blind(real), at={10: real, 20: blind(real)}).arrays
+    inputs = {"answer": answers, "floor": {"answer": blind(real)}, "ceiling": {"answer": real, "real": real}}
+    told = [name for name in LEAKING if name != "sex"]
+    assert SoftBiometrics().by_budget(inputs, truth()) == {10: dict.fromkeys(told, 1.0), 20: dict.fromkeys(told, 0.0)}

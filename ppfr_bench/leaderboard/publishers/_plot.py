@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from math import hypot
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ppfr_bench.leaderboard.board import Board, Section
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 SIDE = 6.4  # A panel is so many inches wide.
+NARROW = 4.2  # So many on a phone, where text has the size that it has on a wide page.
 DPI = 160
 
 
@@ -51,7 +55,7 @@ CURVE_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 class Plot(Publisher):
-    """One picture in three files: PNG and SVG on white, SVG for dark pages.
+    """One picture in five files: PNG on white; SVG for light and dark pages, wide, and one panel a row for phones.
 
     Attributes:
         stem: of the names of the files.
@@ -66,26 +70,50 @@ class Plot(Publisher):
         """What there is to draw, in rows and columns; none where no record has any of it."""
 
     def publish(self, board: Board) -> dict[str, bytes]:
-        """``STEM.png``, ``STEM.svg`` and ``STEM_dark.svg``."""
+        """``STEM.png``, ``STEM.svg``, ``STEM_dark.svg``, ``STEM_narrow.svg`` and ``STEM_narrow_dark.svg``."""
         panels = self.panels(board)
         if not panels:
             return {}
-        import matplotlib
+        with plain_style():
+            figure = drawn(panels, SIDE, self.height)
+            files = {f"{self.stem}.png": _saved(figure, "png", {"Software": None})}
+            wide = _saved(figure, "svg", {"Date": None, "Creator": None})
+            del figure
+            gc.collect()  # A figure refers to itself, and would stay while the next is drawn.
+            figure = drawn(stacked(panels), NARROW, max(self.height * NARROW / SIDE, 3.2))
+            narrow = _saved(figure, "svg", {"Date": None, "Creator": None})
+            del figure
+            gc.collect()
+        for ending, picture in (("", wide), ("_narrow", narrow)):
+            files[f"{self.stem}{ending}.svg"] = picture
+            files[f"{self.stem}{ending}_dark.svg"] = darkened(picture)
+        return files
 
-        # The defaults come first: neither a user's matplotlibrc nor a style set elsewhere may change a byte.
-        style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-        style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False,
-                  "text.parse_math": False, "svg.hashsalt": "ppfr-bench"}  # fmt: skip
-        with matplotlib.rc_context(style):
-            files = {}
-            for theme, ending in ((LIGHT, ""), (DARK, "_dark")):  # One figure is in memory at a time.
-                figure = _drawn(panels, theme, self.height)
-                if theme is LIGHT:
-                    files[f"{self.stem}.png"] = _saved(figure, "png", {"Software": None})
-                files[f"{self.stem}{ending}.svg"] = _saved(figure, "svg", {"Date": None, "Creator": None})
-                del figure
-                gc.collect()  # A figure refers to itself, and would stay while the next is drawn.
-            return files
+
+def plain_style() -> AbstractContextManager[None]:
+    """The settings in which all is drawn: neither a user's matplotlibrc nor a style set elsewhere may change a byte."""
+    import matplotlib
+
+    style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    style |= {"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": False,
+              "text.parse_math": False, "svg.hashsalt": "ppfr-bench"}  # fmt: skip
+    return matplotlib.rc_context(style)
+
+
+def darkened(picture: bytes) -> bytes:
+    """An SVG in the colours for light pages, in those for dark ones."""
+    pairs = dict(zip(_colours(LIGHT), _colours(DARK), strict=True))
+    return re.sub(rb"#[0-9a-f]{6}\b", lambda found: pairs.get(found[0].decode(), found[0].decode()).encode(), picture)
+
+
+def _colours(theme: Theme) -> list[str]:
+    return [theme.page, theme.ink, theme.faint, theme.grid, *theme.kinds.values(), *theme.curves]
+
+
+def stacked(panels: list[Panel]) -> list[Panel]:
+    """The same panels, one a row."""
+    ordered = sorted(panels, key=lambda panel: (panel.row, panel.column))
+    return [replace(panel, row=at, column=0) for at, panel in enumerate(ordered)]
 
 
 @dataclass(frozen=True)
@@ -98,16 +126,17 @@ class Panel:
     label: Callable[[Axes, Theme], None]
 
 
-def _drawn(panels: list[Panel], theme: Theme, height: float) -> Figure:
+def drawn(panels: list[Panel], side: float, height: float, theme: Theme = LIGHT) -> Figure:
+    """A figure of the panels, each so many inches wide and high, within ``plain_style``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows, columns = (1 + max(place) for place in zip(*((panel.row, panel.column) for panel in panels), strict=True))
-    figure = Figure(figsize=(SIDE * columns + 0.4, height * rows), dpi=DPI, facecolor=theme.page)
+    figure = Figure(figsize=(side * columns + 0.4, height * rows), dpi=DPI, facecolor=theme.page)
     FigureCanvasAgg(figure)
-    drawn = [(figure.add_subplot(rows, columns, panel.row * columns + panel.column + 1), panel) for panel in panels]
-    for axes, panel in drawn:
-        axes.set_facecolor(theme.page)
+    found = [(figure.add_subplot(rows, columns, panel.row * columns + panel.column + 1), panel) for panel in panels]
+    for axes, panel in found:
+        axes.set_facecolor("none")
         axes.set_axisbelow(True)
         axes.grid(True, color=theme.grid, linewidth=0.8)
         axes.tick_params(colors=theme.faint, length=0)
@@ -115,14 +144,15 @@ def _drawn(panels: list[Panel], theme: Theme, height: float) -> Figure:
             spine.set_color(theme.grid)
         panel.draw(axes, theme)
     figure.tight_layout(pad=1.4, w_pad=3, h_pad=3)
-    for axes, panel in drawn:  # Labels are placed by their size in pixels, which needs final axes.
+    for axes, panel in found:  # Labels are placed by their size in pixels, which needs final axes.
         panel.label(axes, theme)
     return figure
 
 
 def _saved(figure: Figure, suffix: str, metadata: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=metadata, facecolor=figure.get_facecolor())
+    page = "none" if suffix == "svg" else figure.get_facecolor()
+    figure.savefig(buffer, format=suffix, metadata=metadata, facecolor=page)
     return buffer.getvalue()
 
 
@@ -163,6 +193,7 @@ def name_points(axes: Axes, theme: Theme, names: list[Name]) -> None:
             box = text.get_window_extent(renderer)
             clash = 4.0 * sum(_shared(box, other) for other in taken)
             clash += sum(900.0 for other in spots if other is not spot and _near(box, other, 5))
+            clash += 5000.0 * any(_away(box, other) < _away(box, spot) for other in spots)
             clash += 20 * max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
             if best is None or clash + abs(dx) + abs(dy) < best[0]:
                 if best is not None:
@@ -175,6 +206,26 @@ def name_points(axes: Axes, theme: Theme, names: list[Name]) -> None:
             best[2].remove()
         else:
             taken.append(best[3])
+
+
+def name_ends(axes: Axes, theme: Theme, ends: list[tuple[float, float, str]], at: float, step: float) -> None:
+    """Write names at ``at``, beside the ends of lines: moved apart by ``step``, each with a line to its end.
+
+    Args:
+        ends: of each line the last x and y, in the units of the data, and its name.
+    """
+    ordered = sorted(ends, key=lambda end: (end[1], end[2]))
+    heights: list[float] = []
+    for _, y, _ in ordered:
+        heights.append(max(y, heights[-1] + step) if heights else y)
+    top = axes.get_ylim()[1] - step / 2
+    for i in range(len(heights) - 1, -1, -1):
+        heights[i] = min(heights[i], top)
+        top = heights[i] - step
+    narrow = axes.bbox.width / axes.figure.dpi < 4.2
+    for (x, y, name), height in zip(ordered, heights, strict=True):
+        axes.plot([x, at], [y, height], color=theme.faint, linewidth=0.6, zorder=1)
+        axes.text(at, height, f" {plain(name, 18 if narrow else 34)}", color=theme.ink, fontsize=8.5, va="center")
 
 
 def cross(
@@ -197,6 +248,12 @@ def _shared(one: Bbox, other: Bbox) -> float:
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return float(width * height) if width > 0 and height > 0 else 0.0
+
+
+def _away(box: Bbox, spot: Any) -> float:
+    """How far a spot lies from a box, in pixels; 0 within."""
+    x, y = float(spot[0]), float(spot[1])
+    return hypot(max(box.x0 - x, 0.0, x - box.x1), max(box.y0 - y, 0.0, y - box.y1))
 
 
 def _near(box: Bbox, spot: Any, margin: float) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.losses import rising
-from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, titles
-from ppfr_bench.leaderboard.text import plain, words
+from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, name_ends, titles
+from ppfr_bench.leaderboard.text import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,13 +58,13 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
 
 
 def _label(section: Section, privacy: str, axes: Axes, theme: Theme) -> None:
-    """Names beside the ends of the lines that still rise, moved apart."""
+    """Names of the lines that still rise."""
     named = rising(section, privacy)
-    ends = [(curve.ends[-1], row.defense) for row, curve in section.budgets[privacy] if row.defense in named]
-    lowest = -1.0
-    for end, label in sorted(ends):
-        lowest = max(end, lowest + 0.05)
-        axes.text(1.05, lowest, plain(label, 32), color=theme.ink, fontsize=8.5, va="center")
+    ends = [
+        (0.0, curve.ends[-1], f"{section.number(row)} {row.defense}")
+        for row, curve in section.budgets[privacy] if row.defense in named
+    ]  # fmt: skip
+    name_ends(axes, theme, ends, 1.05, 0.05)
 
 
 PUBLISHER = BudgetPlot

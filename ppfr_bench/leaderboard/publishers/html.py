@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
+from ppfr_bench.leaderboard.publishers.faces import suite_strips
 from ppfr_bench.leaderboard.publishers.samples import has_samples
 from ppfr_bench.leaderboard.rendering import render
 
@@ -18,7 +19,8 @@ class HtmlPage(Publisher):
         """UTF-8 HTML."""
         page = render(
             "leaderboard.html", root="", board=board, has_pareto=any(row.drawable for row in board.rows),
-            has_samples=has_samples(board), has_settings=any(section.dials for section in board.sections),
+            has_samples=has_samples(board), strips=suite_strips(board),
+            has_settings=any(section.dials for section in board.sections),
             has_releases=any(section.shots for section in board.sections),
             has_budgets=any(section.budgets for section in board.sections),
             has_price=any(section.rows and section.prices for section in board.sections),

@@ -135,6 +135,7 @@ def _name(row: Row) -> str:
     marks += [] if row.complete else [row.completeness]
     marks += [markdown(row.setting)] if row.setting else []
     marks += [row.promise] if row.promise else []
+    marks += [markdown(row.optimised_against)] if row.seen else []
     name = markdown(row.defense)
     return f"{name} ({', '.join(marks)})" if marks else name
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppfr_bench.leaderboard.board import Board, Section
-from ppfr_bench.leaderboard.publishers._plot import (
-    MARKERS,
-    Name,
-    Panel,
-    Plot,
-    Theme,
-    cross,
-    kind_of,
-    name_points,
-    point_of,
-    titles,
-)
-from ppfr_bench.leaderboard.text import plain
+from ppfr_bench.leaderboard.publishers._numbers import Numbered, number_points
+from ppfr_bench.leaderboard.publishers._plot import MARKERS, Panel, Plot, Theme, cross, kind_of, point_of, titles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +30,6 @@ class ParetoPlot(Plot):
 
 
 def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
-    import pandas as pd
-    import seaborn as sns
-
     assert section.rules is not None, "a table with rows has a track"
     rows = [row for row in section.rows if row.drawable]
     points = [(*point_of(row), row) for row in rows]
@@ -57,14 +43,11 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
     if len(front) > 1:
         axes.plot([x for x, _ in front], [-y for _, y in front], color=theme.kinds["on the front"], linewidth=1.4,
                   linestyle=(0, (5, 3)), zorder=3)  # fmt: skip
-    kinds = [kind for kind in MARKERS if any(kind_of(row) == kind for row in rows)]
-    data = pd.DataFrame({
-        "across": [x for x, _, _ in points], "up": [y for _, y, _ in points], "kind": [kind_of(row) for row in rows],
-    })  # fmt: skip
-    scatter: Any = sns.scatterplot  # seaborn is not typed.
-    scatter(data=data, x="across", y="up", hue="kind", style="kind", hue_order=kinds, style_order=kinds,
-            palette=theme.kinds, markers=MARKERS, s=70, ax=axes, zorder=4, edgecolor=theme.page,
-            linewidth=0.9)  # fmt: skip
+    for kind, marker in MARKERS.items():
+        mine = [(x, y) for x, y, row in points if kind_of(row) == kind]
+        if mine:
+            axes.plot(*zip(*mine, strict=True), marker, color=theme.kinds[kind], label=kind, markersize=6.5,
+                      markeredgecolor=theme.page, markeredgewidth=0.9, zorder=4)  # fmt: skip
     xs = [0.0, 1.0] + [end for x, _, row in points for end in (x, *(row.point[0].interval or ()))]
     axes.set_xlim(min(xs) - 0.06, max(xs) + 0.06)
     axes.set_ylim(-0.06, 1.08)
@@ -75,12 +58,9 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
 
 
 def _label(section: Section, axes: Axes, theme: Theme) -> None:
-    """Each point's name; only the front is named at any price."""
-    rows = sorted((row for row in section.rows if row.drawable), key=lambda row: (not row.front, not row.control))
-    name_points(axes, theme, [
-        Name(plain(row.defense, 32), point_of(row), theme.ink if row.front else theme.faint, must=row.front)
-        for row in rows
-    ])  # fmt: skip
+    """At each point the number of its row in the table."""
+    rows = [row for row in section.rows if row.drawable]
+    number_points(axes, theme, [Numbered(section.number(row), point_of(row)) for row in rows])
 
 
 PUBLISHER = ParetoPlot

@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.price import Price
 from ppfr_bench.leaderboard.privacy import hidden
-from ppfr_bench.leaderboard.publishers._plot import (
-    MARKERS,
-    SIDE,
-    Name,
-    Panel,
-    Plot,
-    Theme,
-    cross,
-    kind_of,
-    name_points,
-    titles,
-)
+from ppfr_bench.leaderboard.publishers._numbers import Numbered, number_points
+from ppfr_bench.leaderboard.publishers._plot import MARKERS, SIDE, Panel, Plot, Theme, cross, kind_of, titles
 from ppfr_bench.leaderboard.rows import Row
-from ppfr_bench.leaderboard.text import number, plain, words
+from ppfr_bench.leaderboard.text import number, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +47,7 @@ def _draw(section: Section, price: Price, titled: bool, axes: Axes, theme: Theme
         for point, row in mine:
             leaked = hidden(row.privacies[price.privacy].estimate).interval
             cross(axes, point, row.retention.interval, leaked, theme.kinds[kind])
-        drawn: dict[str, Any] = {"markersize": 7.5, "markeredgecolor": theme.page, "markeredgewidth": 0.9}
+        drawn: dict[str, Any] = {"markersize": 6.5, "markeredgecolor": theme.page, "markeredgewidth": 0.9}
         if mine:
             xs, ys = zip(*(point for point, _ in mine), strict=True)
             axes.plot(xs, ys, MARKERS[kind], color=theme.kinds[kind], label=kind, zorder=4, **drawn)
@@ -77,11 +67,9 @@ def _draw(section: Section, price: Price, titled: bool, axes: Axes, theme: Theme
 
 
 def _label(section: Section, price: Price, axes: Axes, theme: Theme) -> None:
-    """Names of the defenses, where they cover nothing; those on the front at any price."""
-    name_points(axes, theme, [
-        Name(plain(row.defense, 32), point, theme.ink if row.front else theme.faint, must=row.front)
-        for point, row in sorted(_points(section, price), key=lambda one: (not one[1].front, not one[1].control))
-    ])  # fmt: skip
+    """At each point the number of its row in the table."""
+    found = [Numbered(section.number(row), point) for point, row in _points(section, price)]
+    number_points(axes, theme, found)
 
 
 def _points(section: Section, price: Price) -> list[tuple[tuple[float, float], Row]]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.losses import along_releases, losing
-from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, titles
-from ppfr_bench.leaderboard.text import plain, words
+from ppfr_bench.leaderboard.publishers._numbers import joined
+from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, name_ends, titles
+from ppfr_bench.leaderboard.text import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,29 +36,52 @@ class ReleasesPlot(Plot):
 
 
 def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme) -> None:
-    ticks = range(len(section.shots))
+    ticks = list(range(len(section.shots)))
     names = losing(section, privacy)
-    for row, values in along_releases(section, privacy):
+    for row, estimates in along_releases(section, privacy):
         falls = row.defense in names
-        axes.plot(ticks, values, color=theme.kinds["on the front"] if falls else theme.kinds["control"],
-                  linewidth=1.8 if falls else 0.8, alpha=1.0 if falls else 0.4, marker="o" if falls else None,
-                  markersize=4.5, zorder=3 if falls else 2)  # fmt: skip
-    axes.set_xticks(list(ticks), [str(count) for count in section.shots])
-    axes.set_xlim(-0.15, len(section.shots) - 0.35)
-    axes.set_ylim(-0.04, 1.04)
+        colour = theme.curves[names.index(row.defense) % len(theme.curves)] if falls else theme.kinds["control"]
+        values = [one.value for one in estimates if one.value is not None]
+        axes.plot(ticks, values, color=colour, linewidth=1.8 if falls else 0.8, alpha=1.0 if falls else 0.5,
+                  marker="o" if falls else None, markersize=4.5, zorder=3 if falls else 2)  # fmt: skip
+        ends = [one.interval or (one.value or 0.0, one.value or 0.0) for one in estimates]
+        if falls:
+            axes.fill_between(ticks, *zip(*ends, strict=True), color=colour, alpha=0.18, linewidth=0)
+        else:
+            axes.plot(ticks[-1:] * 2, ends[-1], color=colour, linewidth=2.5, alpha=0.25, solid_capstyle="butt")
+    axes.set_xticks(ticks, [str(count) for count in section.shots])
+    axes.set_xlim(-0.15, 1.75 * (len(section.shots) - 1))
+    axes.set_ylim(-0.04, 1.08)
     across = "releases of each target held, at most"
     titles(axes, theme, section if titled else None, across, f"{words(privacy)} privacy")
 
 
 def _label(section: Section, privacy: str, axes: Axes, theme: Theme) -> None:
-    """Names at the right ends of the lines that fall, moved apart."""
-    names = losing(section, privacy)
-    named = [(values[-1], row) for row, values in along_releases(section, privacy) if row.defense in names]
-    lowest = -1.0
-    for value, row in sorted(named, key=lambda one: (one[0], one[1].defense)):
-        lowest = max(value, lowest + 0.05)
-        axes.text(len(section.shots) - 0.93, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5,
-                  va="center")  # fmt: skip
+    """The number and name of each line; of steady lines that lie together the numbers."""
+    names, last = losing(section, privacy), len(section.shots) - 1
+    ends, steady = [], []
+    for row, estimates in along_releases(section, privacy):
+        end = estimates[-1].value
+        assert end is not None, "only rows that every attack measured"
+        if row.defense in names:
+            ends.append((float(last), end, f"{section.number(row)} {row.defense}"))
+        else:
+            steady.append((end, section.number(row), row.defense))
+    for group in _together(sorted(steady)):
+        title = f"{group[0][1]} {group[0][2]}" if len(group) == 1 else joined([number for _, number, _ in group])
+        ends.append((float(last), group[len(group) // 2][0], title))
+    name_ends(axes, theme, ends, 1.06 * last, 0.05)
+
+
+def _together(steady: list[tuple[float, int, str]]) -> list[list[tuple[float, int, str]]]:
+    """Lines that end within 0.04 of the lowest of their group, each with its number and name, in groups."""
+    groups: list[list[tuple[float, int, str]]] = []
+    for one in steady:
+        if groups and one[0] - groups[-1][0][0] < 0.04:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
 
 
 PUBLISHER = ReleasesPlot

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.losses import gaining
-from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, titles
+from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, name_ends, titles
 from ppfr_bench.leaderboard.text import plain
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
 
 
 def _label(section: Section, axes: Axes, theme: Theme) -> None:
-    """Names beside the ends of the lines that fall most, moved apart."""
+    """Names of the lines that fall most."""
     named = gaining(section)
-    ends = [(training.error[-1], row) for row, training in section.trainings if row.defense in named]
-    most, lowest = max(training.allowed for _, training in section.trainings), -1.0
-    for (_, error), row in sorted(ends, key=lambda one: (one[0][1], one[1].defense)):
-        lowest = max(error, lowest + 0.045)
-        axes.text(1.02 * most, lowest, plain(row.defense, 32), color=theme.ink, fontsize=8.5, va="center")
+    most = max(training.allowed for _, training in section.trainings)
+    ends = [
+        (*training.error[-1], f"{section.number(row)} {row.defense}")
+        for row, training in section.trainings if row.defense in named
+    ]  # fmt: skip
+    name_ends(axes, theme, ends, 1.04 * most, 0.045)
 
 
 PUBLISHER = TrainingPlot

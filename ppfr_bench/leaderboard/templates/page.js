@@ -7,8 +7,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "sort";
-    button.append(...head.childNodes);
-    head.append(button);
+    // A link to a definition stays beside the button: a button holds no link.
+    button.append(...[...head.childNodes].filter((node) => node.className !== "definition"));
+    head.prepend(button);
     button.addEventListener("click", () => {
       const first = head.dataset.first === "ascending" ? ["ascending", "descending"] : ["descending", "ascending"];
       const next = { [first[0]]: first[1], [first[1]]: "none" }[head.getAttribute("aria-sort")] ?? first[0];
@@ -50,3 +51,14 @@ for (const table of document.querySelectorAll("table.filtered")) {
     count.textContent = words.length ? `${left} of ${rows.length}` : "";
   });
 }
+// Who follows a link into a folded part finds it open, and so does who prints.
+const unfold = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let part = target; part; part = part.parentElement) if (part.matches("details")) part.open = true;
+  if (target) target.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+unfold();
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details.fold")) part.open = true;
+});

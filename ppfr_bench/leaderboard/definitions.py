@@ -1,0 +1,84 @@
+"""Where the documentation defines a name that stands on a page: a column, a measure, a flag, an attack.
+
+Pages that are opened from a disk have no documentation beside them. So an address stands in ``data-docs``, and nothing
+is shown for it; ``make site`` puts pages and documentation into one folder, and makes a link of it (``docs/_site.py``).
+"""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup
+
+from ppfr_bench import registry
+from ppfr_bench.leaderboard import text
+
+__all__ = ["FLAGS", "address", "mark"]
+
+FLAGS = frozenset({
+    "attack_below_blind", "attack_not_converged", "attack_still_rising", "attack_stopped_early", "attack_undertrained",
+    "below_certificate", "canary_moved", "certificate_violated", "content_seeded", "low_entropy_draws", "not_live",
+    "targets_unlike_held_out", "trusted",
+})  # fmt: skip
+# A section of docs/metrics.md, and the names that it defines, as columns and records spell them.
+SECTIONS = {
+    "retention": ("retention", "retention, black box", "black_box_retention"),
+    "leakage": ("leakage",),
+    "appearance-privacy": ("appearance privacy", "appearance_privacy"),
+    "attribute-privacy": ("attribute privacy", "attribute_privacy"),
+    "identity-privacy": ("identity privacy", "identity_privacy"),
+    "score": ("score", "harmonic_mean"),
+    "rank": ("rank",),
+    "cost": ("images / s", "compute time"),
+    "likeness-of-a-reconstruction-to-the-original": ("lpips", "ssim", "ms_ssim", "psnr", "best reconstruction"),
+    "verification-and-identification": (
+        "accuracy", "accuracy_at_clear_threshold", "accuracy_frozen", "accuracy re-fitted", "accuracy kept",
+        "clear accuracy", "clear_accuracy", "auc", "eer", "rank_1", "rank_10", "fnmr", "fmr", "fnmr_at_fmr_1e-2",
+        "fnmr_at_fmr_1e-3", "fnmr at fmr 1%", "fnmr at fmr 0.1%", "tar_at_far_1e-2", "tar_at_far_1e-3",
+    ),
+    "attributes": ("attribute_error", "skin_tone", "brow_tone", "facial_hair", "lip_colour"),
+    "soft-biometrics": ("age", "sex", "race_group", "expression", "detection", "detection_rate"),
+    "from-measures-to-the-table": ("d_sys", "d_sys_bias"),
+    "templates": (
+        "same_decisions", "same decisions as quantised plain templates", "bytes_up", "bytes_down", "type_1", "type_2",
+        "template_type_1", "template_type_2", "linked_d_sys", "irreversibility privacy", "unlinkability privacy",
+        "unlimited queries privacy", "plain_accuracy", "accuracy of plain templates", "fnir_at_fpir_1e-1",
+        "fnir_at_fpir_1e-2", "rank_1_of_10", "rank_1_of_30", "rank_1_of_100", "rank_1_of_300", "rank_1_of_1000",
+        "bytes sent a search of 1,000", "bytes received a search of 1,000",
+    ),
+    "hardened-recognizers": (
+        "agreement", "clean_accuracy", "certified_accuracy", "certified_radius", "attack_success", "robust_accuracy",
+        "median_perturbation", "certificate_violations", "membership_auc", "membership_advantage", "service_queries",
+        "queries", "target's accuracy", "mean radius", "robustness privacy", "certified privacy", "membership privacy",
+        "certified, r = 0", "r = 0.25", "r = 0.5", "r = 0.75", "r = 1", "r = 1.5", "r = 2",
+    ),
+    "cloaks": (
+        "likeness", "recognition privacy", "still_detected", "faces still found", "impersonation", "erasure_success",
+    ),
+}  # fmt: skip
+_MEASURES = {name: f"metrics.html#{section}" for section, names in SECTIONS.items() for name in names}
+
+
+def address(name: str) -> str:
+    """Where a name is defined, in the folder of the documentation; empty of a name that it does not define.
+
+    Args:
+        name: of a flag, a measure, a column (its title, too), or the plug-in of an attack.
+    """
+    if name in FLAGS:
+        return f"flags.html#{name}"
+    key = re.sub(r",? (%|dB)$", "", name).lower()
+    if key in _MEASURES:
+        return _MEASURES[key]
+    if name in registry.names("attack") and registry.source("attack", name).startswith("ppfr_bench.attacks."):
+        return f"attacks.html#{name}"
+    return ""
+
+
+def mark(name: object) -> Markup:
+    """A question mark that leads to the definition, for behind a name; empty where there is none to lead to."""
+    words = text.plain(name, 80)
+    found = address(words)
+    if not found:
+        return Markup("")
+    return Markup('<a class="definition" hidden data-docs="{}" aria-label="What {} is">?</a>').format(found, words)

@@ -1,0 +1,252 @@
+"""Verdicts: what a table, and each of its rows, says in plain sentences, made of its numbers and of their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ppfr_bench.leaderboard.board import Section
+from ppfr_bench.leaderboard.dials import setting_label
+from ppfr_bench.leaderboard.rows import Estimate, Named, Row
+from ppfr_bench.leaderboard.text import interval, number, plain, words
+
+LEVELS = (
+    (0.75, "most"), (0.5, "more than half"), (0.25, "a part"), (0.05, "little"), (0.0, "nothing"),
+)  # fmt: skip
+HIDDEN, PARTLY = 0.5, 0.25  # Something is hidden, or hidden in part, whose lower limit is at least this.
+LOOKS = ("appearance", "identity")  # A table with these privacies is of images that a recognizer can name.
+NAMING: dict[Named, str] = {
+    "released": "the released face is named for {}",
+    "rebuilt": "a rebuilt face is named for {}",
+    "retrained": "a retrained recognizer names {}",
+}
+FLAGS = {
+    "attack_stopped_early": "attack stopped at {}: upper bound",
+    "attack_not_converged": "attack not converged: upper bound",
+    "attack_undertrained": "a stronger attack fell behind: upper bound",
+    "attack_still_rising": "more budget regains more: upper bound",
+    "attack_below_blind": "attack worse than a mean face",
+    "targets_unlike_held_out": "regains less of the targets than of others: do not believe it",
+    "low_entropy_draws": "its draws are few",
+    "content_seeded": "draws follow from the photo",
+    "not_live": "prepared images only",
+    "trusted": "ran unconfined",
+}
+
+
+class Warned(NamedTuple):
+    """A warning: what is said, and what raised it."""
+
+    words: str
+    where: str
+
+
+def lower(estimate: Estimate) -> float | None:
+    """The lower limit of the 95% interval, or the value where there is no interval; None where nothing is known."""
+    return estimate.interval[0] if estimate.value is not None and estimate.interval else estimate.value
+
+
+def level(share: float) -> str:
+    """A share in [0, 1] in words: ``most``, ``more than half``, ``a part``, ``little`` or ``nothing``."""
+    return next(said for least, said in LEVELS if share >= least or least == 0.0)
+
+
+def full_title(row: Row, section: Section) -> str:
+    """``Stochastic local-feature anonymizer, strength 0.7``."""
+    return plain(", ".join(filter(None, (row.title, setting_label(row, section.rows)))), 120)
+
+
+def shown_privacies(section: Section) -> tuple[str, ...]:
+    """The privacies of the short table: the first two of the track."""
+    return section.privacies[:2] if section.rules is None else section.rules.privacies[:2]
+
+
+# A row ---------------------------------------------------------------------------------------------------------------
+
+
+def row_verdict(row: Row, section: Section) -> str:
+    """What a row says, in one or two plain sentences.
+
+    ``Hides looks, not identity: a rebuilt face is named for 96 of 100 (92 to 99); a retrained recognizer names 100 of
+    100. One seed.``
+    """
+    if row.control:
+        return "Control: nothing is protected." if row.unprotected else "Control: the other end of the scale."
+    if not row.complete:
+        return f"No verdict: {row.measured} of {row.expected} cells gave a number. What was not measured is no privacy."
+    said = _looks(row) if set(LOOKS) <= set(row.privacies) else _other(row, section)
+    before = {"": "", "claimed": "Claimed by its authors: ", "refuted": "Claim refuted: "}[row.claim]
+    after = " A published attack takes more, so it has no rank." if row.refuted else ""
+    return f"{before}{said} {seeds(row, section)}{after}"
+
+
+def seeds(row: Row, section: Section) -> str:
+    """How often the attacks on a row were trained: ``One seed.`` or ``3 seeds.``"""
+    count = 1 + len(section.other_seeds.get(row.defense, {}))
+    return "One seed." if count == 1 else f"{count} seeds."
+
+
+def _looks(row: Row) -> str:
+    """Of images and representations."""
+    looks, who = (lower(row.privacies[name].estimate) for name in LOOKS)
+    if looks is None or who is None:
+        return "What it hides is not known."
+    clauses = list(naming(row))
+    said = f"{_head(looks, who)}{': ' if clauses else ''}{'; '.join(clauses)}."
+    kept = row.retention
+    if kept.value is not None and (kept.interval or (kept.value,))[-1] < HIDDEN:
+        said += f" Recognizers keep {level(max(kept.value, 0.0))}: {_with_interval(kept)}."
+    return said
+
+
+def _head(looks: float, who: float) -> str:
+    """``Hides looks, not identity``, by the lower limits of both privacies."""
+    whole = [name for name, share in (("looks", looks), ("identity", who)) if share >= HIDDEN]
+    part = [name for name, share in (("looks", looks), ("identity", who)) if PARTLY <= share < HIDDEN]
+    none = [name for name, share in (("looks", looks), ("identity", who)) if share < PARTLY]
+    if len(none) == 2:
+        return "Hides neither looks nor identity"
+    hides = [" and ".join(whole), f"{' and '.join(part)} in part" if part else ""]
+    return f"Hides {', '.join(filter(None, hides))}{f', not {none[0]}' if none else ''}"
+
+
+def naming(row: Row) -> Iterator[str]:
+    """How many people attackers name: from the face, released or rebuilt, and with a recognizer that was retrained."""
+    best: dict[Named, Estimate] = {}
+    for cell in row.cells:
+        if cell.state == "ok" and cell.named_by and cell.rank_1.value is not None:
+            before = best.get(cell.named_by)
+            if before is None or before.value is None or cell.rank_1.value > before.value:
+                best[cell.named_by] = cell.rank_1
+    ways: tuple[Named, Named] = ("released", "rebuilt")
+    seen = max((way for way in ways if way in best), key=lambda way: best[way].value or 0.0, default=None)
+    for way in filter(None, (seen, "retrained" if "retrained" in best else None)):
+        yield NAMING[way].format(_of_100(best[way]))
+
+
+def _of_100(estimate: Estimate) -> str:
+    """``96 of 100 (92 to 99)``."""
+    assert estimate.value is not None, "only of what has a value"
+    said = f"{100 * estimate.value:.0f} of 100"
+    if estimate.interval and estimate.interval[0] < estimate.interval[1]:
+        said += " ({:.0f} to {:.0f})".format(*(100 * end for end in estimate.interval))
+    return said
+
+
+def _other(row: Row, section: Section) -> str:
+    """Of any other track: each number that it is judged by, in words and as its lower limit."""
+    assert section.rules is not None, "a table with rows has a track"
+    said = []
+    for name in shown_privacies(section):
+        least, title = lower(row.privacies[name].estimate), section.rules.hidden_title(name)
+        said.append(f"{title}: {'not known' if least is None else f'{level(least)} (at least {number(least)})'}")
+    kept = lower(row.retention)
+    said.append(f"{section.rules.kept_title}: {'not known' if kept is None else f'at least {number(kept)}'}")
+    return f"{'; '.join(said)}."
+
+
+def _with_interval(estimate: Estimate) -> str:
+    """``0.88 (0.83 to 0.92)``."""
+    said = f" ({interval(estimate.interval)})" if estimate.interval else ""
+    return number(estimate.value) + said
+
+
+# Warnings ------------------------------------------------------------------------------------------------------------
+
+
+def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
+    """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these."""
+    found: dict[str, list[Warned]] = {place: [] for place in ("retention", *shown_privacies(section), "")}
+    for flag, raised in row.flags:
+        by_place: dict[str, list[str]] = {}
+        for where in raised:
+            by_place.setdefault(_concerned(row, section, where), []).append(where)
+        for place, wheres in by_place.items():
+            found[place].append(Warned(_said(flag, row, wheres), ", ".join(wheres)))
+    rest = found[""]
+    if row.claim:
+        rest.append(Warned(row.claim_title, row.unranked))
+    if row.refuted:
+        rest.append(Warned("refuted elsewhere", row.refuted))
+    if not row.complete:
+        rest.append(Warned(row.completeness, "what was not measured is no privacy"))
+    if not row.control and len(section.other_seeds.get(row.defense, {})) == 0:
+        rest.append(Warned("one seed", "another training of the attacks may give other numbers"))
+    return found
+
+
+def _concerned(row: Row, section: Section, where: str) -> str:
+    """What a flag concerns that the cell or pair of cells ``where`` raised: it begins with an attack or ``utility``."""
+    label = where.split(" ")[0]
+    if label == "utility":
+        return "retention"
+    sets = {cell.sets for cell in row.cells if cell.attack == label or label in cell.sources}
+    return next((name for name in shown_privacies(section) if name in sets), "")
+
+
+def _said(flag: str, row: Row, wheres: list[str]) -> str:
+    """A flag in words; of an attack that stopped early, at which of its steps."""
+    _, _, steps = wheres[0].partition(" at ")
+    return FLAGS.get(flag, words(flag)).format(steps or "an early step")
+
+
+# A table -------------------------------------------------------------------------------------------------------------
+
+
+def table_verdict(section: Section) -> list[tuple[str, str]]:
+    """Three questions and the sentences that answer them: what is hidden, from whom, and how surely."""
+    if section.rules is None or not section.rows:
+        return []
+    ranked = [row for row in section.rows if row.rank is not None]
+    if not ranked:
+        return [(section.rules.asks[0], "Not known: no defense of this table has a rank, as the warnings say.")]
+    first = ranked[0]
+    answers = (_what(first, ranked, section), _from_whom(first, section), _how_surely(first, ranked, section))
+    return list(zip(section.rules.asks, answers, strict=True))
+
+
+def _what(first: Row, ranked: list[Row], section: Section) -> str:
+    assert section.rules is not None, "only of a table with a track"
+    hidden = []
+    for name in section.rules.scored or section.rules.privacies[:1]:
+        least = lower(first.privacies[name].estimate)
+        hidden.append(f"{section.rules.hidden_title(name).lower()}: at least {number(least)}")
+    kept = f"{section.rules.kept_title.lower()}: {_with_interval(first.retention)}"
+    count = f"Of {len(ranked)} ranked defenses, " if len(ranked) > 1 else ""
+    title = full_title(first, section)
+    return f"{count}{title} has the best score ({', '.join((*hidden, kept))}; 1 is all)."
+
+
+def _from_whom(first: Row, section: Section) -> str:
+    """How many attacks were run, which regains most of the first row, and what that row does not hide."""
+    assert section.rules is not None, "only of a table with a track"
+    count = sum(bool(attack.sets) for attack in section.attacks)
+    releases = max((cell.shots for cell in first.cells if cell.state == "ok"), default=1)
+    many = f", with up to {releases} releases of each photo" if releases > 1 else ""
+    scored = section.rules.scored or section.rules.privacies[:1]
+    setters = sorted({first.privacies[name].attack for name in scored if first.privacies[name].attack})
+    regain = f"{' and '.join(setters)} regain{'s' if len(setters) == 1 else ''} most of that row"
+    return f"{count} attacks were run{many}; {regain}{_but(first, list(naming(first)))}."
+
+
+def _but(first: Row, clauses: list[str]) -> str:
+    """What the first row leaves open of who it is, or how far that is hidden."""
+    if not clauses:
+        return ""
+    who = lower(first.privacies["identity"].estimate) or 0.0
+    before = ", and little is learnt of who it is" if who >= HIDDEN else ", but who it is stays open"
+    return f"{before}: {'; '.join(clauses)}"
+
+
+def _how_surely(first: Row, ranked: list[Row], section: Section) -> str:
+    tied = sum(row is not first and row.rank_interval is not None and row.rank_interval[0] == 1 for row in ranked)
+    others = {0: "no other defense takes the first rank", 1: "1 other defense may take the first rank"}
+    apart = others.get(tied, f"{tied} other defenses may take the first rank")
+    repeated = len(section.other_seeds)
+    trained = (
+        f"the attacks on {repeated} of {len(section.rows)} rows were trained with further seeds"
+        if repeated else "all was measured with one seed, and another training of the attacks may give other numbers"
+    )  # fmt: skip
+    flagged = sum(bool(row.flags) for row in ranked)
+    warned = f"; {flagged} of {len(ranked)} ranked rows carry a warning" if flagged else ""
+    return f"With 95% confidence {apart}; {trained}{warned}; a stronger attack can only lower what is claimed here."

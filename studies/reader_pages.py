@@ -1,0 +1,287 @@
+"""Write the pages of docs/ that explain boards by what is on them.
+
+    python studies/reader_pages.py
+
+Each is made from its template, ``studies/pages/NAME.md.j2``, and so is the finding in README.md. Every figure is looked
+up in the published records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows
+
+from ppfr_bench.datasets.synthetic import SyntheticConfig
+from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
+from ppfr_bench.records.estimate import Estimate
+from ppfr_bench.suites import load_suite
+
+README = ROOT / "README.md"
+OPENS, CLOSES = "<!-- finding: python studies/reader_pages.py -->", "<!-- end of the finding -->"
+PAGES = (README, *(
+    ROOT / "docs" / f"{name}.md"
+    for name in (
+        "reading_a_row", "which_defense", "gdpr", "synthetic_faces", "reference_defense_card", "howto/rotate_keys",
+    )
+))  # fmt: skip
+
+
+def row(suite: str, defense: str) -> Row:
+    return rows(suite)[defense]
+
+
+def rank(suite: str, defense: str) -> str:
+    """``2 (tied 1 to 3)``."""
+    return ranks(row(suite, defense).rank, row(suite, defense).rank_interval)
+
+
+def ranked(suite: str, track: str) -> int:
+    """How many rows of a table have a rank."""
+    return sum(one.rank is not None for one in rows(suite).values() if one.track == track)
+
+
+def score(suite: str, defense: str) -> str:
+    return bracketed(row(suite, defense).score)
+
+
+def at_least(suite: str, defense: str, privacy: str) -> str:
+    """The lower limit of a privacy."""
+    found = row(suite, defense).privacies[privacy].estimate
+    assert found.interval is not None
+    return number(found.interval[0])
+
+
+def set_by(suite: str, defense: str, privacy: str) -> str:
+    return row(suite, defense).privacies[privacy].set_by
+
+
+def warnings(suite: str, defense: str) -> str:
+    """``attack_stopped_early (averaging_4 at 21 of 60)``, with links to what a flag means."""
+    found = [f"[`{name}`](flags.md#{name}) ({', '.join(where)})" for name, where in row(suite, defense).flags]
+    return ", ".join(found) or "none"
+
+
+def cells(suite: str, defense: str) -> str:
+    """``18 of 18``."""
+    return f"{row(suite, defense).measured} of {row(suite, defense).expected}"
+
+
+def targets(suite: str) -> str:
+    """How many faces are attacked."""
+    (only,) = {cell.worst.n for one in rows(suite).values() for cell in one.cells if cell.scorer == "reconstruction"}
+    return str(only)
+
+
+def leaks(suite: str, defense: str, attack: str) -> str:
+    """The largest leakage of an attack, over its measures."""
+    (cell,) = [cell for cell in row(suite, defense).cells if cell.attack == attack]
+    return bracketed(cell.worst)
+
+
+def gallery(suite: str) -> str:
+    """How many people an attacker chooses among."""
+    (only,) = {record.dataset.config["gallery"] for record in records(suite)}
+    return str(only)
+
+
+def chance(suite: str) -> str:
+    """Of 100 targets, so many are named by guessing."""
+    return f"{100 / int(gallery(suite)):.1f}"
+
+
+def of_100(suite: str, defense: str, attack: str, recognizer: str, seed: int = 0) -> str:
+    """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval."""
+    (found,) = [
+        record.estimate("rank_1")
+        for record in records(suite, seed)
+        if (record.defense.label, record.seed) == (defense, seed)
+        and record.attack is not None
+        and record.attack.label == attack
+        and record.recognizer is not None
+        and record.recognizer.label == recognizer
+    ]
+    assert found.value is not None and found.interval is not None
+    low, high = found.interval
+    return f"{100 * found.value:.0f} of 100 [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _competing(suite: str, track: str) -> list[Row]:
+    """Complete rows of a table that are no controls, in the order of their retention."""
+    found = [one for one in rows(suite).values() if one.track == track and one.complete and not one.control]
+    return sorted(found, key=lambda one: -(one.retention.value or 0.0))
+
+
+def _lower(estimate: Estimate) -> float:
+    return estimate.interval[0] if estimate.interval is not None else 0.0
+
+
+def reaching(suite: str, track: str, privacy: str, least: float, most: int = 4) -> str:
+    """The rows whose privacy is at least so much, by what they keep, at least a quarter; lower limits counted."""
+    found = [
+        one for one in _competing(suite, track)
+        if _lower(one.privacies[privacy].estimate) >= least and _lower(one.retention) >= 0.25
+    ]  # fmt: skip
+    names = [f"[{one.defense}]({_page(one)}) {bracketed(one.retention)}" for one in found[:most]]
+    more = f", and {len(found) - most} more" if len(found) > most else ""
+    return (", ".join(names) + more) if found else "none"
+
+
+def hiding(suite: str, track: str, privacy: str, hidden: float, kept: float) -> int:
+    """How many rows hide and keep at least so much, lower limits counted."""
+    return sum(
+        _lower(one.privacies[privacy].estimate) >= hidden and _lower(one.retention) >= kept
+        for one in _competing(suite, track)
+    )
+
+
+def competing(suite: str, track: str) -> int:
+    return len(_competing(suite, track))
+
+
+def best_rows(suite: str, track: str, most: int = 3) -> str:
+    """The first rows of a table, as lines of one: rank, what is kept, each privacy."""
+    found = sorted((one for one in _competing(suite, track) if one.rank is not None), key=lambda one: one.rank or 0)
+    names = list(found[0].privacies)
+    head = " | ".join(["defense", "rank", "kept", *map(words, names)])
+    lines = [f"| {head} |", "|---" * (3 + len(names)) + "|"]
+    for one in found[:most]:
+        numbers = [one.retention, *(one.privacies[name].estimate for name in names)]
+        place = ranks(one.rank, one.rank_interval)
+        lines.append(f"| [{one.defense}]({_page(one)}) | {place} | {' | '.join(map(bracketed, numbers))} |")
+    return "\n".join(lines)
+
+
+def _page(one: Row) -> str:
+    return f"../leaderboards/{one.suite}/defenses/{one.defense}.html"
+
+
+# Three risks of a released face ------------------------------------------------------------------------------------
+
+
+def _d_sys(one: Row) -> str:
+    """The largest D_sys over recognizers; in bold where its lower limit is above what chance gives."""
+    found = [
+        (record.estimate("d_sys"), record.estimate("d_sys_bias").value or 0.0)
+        for record in records(one.suite)
+        if record.defense.label == one.defense and record.attack is not None and record.attack.name == "unlinkability"
+    ]
+    if not found:
+        return MISSING
+    estimate, bias = max(found, key=lambda pair: pair[0].value or 0.0)
+    assert estimate.value is not None and estimate.interval is not None
+    low, high = estimate.interval
+    text = f"{number(estimate.value)} [{number(low)}, {number(high)}], chance {number(bias)}"
+    return _shown(text, low - bias)
+
+
+def _leak(one: Row, privacy: str) -> str:
+    """1 - a privacy with its limits: the largest leakage, in bold where it is surely above nothing."""
+    estimate = one.privacies[privacy].estimate
+    if estimate.value is None or estimate.interval is None:
+        return MISSING
+    low, high = 1 - estimate.interval[1], 1 - estimate.interval[0]
+    return _shown(f"{number(1 - estimate.value)} [{number(low)}, {number(high)}]", low)
+
+
+def _shown(text: str, low: float) -> str:
+    return f"**{text}**" if low >= 0.005 else text  # It would be printed as 0.00 otherwise.
+
+
+def risks(suite: str, track: str) -> str:
+    """A line a defense: what tells people apart, what links, what is inferred."""
+    lines = [
+        "| defense | singling out: retention | linking: to a named photo | linking: two releases, D_sys | "
+        "inference: the face | inference: an attribute |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in _competing(suite, track):
+        parts = (
+            f"[{one.defense}]({_page(one)})", _shown(bracketed(one.retention), _lower(one.retention)),
+            _leak(one, "identity"), _d_sys(one), _leak(one, "appearance"), _leak(one, "attribute"),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def template_risks(suite: str) -> str:
+    """The same of templates."""
+    lines = ["| defense | singling out: retention | linking: two systems | inference: the face or its owner |",
+             "|---|---|---|---|"]  # fmt: skip
+    for one in _competing(suite, "template"):
+        parts = (f"[{one.defense}]({_page(one)})", _shown(bracketed(one.retention), _lower(one.retention)),
+                 _leak(one, "unlinkability"), _leak(one, "irreversibility"))  # fmt: skip
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def cloak_risks(suite: str) -> str:
+    """The same of cloaks."""
+    lines = ["| defense | likeness to the photo | linking: to a named photo |", "|---|---|---|"]
+    for one in _competing(suite, "cloak"):
+        lines.append(f"| [{one.defense}]({_page(one)}) | {bracketed(one.retention)} | {_leak(one, 'recognition')} |")
+    return "\n".join(lines)
+
+
+# Cards -------------------------------------------------------------------------------------------------------------
+
+
+def default(name: str) -> str:
+    """A default of the synthetic data set."""
+    return f"{getattr(SyntheticConfig(), name):,}"
+
+
+def of_suite(suite: str, name: str) -> str:
+    """What a suite asks of its data set, or its default."""
+    return f"{load_suite(suite).dataset.params.get(name, getattr(SyntheticConfig(), name)):,}"
+
+
+def tones(suite: str) -> str:
+    """``43 dark, 10 intermediate``: people by the tone of their cheeks, of groups that are large enough."""
+    (found, *_) = row(suite, "no_defense").by_group["skin tone"]
+    return ", ".join(f"{found.estimates[group].n} {group}" for group in found.groups)
+
+
+def by_tone(suite: str, defense: str) -> str:
+    """Lines of a table: each number of groups by skin tone, and the gap."""
+    found = row(suite, defense).by_group["skin tone"]
+    groups = found[0].groups
+    lines = [f"| | {' | '.join(groups)} | gap |", "|---" * (2 + len(groups)) + "|"]
+    for one in found:
+        numbers = [bracketed(one.estimates[group]) for group in (*groups, one.gap)]
+        lines.append(f"| {one.title.replace('_', ' ')} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+OWN: tuple[Callable[..., object], ...] = (
+    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching,
+    hiding, competing, best_rows,
+    risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
+)  # fmt: skip
+
+
+def made(template: str) -> str:
+    """What a template says."""
+    environment = Environment(
+        loader=FileSystemLoader(STUDIES / "pages"), undefined=StrictUndefined, keep_trailing_newline=True,
+        trim_blocks=True, autoescape=False,
+    )  # fmt: skip
+    environment.globals.update({function.__name__: function for function in (*LOOKUPS, *OWN)})
+    return environment.get_template(f"{template}.md.j2").render()
+
+
+def rendered(page: Path) -> str:
+    """The text that a page must have."""
+    if page != README:
+        return made(page.stem)
+    before, _, rest = page.read_text(encoding="utf-8").partition(OPENS)
+    _, _, after = rest.partition(CLOSES)
+    assert after, f"{page.name} has no place for the finding"
+    return f"{before}{OPENS}\n{made('finding')}{CLOSES}{after}"
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(rendered(page), encoding="utf-8", newline="\n")

@@ -1,0 +1,201 @@
+"""Write the pages of docs/ that are made of code: the commands, and the catalogue of attacks.
+
+    python studies/reference_pages.py
+
+Commands come from the command line itself. Attacks come from their cards, their budgets from the ensemble ``auto``, and
+the boards on which they stand from the published plans.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ppfr_bench import registry
+from ppfr_bench.cli import app
+from ppfr_bench.records.store import ResultStore
+
+ROOT = Path(__file__).resolve().parents[1]
+ENSEMBLE = ROOT / "ppfr_bench" / "suites" / "ensembles" / "auto.toml"
+BOTH = ("image", "representation")  # A card that names no track attacks these.
+TRACKS = {
+    "image": "Images and representations", "template": "Protected templates", "cloak": "Cloaks",
+    "robustness": "Hardened recognizers",
+}  # fmt: skip
+KNOWLEDGE = {
+    "oblivious": "off-the-shelf tools", "aware": "the defense as a service, and pairs of its own images",
+    "informed": "also the code and the weights of the defense",
+}  # fmt: skip
+NEEDS = {
+    "needs_surrogate": "a recognizer with gradients", "needs_gallery": "a clear gallery of the targets",
+    "needs_protected_gallery": "a protected gallery of the targets", "needs_recognizer": "a recognizer that is asked",
+}  # fmt: skip
+
+
+def safe(text: str) -> str:
+    """Text of code as text of a page: one line, no tags, no column of a table, no links."""
+    escaped = " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+    return re.sub(r"([*_\[\]])(?![^`]*`(?:[^`]*`[^`]*`)*[^`]*$)", r"\\\1", escaped)
+
+
+# Commands ----------------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its words, in the order of the program's help."""
+    whole: Any = typer.main.get_command(app)
+    for name, command in whole.commands.items():
+        inner = getattr(command, "commands", None)
+        yield from ((f"{name} {word}", one) for word, one in inner.items()) if inner else [(name, command)]
+
+
+def _argument(parameter: Any) -> str:
+    word = f"{parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
+    return word if parameter.required else f"[{word}]"
+
+
+def _option(parameter: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in parameter.opts)
+    value = "" if parameter.is_flag else f" {parameter.name.upper()}"
+    return f"{names}{value}" + (", repeatable" if parameter.multiple else "")
+
+
+def _default(parameter: Any) -> str:
+    value = parameter.default
+    shown = value not in (None, False, "", (), []) and not callable(value) and parameter.show_default is not False
+    return f" Default: `{value}`." if shown else ""
+
+
+def command_page() -> str:
+    """``docs/reference/commands.md``."""
+    lines = [
+        "# Commands", "",
+        "Made of the program's own help by `python studies/reference_pages.py`. `ppfr-bench COMMAND --help` prints the "
+        "same for the version that is installed. Every command takes `--json`, which makes it answer in JSON. "
+        "Exit codes: [install](../install.md).", "",
+    ]  # fmt: skip
+    for words, command in commands():
+        arguments = [one for one in command.params if one.param_type_name == "argument"]
+        options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+        usage = " ".join(["ppfr-bench", words, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
+        lines += [f"## {words}", "", "```", usage, "```", "", *_help(command.help or ""), ""]
+        lines += ["| takes | what |", "|---|---|"]
+        lines += [f"| {_argument(one)} | {safe(one.help or '')}{_default(one)} |" for one in arguments]
+        lines += [f"| {_option(one)} | {safe(one.help or '')}{_default(one)} |" for one in options]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _help(text: str) -> Iterator[str]:
+    """Paragraphs of a help text, one a line."""
+    parts = [part for part in re.split(r"\n\s*\n", text.replace("\b", "").strip()) if part]
+    yield "\n\n".join(safe(part) for part in parts)
+
+
+# Attacks -----------------------------------------------------------------------------------------------------------
+
+
+def _boards() -> dict[str, dict[str, list[str]]]:
+    """Name of an attack -> suite -> the labels that it has there, by the published plans."""
+    store = ResultStore(ROOT / "results")
+    found: dict[str, dict[str, list[str]]] = {}
+    for suite in store.suites():
+        plan = store.plan(suite)
+        assert plan is not None, f"no plan of {suite}"
+        for table in plan.tables.values():
+            for label, planned in table.attacks.items():
+                if planned.faces == "unrelated":
+                    continue  # An answer that ignores the target is a mark on a board, without a page.
+                of = found.setdefault(planned.component.name, {}).setdefault(suite, [])
+                of += [label] if label not in of else []
+    return found
+
+
+def _budgets(name: str) -> list[str]:
+    """One line an entry of the ensemble: its label, what it sets, and the parameters under each budget."""
+    with ENSEMBLE.open("rb") as file:
+        entries = [one for one in tomllib.load(file)["attack"] if one["name"] == name]
+    lines = []
+    for entry in entries:
+        under = entry.get("attack", {}).get("budget", {}) or entry.get("budget", {})
+        parts = [_params(entry.get("params", {}))] if entry.get("params") else []
+        parts += [f"{budget}: {_params(params)}" for budget, params in under.items()]
+        only = f"only under {', '.join(entry['budgets'])}" if entry.get("budgets") else "under every budget"
+        lines.append(f"`{entry.get('label', name)}` {only}" + (f"; {'; '.join(parts)}" if parts else ""))
+    return lines
+
+
+def _params(params: dict[str, Any]) -> str:
+    return ", ".join(f"`{key}` {safe(str(value))}" for key, value in params.items())
+
+
+def _inside(name: str) -> str:
+    return f"[{name}](#{name})"
+
+
+def _links(suite: str, labels: list[str]) -> str:
+    return ", ".join(f"[{label}](../leaderboards/{suite}/attacks/{label}.html)" for label in sorted(labels))
+
+
+def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
+    card = registry.load("attack", name).card
+    scorer = registry.current_name("scorer", card.measures)
+    yield f'### <a id="{name}"></a>{safe(card.title)}'
+    yield ""
+    if plain := getattr(card, "plain", ""):
+        yield safe(plain)
+        yield ""
+    yield f"- Name: `{name}`, family {safe(card.family)}. Its answer is scored by `{scorer}`."
+    yield f"- Knows: {card.knowledge}: {KNOWLEDGE[card.knowledge]}." + (" It learns." if card.learned else "")
+    if needs := [words for field, words in NEEDS.items() if getattr(card, field)]:
+        yield f"- Has: {', '.join(needs)}."
+    if card.builds_on:
+        yield f"- Builds on: {', '.join(map(_inside, card.builds_on))}."
+    for line in _budgets(name):
+        yield f"- In the ensemble `auto`: {line}."
+    if boards:
+        yield f"- On the boards: {'; '.join(f'{suite}: {_links(suite, labels)}' for suite, labels in boards.items())}."
+    code = f" [Code]({card.code_url})." if card.code_url else ""
+    yield f"- Reference: {safe(card.reference)}.{code} Licence: {safe(card.licence)}."
+    if card.deviations:
+        yield f"- Differs: {' '.join(map(safe, card.deviations))}"
+    yield ""
+
+
+def attack_page() -> str:
+    """``docs/attacks.md``."""
+    boards = _boards()
+    by_track: dict[str, list[str]] = {track: [] for track in TRACKS}
+    for name in registry.names("attack"):
+        tracks = registry.load("attack", name).card.tracks or BOTH
+        by_track["image" if tracks[0] in BOTH else tracks[0]].append(name)
+    lines = [
+        "# Attacks", "",
+        "Every attack that comes with the benchmark, from its card, by `python studies/reference_pages.py`. What an "
+        "attacker is assumed to know is said in the [threat model](threat_model.md), what is counted as leakage in "
+        "[metrics](metrics.md#leakage). Your own attack: [write an attack](howto/write_an_attack.md).", "",
+        "| protected | attacks |", "|---|---|",
+    ]  # fmt: skip
+    lines += [
+        f"| [{title}](#{title.lower().replace(' ', '-')}) | {', '.join(map(_inside, by_track[track]))} |"
+        for track, title in TRACKS.items()
+    ]
+    for track, title in TRACKS.items():
+        lines += ["", f"## {title}", ""]
+        for name in by_track[track]:
+            lines += _entry(name, boards.get(name, {}))
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+PAGES: dict[Path, Callable[[], str]] = {
+    ROOT / "docs" / "attacks.md": attack_page, ROOT / "docs" / "reference" / "commands.md": command_page,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    for path, write in PAGES.items():
+        path.write_text(write(), encoding="utf-8", newline="\n")

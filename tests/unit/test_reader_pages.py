@@ -1,0 +1,60 @@
+"""The pages that explain boards print what is on them, and their sentences hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import face_picture
+import numpy as np
+import pytest
+from measured_pages import rows
+from PIL import Image
+from reader_pages import PAGES, hiding, rendered
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="no checkout: no committed records")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_that_of_the_records(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == rendered(page), "Run:  python studies/reader_pages.py"
+
+
+def test_no_defense_hides_who_it_is_and_keeps_recognition() -> None:
+    """``which_defense.md`` says so in bold: if a row does one day, rewrite the page."""
+    assert hiding("lfw_quick", "image", "identity", 0.5, 0.5) == hiding("standard", "image", "identity", 0.5, 0.5) == 0
+
+
+def test_what_is_said_of_templates_and_cloaks_holds() -> None:
+    transforms = ("biohashing", "polyprotect", "random_projection", "slerp_rotation")
+    for name in transforms:
+        privacies = rows("template_quick")[name].privacies
+        assert [privacies[one].estimate.value for one in ("irreversibility", "unlinkability")] == [0, 0], name
+    cloaks = [row for row in rows("cloak_quick").values() if not row.control]
+    for row in cloaks:
+        interval = row.privacies["recognition"].estimate.interval
+        assert interval is not None and interval[0] < 0.25, row.defense
+
+
+def test_stochastic_anonymizer_has_not_met_the_attacks_of_standard() -> None:
+    """Three pages say so; if it was measured there, rewrite them."""
+    assert not [name for name in rows("standard") if name.startswith("stochastic_anonymizer")]
+
+
+def test_every_number_of_the_annotated_row_is_on_its_board() -> None:
+    board = (ROOT / "leaderboards" / "lfw_quick" / "leaderboard.md").read_text(encoding="utf-8")
+    (line,) = [line for line in board.splitlines() if re.match(r"\| \S+ .*\| stochastic\\_anonymizer\\_70 ", line)]
+    page = (ROOT / "docs" / "reading_a_row.md").read_text(encoding="utf-8")
+    told = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", "\n".join(page.splitlines()[5:14]))
+    assert len(told) == 5
+    for number in told:
+        assert number in line
+
+
+def test_the_picture_is_of_the_published_faces() -> None:
+    pictures = (face_picture.draw(), Image.open(face_picture.PICTURE))
+    drawn, kept = (np.asarray(picture.convert("RGBA"), dtype=float) for picture in pictures)
+    assert drawn.shape == kept.shape
+    away = np.abs(drawn - kept)[face_picture.HEADING :, face_picture.LABEL :]
+    assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
