@@ -54,11 +54,12 @@ class LeakEntry:
 
 @dataclass(frozen=True)
 class SuiteLink:
-    """One suite of the index: its folder, what to say of it, and whether it has a plot."""
+    """One suite of the index: its folder, what to say of it, and whether it has a plot, and faces."""
 
     name: str
     lines: tuple[str, ...]
     picture: bool
+    faces: bool
 
 
 def index(suites: Sequence[SuiteLink]) -> bytes:

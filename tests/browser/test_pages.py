@@ -172,7 +172,7 @@ def test_the_index_leads_to_the_suite(site: Path, tmp_path: Path) -> None:
     dom = chromium(tmp_path, "--dump-dom", (site / "index.html").as_uri()).stdout
     links = re.findall(r'href="([^"#]+\.html)"', dom)
     assert links and all((site / link).is_file() for link in links)
-    assert "First: stochastic_local" in dom
+    assert "First: Stochastic local. Hides " in dom
 
 
 def test_a_link_into_a_folded_part_opens_it(site: Path, tmp_path: Path) -> None:
