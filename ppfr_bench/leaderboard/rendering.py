@@ -83,6 +83,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.globals.update(HIDDEN=verdict.HIDDEN, PARTLY=verdict.PARTLY)
     environment.filters.update(
         widest_gap=_widest_gap, grouping_note=_grouping_note, group_names=_group_names,
         histograms=inline_plots.histograms,
