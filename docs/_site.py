@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 BOARDS = "leaderboards"
 WAITING = re.compile(r' hidden data-docs="([^"]*)"')  # ppfr_bench/leaderboard/definitions.py
+PLUGIN = re.compile(r"(<dt>Plug-in</dt><dd><code>)(\w+)</code>")  # A defense of that name is no attack.
 NAMED = re.compile(r"<code>docs/([\w/]+)\.md</code>")
 SAID = re.compile(r"<(h[1-3]|p|figcaption|th(?= scope=\"row\"))\b[^>]*>(.*?)</\1>", re.DOTALL)  # what the search knows
 
@@ -81,11 +82,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def _flagged() -> re.Pattern[str]:
     """A flag of ``docs/flags.md`` as it stands on a page: alone in a badge, or before what raised it."""
     names = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "flags.md").read_text(encoding="utf-8"), re.MULTILINE)
-    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names)})</\2>")
+    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names).replace('_', '[_ ]')})</\2>")
 
 
 def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
     """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
+
+    def of_flag(match: re.Match[str]) -> str:
+        name = match[3].replace(" ", "_")
+        return f'{match[1]}<a href="{up}flags.html#{name}">{match[3]}</a></{match[2]}>'
+
+    def of_attack(match: re.Match[str]) -> str:
+        known = f'<a id="{match[2]}">' in catalogue
+        return f'{match[1]}<a href="{up}attacks.html#{match[2]}">{match[2]}</a></code>' if known else match[0]
 
     def of_docs(match: re.Match[str]) -> str:
         return f' href="{up}{match[1]}"' if match[1] else ""
@@ -94,7 +103,8 @@ def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
         return f'<a href="{up}{match[1]}.html">{match[0]}</a>'
 
     linked = NAMED.sub(of_file, WAITING.sub(of_docs, page))
-    return flagged.sub(rf'\1<a href="{up}flags.html#\3">\3</a></\2>', linked)
+    catalogue = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    return PLUGIN.sub(of_attack, flagged.sub(of_flag, linked))
 
 
 def _words(text: str) -> str:

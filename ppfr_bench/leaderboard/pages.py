@@ -11,6 +11,7 @@ from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import SuiteLink, index
+from ppfr_bench.leaderboard.verdict import full_title, row_verdict
 from ppfr_bench.records.store import ResultStore
 
 __all__ = ["load_board", "publish", "publish_all", "publishers"]
@@ -103,7 +104,11 @@ def _write_index(out: Path, said: Mapping[str, Sequence[str]]) -> Path:
     """The page of all suites, with what is said of each."""
     page = Path(out) / "index.html"
     links = [
-        SuiteLink(name, tuple(said.get(name, ())), (Path(out) / name / "pareto.svg").is_file())
+        SuiteLink(
+            name,
+            tuple(said.get(name, ())),
+            *((Path(out) / name / file).is_file() for file in ("pareto.svg", "faces.jpg")),
+        )
         for name in _published(out)
     ]
     write_atomic(page, index(links))
@@ -118,7 +123,5 @@ def _lines(board: Board) -> list[str]:
         claimed = sum(bool(row.claim) for row in section.rows)
         more = f", {claimed} claimed by their authors" if claimed else ""
         lines.append(f"{section.heading}: {len(section.rows)} defenses, {len(ranked)} ranked{more}.")
-        first = [row.defense for row in ranked if row.rank == 1]
-        if first:
-            lines.append(f"First: {', '.join(first)}.")
+        lines += [f"First: {full_title(row, section)}. {row_verdict(row, section)}" for row in ranked if row.rank == 1]
     return lines

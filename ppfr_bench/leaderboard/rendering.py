@@ -54,11 +54,12 @@ class LeakEntry:
 
 @dataclass(frozen=True)
 class SuiteLink:
-    """One suite of the index: its folder, what to say of it, and whether it has a plot."""
+    """One suite of the index: its folder, what to say of it, and whether it has a plot, and faces."""
 
     name: str
     lines: tuple[str, ...]
     picture: bool
+    faces: bool
 
 
 def index(suites: Sequence[SuiteLink]) -> bytes:
@@ -82,6 +83,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.globals.update(HIDDEN=verdict.HIDDEN, PARTLY=verdict.PARTLY)
     environment.filters.update(
         widest_gap=_widest_gap, grouping_note=_grouping_note, group_names=_group_names,
         histograms=inline_plots.histograms,

@@ -117,6 +117,8 @@ def test_leaderboards_and_documentation_lead_to_each_other(site: Path) -> None:
     assert any(target.name == "metrics.html" for target in names)
     board = parsed(site / "leaderboards" / "lfw_quick" / "leaderboard.html")
     assert "../../flags.html#attack_stopped_early" in board.links
+    attack = parsed(site / "leaderboards" / "quick" / "attacks" / "averaging_4.html")
+    assert "../../../attacks.html#averaging" in attack.links
 
 
 def test_the_search_finds_pages_of_leaderboards(site: Path) -> None:
@@ -133,7 +135,9 @@ def test_what_boards_name_is_defined_in_the_documentation(site: Path) -> None:
     assert flags == definitions.FLAGS
     tracks = [load_track(name) for name in registry.names("track")]
     columns = {one.title for track in tracks for one in (*track.columns(track.privacies), *track.utility_columns)}
-    own = {name for name in registry.names("attack") if registry.source("attack", name).startswith("ppfr_bench.attacks.")}
+    own = {
+        name for name in registry.names("attack") if registry.source("attack", name).startswith("ppfr_bench.attacks.")
+    }
     for name in flags | columns | own | set(metric_names()):
         page, _, anchor = definitions.address(name).partition("#")
         assert page, f"{name} is defined nowhere"

@@ -23,6 +23,7 @@ from ppfr_bench.leaderboard import losses, pages, reported_figures, table, termi
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.defense_pages import DefensePages
 from ppfr_bench.leaderboard.publishers.faces import SuiteFaces
+from ppfr_bench.leaderboard.publishers.html import HtmlPage
 from ppfr_bench.leaderboard.publishers.samples import SampleGrid
 from ppfr_bench.leaderboard.publishers.settings_plot import SettingsPlot
 from ppfr_bench.leaderboard.rows import Row
@@ -495,3 +496,18 @@ def test_a_guarantee_is_shown_wherever_the_row_is(tmp_path: Path) -> None:
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
     for name in ("leaderboard.html", "leaderboard.md", "leaderboard.csv"):
         assert "epsilon 1.5 per 16 pixels" in (tmp_path / "out/quick" / name).read_text()
+
+
+def test_a_page_of_many_rows_stays_small(tmp_path: Path) -> None:
+    """Thirty-one rows, as the quick suite has at its largest: the page with all that is folded is under 2 MB."""
+    records, _ = made.quick()
+    one = [record for record in records if record.defense.label == "stochastic_local"]
+    found = list(records)
+    for at in range(31 - len(made.STORY)):
+        for record in one:
+            component = record.defense.model_copy(update={"label": f"another_{at:02d}", "name": f"another_{at:02d}"})
+            found.append(record.model_copy(update={"defense": component, "key": f"{len(found):064x}"}))
+    board = board_of(found)
+    assert len(board.rows) == 31
+    page = HtmlPage().publish(board)["leaderboard.html"]
+    assert 200_000 < len(page) < 2_000_000

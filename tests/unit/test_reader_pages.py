@@ -12,6 +12,8 @@ from measured_pages import rows
 from PIL import Image
 from reader_pages import PAGES, hiding, rendered
 
+from ppfr_bench import __version__
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="no checkout: no committed records")
 
@@ -58,3 +60,8 @@ def test_the_picture_is_of_the_published_faces() -> None:
     assert drawn.shape == kept.shape
     away = np.abs(drawn - kept)[face_picture.HEADING :, face_picture.LABEL :]
     assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
+
+
+def test_the_readme_cites_this_version() -> None:
+    cited = re.search(r"version = \{(.+?)\}", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert cited is not None and cited[1] == __version__

@@ -31,7 +31,8 @@ def test_every_command_with_each_of_its_options_is_there() -> None:
 
 def test_every_attack_that_comes_with_the_benchmark_is_there() -> None:
     text = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    own = [name for name in registry.names("attack") if registry.source("attack", name).startswith("ppfr_bench.attacks.")]
+    attacks = registry.names("attack")
+    own = [name for name in attacks if registry.source("attack", name).startswith("ppfr_bench.attacks.")]
     assert len(own) > 30
     for name in own:
         assert f'### <a id="{name}"></a>{safe(registry.load("attack", name).card.title)}\n' in text
