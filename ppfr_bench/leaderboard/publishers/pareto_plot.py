@@ -53,7 +53,7 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
     axes.set_ylim(-0.06, 1.08)
     across, up = section.rules.axes()
     titles(axes, theme, section if titled else None, f"{across} →", f"{up} →")
-    legend = axes.legend(loc="lower left", frameon=False, title=None, labelcolor=theme.ink)
+    legend = axes.legend(loc="best", frameon=False, title=None, labelcolor=theme.ink)
     legend.set_zorder(1)
 
 
