@@ -20,20 +20,20 @@ PICTURE = ROOT / "docs" / "faces.webp"
 SUITE = "quick"
 ROWS = (
     ("gaussian_blur", "blur"), ("pixelate", "pixelation"),
-    ("stochastic_anonymizer", "trained anonymizer,\nstrength 0.35"),
-    ("stochastic_anonymizer_100", "trained anonymizer,\nstrength 1.0"),
+    ("stochastic_anonymizer", "trained\nanonymizer,\nstrength 0.35"),
+    ("stochastic_anonymizer_100", "trained\nanonymizer,\nstrength 1.0"),
 )  # fmt: skip
 COLUMNS = (
-    ("no_defense", "visual", "the face"), ("", "visual", "what is released"),
-    ("", "unet", "rebuilt\nfrom one release"), ("", "averaging_4", "rebuilt\nfrom four releases"),
+    ("no_defense", "visual", "the face"), ("", "visual", "what is\nreleased"),
+    ("", "unet", "rebuilt from\none release"), ("", "averaging_4", "rebuilt from\nfour releases"),
 )  # fmt: skip
-PEOPLE = (1, 2)  # Places in a strip.
-FACE, GAP, GROUP, HEADING, LABEL = 112, 4, 24, 44, 148
-INK = (107, 116, 132, 255)  # Read on white and on black.
+PERSON = 1  # Of a strip.
+FACE, SHOWN, GAP, HEADING, LABEL, LETTERS = 112, 140, 14, 60, 190, 21
+INK = (120, 128, 143, 255)  # Read on white and on black.
 
 
 def strips() -> dict[tuple[str, str], list[Image.Image]]:
-    """(label of a defense, label of an attack) -> the faces that its record keeps, as they are looked at."""
+    """(label of a defense, label of an attack) -> the faces that its record keeps."""
     store = ResultStore(ROOT / "results")
     found: dict[tuple[str, str], list[Image.Image]] = {}
     for record in store.records(SUITE):
@@ -50,21 +50,19 @@ def _faces(store: ResultStore, record: Record) -> list[Image.Image]:
 
 
 def draw() -> Image.Image:
-    """RGBA on nothing: a line a defense, a group of faces a column."""
+    """RGBA without a ground: a line a defense, a column what is seen of it."""
     faces = strips()
-    group = len(PEOPLE) * FACE + (len(PEOPLE) - 1) * GAP
-    width = LABEL + len(COLUMNS) * group + (len(COLUMNS) - 1) * GROUP
-    picture = Image.new("RGBA", (width, HEADING + len(ROWS) * (FACE + GAP) - GAP), (0, 0, 0, 0))
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=16)
+    size = (LABEL + len(COLUMNS) * (SHOWN + GAP) - GAP, HEADING + len(ROWS) * (SHOWN + GAP) - GAP)
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=LETTERS)
     for column, (of, attack, heading) in enumerate(COLUMNS):
-        left = LABEL + column * (group + GROUP)
+        left = LABEL + column * (SHOWN + GAP)
         pen.multiline_text((left, HEADING - 6), heading, INK, font, anchor="ld", spacing=2)
         for line, (defense, _) in enumerate(ROWS):
-            for place, person in enumerate(PEOPLE):
-                face = faces[of or defense, attack][person]
-                picture.paste(face, (left + place * (FACE + GAP), HEADING + line * (FACE + GAP)))
+            face = faces[of or defense, attack][PERSON].resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
+            picture.paste(face, (left, HEADING + line * (SHOWN + GAP)))
     for line, (_, title) in enumerate(ROWS):
-        middle = HEADING + line * (FACE + GAP) + FACE // 2
+        middle = HEADING + line * (SHOWN + GAP) + SHOWN // 2
         pen.multiline_text((0, middle), title, INK, font, anchor="lm", spacing=2)
     return picture
 

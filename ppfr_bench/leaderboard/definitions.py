@@ -22,11 +22,11 @@ FLAGS = frozenset({
 })  # fmt: skip
 # A section of docs/metrics.md, and the names that it defines, as columns and records spell them.
 SECTIONS = {
-    "retention": ("retention", "retention, black box", "black_box_retention"),
+    "retention": ("retention", "retention, black box", "black_box_retention", "what recognizers keep"),
     "leakage": ("leakage",),
-    "appearance-privacy": ("appearance privacy", "appearance_privacy"),
-    "attribute-privacy": ("attribute privacy", "attribute_privacy"),
-    "identity-privacy": ("identity privacy", "identity_privacy"),
+    "appearance-privacy": ("appearance privacy", "appearance_privacy", "images hidden"),
+    "attribute-privacy": ("attribute privacy", "attribute_privacy", "attributes hidden"),
+    "identity-privacy": ("identity privacy", "identity_privacy", "identity hidden"),
     "score": ("score", "harmonic_mean"),
     "rank": ("rank",),
     "cost": ("images / s", "compute time"),
@@ -35,6 +35,8 @@ SECTIONS = {
         "accuracy", "accuracy_at_clear_threshold", "accuracy_frozen", "accuracy re-fitted", "accuracy kept",
         "clear accuracy", "clear_accuracy", "auc", "eer", "rank_1", "rank_10", "fnmr", "fmr", "fnmr_at_fmr_1e-2",
         "fnmr_at_fmr_1e-3", "fnmr at fmr 1%", "fnmr at fmr 0.1%", "tar_at_far_1e-2", "tar_at_far_1e-3",
+        "fnir_at_fpir_1e-1", "fnir_at_fpir_1e-2", "rank_1_of_10", "rank_1_of_30", "rank_1_of_100", "rank_1_of_300",
+        "rank_1_of_1000",
     ),
     "attributes": ("attribute_error", "skin_tone", "brow_tone", "facial_hair", "lip_colour"),
     "soft-biometrics": ("age", "sex", "race_group", "expression", "detection", "detection_rate"),
@@ -42,18 +44,19 @@ SECTIONS = {
     "templates": (
         "same_decisions", "same decisions as quantised plain templates", "bytes_up", "bytes_down", "type_1", "type_2",
         "template_type_1", "template_type_2", "linked_d_sys", "irreversibility privacy", "unlinkability privacy",
-        "unlimited queries privacy", "plain_accuracy", "accuracy of plain templates", "fnir_at_fpir_1e-1",
-        "fnir_at_fpir_1e-2", "rank_1_of_10", "rank_1_of_30", "rank_1_of_100", "rank_1_of_300", "rank_1_of_1000",
-        "bytes sent a search of 1,000", "bytes received a search of 1,000",
+        "unlimited queries privacy", "plain_accuracy", "accuracy of plain templates", "what decisions keep",
+        "face and name hidden", "links hidden", "bytes sent a search of 1,000", "bytes received a search of 1,000",
     ),
     "hardened-recognizers": (
         "agreement", "clean_accuracy", "certified_accuracy", "certified_radius", "attack_success", "robust_accuracy",
         "median_perturbation", "certificate_violations", "membership_auc", "membership_advantage", "service_queries",
         "queries", "target's accuracy", "mean radius", "robustness privacy", "certified privacy", "membership privacy",
-        "certified, r = 0", "r = 0.25", "r = 0.5", "r = 0.75", "r = 1", "r = 1.5", "r = 2",
+        "accuracy that is left", "decisions unbroken", "decisions certified", "membership hidden", "certified, r = 0",
+        "r = 0.25", "r = 0.5", "r = 0.75", "r = 1", "r = 1.5", "r = 2",
     ),
     "cloaks": (
-        "likeness", "recognition privacy", "still_detected", "faces still found", "impersonation", "erasure_success",
+        "likeness", "likeness to the clear image", "recognition privacy", "hidden from recognizers", "still_detected",
+        "faces still found", "impersonation", "erasure_success",
     ),
 }  # fmt: skip
 _MEASURES = {name: f"metrics.html#{section}" for section, names in SECTIONS.items() for name in names}

@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.leaderboard import definitions, inline_plots, text, verdict
+from ppfr_bench.leaderboard import inline_plots, text, verdict
 from ppfr_bench.leaderboard.board import TARGETS, Section
+from ppfr_bench.leaderboard.definitions import mark
 from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
 from ppfr_bench.leaderboard.reported_figures import comparisons
@@ -98,7 +99,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
         json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
-        defined=definitions.mark,
+        defined=mark,
         comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
     )  # fmt: skip
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8").strip() + "\n" for name in ("style.css", "page.js"))
@@ -178,15 +179,15 @@ def _heading(title: str) -> Markup:
     """A title over a narrow column, in two lines if it is long, and what leads to its definition."""
     words = text.plain(title, 80).split(" ")
     if len(title) < 10 or len(words) == 1:
-        return Markup("{}{}").format(title, definitions.mark(title))
+        return Markup("{}{}").format(title, mark(title))
     halves = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
     first, second = min(halves, key=lambda lines: max(len(lines[0]), len(lines[1])))
-    return Markup("{}<br>{}{}").format(first, second, definitions.mark(title))
+    return Markup("{}<br>{}{}").format(first, second, mark(title))
 
 
 def _measure(name: str) -> Markup:
     """A measurement as a heading, and what leads to its definition."""
-    return Markup("{}{}").format(text.measure(name), definitions.mark(name))
+    return Markup("{}{}").format(text.measure(name), mark(name))
 
 
 def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:
