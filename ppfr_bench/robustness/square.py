@@ -19,6 +19,7 @@ from ppfr_bench.api import IntArray
 __all__ = ["QUERIES", "square_search"]
 
 QUERIES = 10_000  # The schedule of patches is that of a search of so many queries, whatever part of it is run.
+_SURE = 1.0  # Where answers differ from look to look: the wanted class is e times as likely as any other.
 _TILES = 5  # The search starts from so many patches a side.
 _FIRST = 0.1  # Share of the image that the first patches cover.
 _HALVED = (10, 50, 200, 500, 1_000, 2_000, 4_000, 6_000, 8_000)  # After these queries the share halves.
@@ -34,12 +35,13 @@ def square_search(
         impersonates: whether the classes that the search is given are to be reached, or else to be left.
         steps: patches that are tried.
         noisy: whether two looks at one image may differ. A patch that seems better is then looked at once more, and
-            the mean of both looks decides, so that a lucky draw is not kept for a better image.
+            the mean of both looks decides, so that a lucky draw is not kept for a better image; and the search goes on
+            until it is there by ``_SURE``.
 
     Returns:
         (images, classes, l2 budget) -> changed images; and what counts the looks at an image that it took.
     """
-    looks = 0
+    looks, there = 0, -_SURE if noisy else 0.0
 
     def margin(images: Tensor, aims: Tensor) -> Tensor:
         """Falls as the attacker comes nearer; below 0 it is there."""
@@ -57,7 +59,7 @@ def square_search(
         change = _kept_within(images, _scaled(_first_patches(images.shape, generator).to(images), budget))
         best = margin(images + change, aims)
         for step in range(steps):
-            open_ = torch.nonzero(best >= 0)[:, 0]
+            open_ = torch.nonzero(best >= there)[:, 0]
             if not len(open_):
                 break
             moved = _moved(change[open_], budget, _side(step, images.shape[-1]), generator)
