@@ -204,7 +204,9 @@ def _check_file(path: Path) -> None:
     if is_folder(path):
         raise UserError(f"expected a Python file, got the folder {shown}", f"Name a file in it:  {shown}/my_defense.py")
     if not is_file(path):
-        raise UserError(f"no such file: {shown}", "Check the path, or write one to start from:  ppfr-bench new")
+        raise UserError(
+            f"no such file: {shown}", "Check the path, or write one to start from:  ppfr-bench new defense my_defense"
+        )
     if path.suffix != ".py":
         raise UserError(f"expected a Python file, got {shown}", "For example:  --plugin my_defense.py")
 
