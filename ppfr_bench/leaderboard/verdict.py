@@ -119,8 +119,10 @@ def naming(row: Row) -> Iterator[str]:
             if before is None or before.value is None or cell.rank_1.value > before.value:
                 best[cell.named_by] = cell.rank_1
     ways: tuple[Named, Named] = ("released", "rebuilt")
-    seen: Named | None = max((way for way in ways if way in best), key=lambda way: best[way].value or 0.0, default=None)
-    told: list[Named] = [*([seen] if seen else []), *(["retrained"] if "retrained" in best else [])]
+    there = [way for way in ways if way in best]
+    told: list[Named] = [max(there, key=lambda way: best[way].value or 0.0)] if there else []
+    if "retrained" in best:
+        told.append("retrained")
     for way in told:
         yield NAMING[way].format(_of_100(best[way]))
 
