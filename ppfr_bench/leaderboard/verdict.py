@@ -119,8 +119,11 @@ def naming(row: Row) -> Iterator[str]:
             if before is None or before.value is None or cell.rank_1.value > before.value:
                 best[cell.named_by] = cell.rank_1
     ways: tuple[Named, Named] = ("released", "rebuilt")
-    seen = max((way for way in ways if way in best), key=lambda way: best[way].value or 0.0, default=None)
-    for way in filter(None, (seen, "retrained" if "retrained" in best else None)):
+    there = [way for way in ways if way in best]
+    told: list[Named] = [max(there, key=lambda way: best[way].value or 0.0)] if there else []
+    if "retrained" in best:
+        told.append("retrained")
+    for way in told:
         yield NAMING[way].format(_of_100(best[way]))
 
 

@@ -59,7 +59,8 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
 def _label(section: Section, privacy: str, axes: Axes, theme: Theme) -> None:
     """The number and name of each line; of steady lines that lie together the numbers."""
     names, last = losing(section, privacy), len(section.shots) - 1
-    ends, steady = [], []
+    ends: list[tuple[float, float, str]] = []
+    steady: list[tuple[float, int, str]] = []
     for row, estimates in along_releases(section, privacy):
         end = estimates[-1].value
         assert end is not None, "only rows that every attack measured"

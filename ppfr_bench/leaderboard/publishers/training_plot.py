@@ -59,7 +59,7 @@ def _label(section: Section, axes: Axes, theme: Theme) -> None:
     """Names of the lines that fall most."""
     named = gaining(section)
     most = max(training.allowed for _, training in section.trainings)
-    ends = [
+    ends: list[tuple[float, float, str]] = [
         (*training.error[-1], f"{section.number(row)} {row.defense}")
         for row, training in section.trainings if row.defense in named
     ]  # fmt: skip
