@@ -207,7 +207,8 @@ def test_each_defense_is_a_card_on_a_phone(site: Path, tmp_path: Path) -> None:
       const heads = new Set(rows.flatMap(r => [...r.querySelectorAll("td")].map(c => c.dataset.head)));
       const said = getComputedStyle(rows[0].querySelector("td.number"), "::before").content;
       report([rows.length, Math.max(...rows.map(r => r.getBoundingClientRect().right)) <= innerWidth, heads.size, said,
-        rows.every(r => getComputedStyle(r).display === "block"), document.querySelector("picture img").currentSrc.split("/").pop(),
+        rows.every(r => getComputedStyle(r).display === "block"),
+        document.querySelector("picture img").currentSrc.split("/").pop(),
         document.documentElement.scrollWidth <= innerWidth].join(" "));
     });</script></body>"""
     path = changed(site / "quick/leaderboard.html", site / "quick/asked.html", ask)
