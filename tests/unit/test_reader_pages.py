@@ -60,7 +60,8 @@ def test_the_picture_is_of_the_published_faces() -> None:
     assert drawn.shape == kept.shape
     drawn, kept = (
         array[..., :3] * array[..., 3:] / 255 for array in (drawn, kept)
-    )  # What is not there may have any colour.
+    )
+    # What is transparent may have any colour.
     away = np.abs(drawn - kept)[face_picture.HEADING :, face_picture.LABEL :]
     assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
 
