@@ -58,9 +58,7 @@ def test_the_picture_is_of_the_published_faces() -> None:
     pictures = (face_picture.draw(), Image.open(face_picture.PICTURE))
     drawn, kept = (np.asarray(picture.convert("RGBA"), dtype=float) for picture in pictures)
     assert drawn.shape == kept.shape
-    drawn, kept = (
-        array[..., :3] * array[..., 3:] / 255 for array in (drawn, kept)
-    )
+    drawn, kept = (array[..., :3] * array[..., 3:] / 255 for array in (drawn, kept))
     # What is transparent may have any colour.
     away = np.abs(drawn - kept)[face_picture.HEADING :, face_picture.LABEL :]
     assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
