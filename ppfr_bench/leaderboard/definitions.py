@@ -73,7 +73,7 @@ def address(name: str) -> str:
     key = re.sub(r",? (%|dB)$", "", name).lower()
     if key in _MEASURES:
         return _MEASURES[key]
-    if name in registry.names("attack") and registry.source("attack", name).startswith("ppfr_bench.attacks."):
+    if name in registry.names("attack") and registry.source("attack", name).startswith("ppfr_bench."):
         return f"attacks.html#{name}"
     return ""
 

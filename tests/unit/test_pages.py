@@ -441,6 +441,9 @@ def test_a_store_that_gives_no_picture_shows_none(content: bytes) -> None:
         def strip(self, record: Record) -> bytes:
             return content
 
+        def suites(self) -> list[str]:
+            return ["quick"]
+
     records, _ = made.quick()
     given: Any = Store()
     assert SampleGrid().publish(Board("quick", tuple(records), made.plan_of(records), given)) == {}

@@ -46,7 +46,7 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
                   marker="o" if falls else None, markersize=4.5, zorder=3 if falls else 2)  # fmt: skip
         ends = [one.interval or (one.value or 0.0, one.value or 0.0) for one in estimates]
         if falls:
-            low, high = zip(*ends, strict=True)
+            low, high = [end[0] for end in ends], [end[1] for end in ends]
             axes.fill_between(ticks, low, high, color=colour, alpha=0.18, linewidth=0)
         else:
             axes.plot(ticks[-1:] * 2, ends[-1], color=colour, linewidth=2.5, alpha=0.25, solid_capstyle="butt")
