@@ -253,7 +253,7 @@ def test_a_sweep_is_drawn_and_told(tmp_path: Path) -> None:
     assert "| mosaic | block | 16 | mosaic\\_block\\_16 | 0.40 [0.38, 0.42]" in lines
     assert "mosaic\\_block\\_4 (front, mosaic with block = 4)" in lines
     assert "--defense mosaic --set defense.mosaic.block=16" in (folder / "defenses/mosaic_block_16.html").read_text()
-    assert "--defense noise_70<" in (folder / "defenses/noise_70.html").read_text()
+    assert "score noise_70 --suite quick --anew<" in (folder / "defenses/noise_70.html").read_text()
     pages.publish(store, "quick", tmp_path / "again")
     assert content(tmp_path / "again") == first
     pages.publish(write(tmp_path / "s", made.simple("a", 0.5, 0.5)), "quick", tmp_path / "out")
