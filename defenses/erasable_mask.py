@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -33,14 +32,6 @@ class ErasableMaskConfig(Config):
 
     secret: int = Field(20, ge=0, lt=2**63 - 2**20)
     strength: float = Field(1.0, gt=0, le=1.5)
-
-    @model_serializer(mode="wrap")
-    def _trained_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Records of the strength that was trained, from before there was another, keep their keys."""
-        written: dict[str, Any] = dump(self)
-        if self.strength == 1:
-            written.pop("strength", None)
-        return written
 
 
 class ErasableMask(Cloak):

@@ -64,7 +64,7 @@ def metric(
     suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True,
     part: Part = "value",
 ) -> str:  # fmt: skip
-    """One number of one attack, three digits; a dash where the suite has no such defense."""
+    """One number of one attack, three digits; a dash where the suite has no such defense, or did not measure it."""
     if defense not in rows(suite):
         return "–"
     found = [
@@ -75,6 +75,8 @@ def metric(
         and record.attack.label == attack
         and (record.recognizer.label if record.recognizer else "") in ("", recognizer)
     ]
+    if not found:
+        return "–"
     (only,) = found
     if not interval:
         assert only.value is not None

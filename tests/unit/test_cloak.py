@@ -312,13 +312,11 @@ def test_a_plan_says_what_was_seen_and_plans_without_it_stay_as_they_were() -> N
     assert "seen" not in PlannedDefense(component=component, track="image").model_dump(mode="json")
 
 
-def test_a_stronger_mask_changes_more_within_its_budget_and_the_trained_one_keeps_its_keys() -> None:
+def test_a_stronger_mask_changes_more_within_its_budget() -> None:
     images = to_float(IMAGES[:2])
     trained, stronger = (registry.build("defense", "erasable_mask", params) for params in ({}, {"strength": 1.2}))
     changes = [float((one.protect(images, seeded()) - images).abs().mean()) for one in (trained, stronger)]
     assert 1.05 * changes[0] < changes[1] < 1.2 * changes[0] + 1e-6
-    assert trained.config.model_dump(mode="json") == {"secret": 20}
-    assert stronger.config.model_dump(mode="json") == {"secret": 20, "strength": 1.2}
     assert stronger.budget == pytest.approx((1.2 * 10.5 + 1.5) / 255)
 
 
