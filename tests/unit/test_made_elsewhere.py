@@ -407,7 +407,7 @@ def test_pages_show_whose_answers_they_are(tmp_path: Path) -> None:
     page = (tmp_path / "quick" / "attacks" / "sharp_guess.html").read_text()
     for text in ("Sharp &lt;guess&gt;", "Somebody, 2026", "https://example.org/a.zip", "made elsewhere"):
         assert text in page, text
-    assert "ppfr-bench run quick --defense a --answers sharp_guess" in page
+    assert "ppfr-bench run quick --defense a --answers FOLDER --rerun all" in page
     assert "made elsewhere" not in (tmp_path / "quick" / "attacks" / "unet.html").read_text()
     assert "another defense&#39;s releases" in (tmp_path / "quick" / "leaderboard.html").read_text()
 
