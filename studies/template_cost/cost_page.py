@@ -68,7 +68,7 @@ def page(found: dict[str, Any]) -> str:
         command=f"OMP_NUM_THREADS=1 python studies/template_cost/cost.py --seconds {found['seconds']:g} "
         f"--dimension {found['dimension']}",
         rows="\n".join(rows), networks=networks, ahead=_number(masked["milliseconds_ahead"]),
-        ahead_of=f"{masked['gallery']:,}", rounds=f"{masked['rounds']:g}",
+        ahead_of=f"{masked['gallery']:,.0f}", rounds=f"{masked['rounds']:g}",
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _row(name: str, one: dict[str, Any]) -> str:
     sent = (one["bytes_up"] / 1e6, one["bytes_down"] / 1e6)
     how = "measured" if one["measured"] else "extrapolated"
     numbers = " | ".join(_number(value) for value in (*times, *sent, one["rounds"]))
-    return f"| {one['gallery']:,} | `{name}` | {how} | {numbers} |"
+    return f"| {one['gallery']:,.0f} | `{name}` | {how} | {numbers} |"
 
 
 def _number(value: float) -> str:
