@@ -48,19 +48,18 @@ Part = Callable[[], Any]  # A context in which a part is switched off.
 
 
 @contextmanager
-def nothing() -> Iterator[None]:
-    """No part is switched off."""
+def _nothing() -> Iterator[None]:
     yield
 
 
 def _parts(defense: str) -> dict[str, tuple[Part, dict[str, Any]]]:
     """What is switched off of the attack ``unet``: a context, and parameters."""
     parts: dict[str, tuple[Part, dict[str, Any]]] = {
-        "nothing": (nothing, {}),
+        "nothing": (_nothing, {}),
         "cycles of training": (lambda: mock.patch.object(unet, "budgets", lambda steps: ()), {}),
     }
     if registry.load("defense", DEFENSES[defense][0]).releases_image():
-        parts["pre-trained weights"] = (nothing, {"pretrained": False})
+        parts["pre-trained weights"] = (_nothing, {"pretrained": False})
     else:
         parts["reading place by place"] = (lambda: mock.patch.object(inversion, "read_reading", lambda view: None), {})
     if DEFENSES[defense][1].get("key") == "image":
@@ -81,8 +80,7 @@ class Room:
         self.clear = data.evaluation.load(data.targets)
         self.who = data.evaluation.identities[data.targets]
         self.gallery = data.evaluation.identities[data.gallery]
-        self.gallery_images = data.evaluation.load(data.gallery)
-        self._gallery = self._embed(self.gallery_images)
+        self._gallery = self._embed(data.evaluation.load(data.gallery))
         self._bootstrap = Bootstrap(200, 0, np.unique(self.who))
         self._seed = seed
         queries = torch.Generator().manual_seed(seed + 7)
@@ -118,15 +116,10 @@ class Room:
         parts = [to_float(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         return np.concatenate([self.recognizer.embed(part).double().numpy() for part in parts])
 
-    def answers(
-        self, attack: str, params: dict[str, Any], off: Part, *, shared: tuple[str, ...] = ("undone", "reading")
-    ) -> tuple[Answers, dict[str, Any]]:
-        """Of the attack with a part switched off.
-
-        What is computed with nothing switched off is kept; a part changes all of it but the materials named ``shared``.
-        """
+    def answers(self, attack: str, params: dict[str, Any], off: Part) -> tuple[Answers, dict[str, Any]]:
+        """Of the attack with a part switched off; what does not depend on the part is computed once."""
         mounted = registry.build("attack", attack, params)
-        changed = off is not nothing
+        changed = off is not _nothing
         materials = {} if changed else self._materials
         with ExitStack() as stack:
             stack.enter_context(off())
@@ -136,7 +129,7 @@ class Room:
                     compute(earlier)
                 if material.key in materials:
                     return
-                if changed and material.name in shared and material.key in self._materials:
+                if changed and material.name in ("undone", "reading") and material.key in self._materials:
                     materials[material.key] = self._materials[material.key]
                     return
                 generator = torch.Generator().manual_seed(self._seed + 11)
@@ -173,7 +166,7 @@ def measure(room: Room, name: str, steps: int) -> dict[str, Any]:
         "unet": {off: ("unet", {"steps": steps} | params, part) for off, (part, params) in _parts(name).items()}
     }
     if len(room.view.targets) > 1:
-        several = ("averaging", {"warm": steps, "steps": max(20, steps * 2 // 3), "releases": _SHOTS}, nothing)
+        several = ("averaging", {"warm": steps, "steps": max(20, steps * 2 // 3), "releases": _SHOTS}, _nothing)
         runs[f"averaging of {_SHOTS} releases"] = {"nothing": several}
     found: dict[str, Any] = {}
     for attack, variations in runs.items():
@@ -204,12 +197,12 @@ def table(measured: dict[str, Any]) -> list[str]:
         for attack, variations in attacks.items():
             for off, found in variations.items():
                 values = [found[metric] for metric in (*LEAKING, "rank_1")]
-                cells = [bracketed(one, "+") if off != "nothing" else bracketed(one, "") for one in values]
+                cells = [_bracketed(one, "+") if off != "nothing" else _bracketed(one, "") for one in values]
                 lines.append("| " + " | ".join([f"`{defense}`, {attack}", off, *cells]) + " |")
     return lines
 
 
-def bracketed(found: list[float], sign: str) -> str:
+def _bracketed(found: list[float], sign: str) -> str:
     """A value, or the difference behind it where there is one, with its interval."""
     value, low, high = (f"{one:{sign}.3f}" for one in found[-3:])
     return f"{value} [{low}, {high}]"
@@ -224,27 +217,22 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(2)
     setting = {"steps": given.steps, "seed": given.seed, "targets": 200, "attacker": 2000}
-    print("\n".join(table(measured_anew(MEASURED, setting, given.lfw, measure))))
-
-
-def measured_anew(
-    file: Path, setting: dict[str, Any], lfw: str, measure: Callable[[Room, str, int], dict[str, Any]]
-) -> dict[str, Any]:
-    """What the file has under this setting, and what it lacks, measured and written a defense at a time."""
-    done = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    done = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
     if done.get("setting") != setting:
         done = {"setting": setting, "defenses": {}}
-    data = load_dataset("lfw", {"root": lfw, "pairs_per_fold": 120, "attacker": 2000, "targets": 200, "gallery": 200})
+    data = load_dataset(
+        "lfw", {"root": given.lfw, "pairs_per_fold": 120, "attacker": 2000, "targets": 200, "gallery": 200}
+    )
     recognizer = registry.load("recognizer", RECOGNIZER)()
     for name in DEFENSES:
         if name in done["defenses"]:
             continue
-        room = Room(name, data, recognizer, setting["seed"])
-        done["defenses"][name] = measure(room, name, setting["steps"])
-        temporary = file.with_suffix(".tmp")
+        room = Room(name, data, recognizer, given.seed)
+        done["defenses"][name] = measure(room, name, given.steps)
+        temporary = MEASURED.with_suffix(".tmp")
         temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(file)
-    return done
+        temporary.replace(MEASURED)
+    print("\n".join(table(done)))
 
 
 if __name__ == "__main__":
