@@ -96,7 +96,8 @@ def write_video(
 ) -> Path:
     """``times`` in ticks of one frame each; ``sound`` in seconds; ``options`` of the container."""
     with av.open(str(path), "w", container_options=options) as out:
-        best = {"crf": "10", "g": "10"} if codec == "libx264" else {}
+        # One thread writes the same bytes everywhere, so that a share of the file ends at the same place.
+        best = {"crf": "10", "g": "10", "threads": "1"} if codec == "libx264" else {}
         stream = out.add_stream(codec, rate=rate, options=best)
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], kind
         stream.time_base = stream.codec_context.time_base = Fraction(1, rate)
