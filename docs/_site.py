@@ -24,7 +24,8 @@ BOARDS = "leaderboards"
 WAITING = re.compile(r' hidden data-docs="([^"]*)"')  # ppfr_bench/leaderboard/definitions.py
 PLUGIN = re.compile(r"(<dt>Plug-in</dt><dd><code>)(\w+)</code>")  # A defense of that name is no attack.
 NAMED = re.compile(r"<code>docs/([\w/]+)\.md</code>")
-SAID = re.compile(r"<(h[1-3]|p|figcaption|th(?= scope=\"row\"))\b[^>]*>(.*?)</\1>", re.DOTALL)  # what the search knows
+# The search knows these.
+SAID = re.compile(r"<(h[1-3]|p|figcaption|th(?= scope=\"row\"))\b[^>]*>(.*?)</\1>", re.DOTALL)
 
 
 def _outside() -> dict[str, str]:

@@ -24,7 +24,7 @@ class {name}(Defense):
     version = 1  # one more whenever its numbers may change
     card = DefenseCard(
         title="{title}",
-        plain="",  # what it does, in one or two sentences for people outside the field
+        plain="",  # Say what it does, in one or two sentences for people outside the field.
         family="classical",
         reference="yours, with its year",
         licence="MIT",
@@ -58,7 +58,7 @@ class {name}(Attack):
     version = 1  # one more whenever its numbers may change
     card = AttackCard(
         title="{title}",
-        plain="",  # what it is, in one or two sentences for people outside the field
+        plain="",  # Say what it is, in one or two sentences for people outside the field.
         family="averaging",
         reference="yours, with its year",
         licence="MIT",
