@@ -383,7 +383,7 @@ def test_a_mask_passes_once_its_card_says_what_it_leaves_clear(
         (("leaderboard", "--results", "/nonexistent"), "no results at"),
         (("show", "nothing", "--results", "/nonexistent"), "no results at"),
         (("check", "pixelat"), "Did you mean 'pixelate'"),
-        (("protect", "pixelate", "/nonexistent", "/tmp/out"), "expected a folder"),
+        (("protect", "pixelate", "/nonexistent", "/tmp/out"), "a folder of images is expected"),
     ],
 )
 def test_wrong_usage_is_explained(

@@ -127,7 +127,7 @@ def test_a_card_without_plain_words_is_reminded_of(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["new", "attack", "my_reminded"]).exit_code == 0
     path = tmp_path / "my_reminded.py"
-    assert 'plain="",  # what it is, in one or two sentences' in path.read_text()
+    assert 'plain="",  # Say what it is, in one or two sentences' in path.read_text()
     done = CliRunner().invoke(app, ["check", str(path)])
     assert done.exit_code == 0 and "keeps the contract" in done.output and "`plain` is empty" in done.output
     assert "`plain`" not in CliRunner().invoke(app, ["check", "visual"]).output
