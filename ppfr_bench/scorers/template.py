@@ -28,25 +28,27 @@ class Template(Reconstruction):
 
     def score(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Measurement]:
         """As of reconstructions, with a perfect copy as the ceiling of every bounded metric."""
-        return super().score(_with_perfect_ceiling(inputs), truth, bootstrap)
+        return super().score(self._with_perfect_ceiling(inputs), truth, bootstrap)
 
     def by_budget(self, inputs: Mapping[str, Arrays], truth: Truth) -> dict[int, dict[str, float]]:
         """The same after parts of a budget."""
-        return super().by_budget(_with_perfect_ceiling(inputs), truth)
+        return super().by_budget(self._with_perfect_ceiling(inputs), truth)
 
     def by_group(self, inputs: Mapping[str, Arrays], truth: Truth, bootstrap: Bootstrap) -> dict[str, Any]:
         """The same for the people of each group."""
-        return super().by_group(_with_perfect_ceiling(inputs), truth, bootstrap)
+        return super().by_group(self._with_perfect_ceiling(inputs), truth, bootstrap)
 
+    def _with_perfect_ceiling(self, inputs: Mapping[str, Arrays]) -> Mapping[str, Arrays]:
+        """The inputs, ``ceiling`` of each metric that has a best value being that; of the others it stays.
 
-def _with_perfect_ceiling(inputs: Mapping[str, Arrays]) -> Mapping[str, Arrays]:
-    """The inputs, ``ceiling`` of each metric that has a best value being that; of the others it stays."""
-    ceiling = {}
-    for name, values in inputs["ceiling"].items():
-        info = metric_info(name)
-        best = info.range[0 if info.direction == "lower_is_better" else 1]
-        ceiling[name] = np.asarray(values) if best is None else np.full(len(values), float(best))
-    return {**inputs, "ceiling": ceiling}
+        What the ceiling's attack had after parts of its budget is no ceiling, and is left out.
+        """
+        ceiling = {}
+        for name in self.image_metrics:
+            info, values = metric_info(name), np.asarray(inputs["ceiling"][name])
+            best = info.range[0 if info.direction == "lower_is_better" else 1]
+            ceiling[name] = values if best is None else np.full(len(values), float(best))
+        return {**inputs, "ceiling": ceiling}
 
 
 SCORER = Template

@@ -82,7 +82,11 @@ def test_a_face_from_an_embedding_is_measured_against_a_perfect_copy() -> None:
     metrics = ("lpips", "ssim", "ms_ssim", "psnr")
     parts = {"answer": 0.30, "another": 0.40, "mean_face_0": 0.50, "floor": 0.50, "ceiling": 0.30}
     inputs = {part: {name: np.full(60, value) for name in metrics} for part, value in parts.items()}
+    for part in ("answer", "ceiling"):  # The ceiling is the same attack, so it has answers after parts of a budget too.
+        inputs[part] |= {f"{name}_at_{size}": np.full(60, 0.35) for name in metrics[:3] for size in (50, 100)}
+    assert Template().by_budget(inputs, truth_of(who))[50]["lpips"] == pytest.approx(0.05 / 0.4)
     found = Template().score(inputs, truth_of(who), Bootstrap(20, 0, np.unique(who)))
+    assert set(found) == set(metrics)
     assert found["lpips"].ceiling is not None and found["lpips"].ceiling.value == 0
     assert found["lpips"].leakage is not None and found["lpips"].leakage.value == pytest.approx(0.1 / 0.4)
     assert found["ssim"].ceiling is not None and found["ssim"].ceiling.value == 1
