@@ -21,7 +21,7 @@ class PermutationConfig(Config):
 class BlockPermutation(Defense):
     """With a session key all images are scrambled alike, so pairs from the oracle reveal the permutation."""
 
-    version = 1
+    version = 2
     card = DefenseCard(
         title="Block permutation",
         plain="Cuts the photo into square blocks and moves them to other places under a secret key.",
@@ -30,7 +30,10 @@ class BlockPermutation(Defense):
         code_url="https://github.com/kit-ps/seba",
         licence="MIT",
         randomness="per_session_key",
-        deviations=("The evaluation's session key is one the attacker may query, never read.",),
+        deviations=(
+            "The evaluation's session key is one the attacker may query, never read.",
+            "No block keeps its place, as it would be released clear.",
+        ),
     )
     Config = PermutationConfig
 
@@ -50,14 +53,21 @@ class BlockPermutation(Defense):
         if height % block or width % block:
             raise UserError(f"expected a height and width that {block} divides, got {height}x{width}", "Set block.")
         rows, columns = height // block, width // block
-        orders = _draws.keyed(
-            c.key, c.secret, generator, images, lambda one: torch.randperm(rows * columns, generator=one)
-        )
+        orders = _draws.keyed(c.key, c.secret, generator, images, lambda one: _order(rows * columns, one))
         blocks = images.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5)
         blocks = blocks.reshape(n, rows * columns, channels, block, block)
         index = orders[:, :, None, None, None].expand_as(blocks)
         moved = blocks.gather(1, index).reshape(n, rows, columns, channels, block, block)
         return moved.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+def _order(count: int, generator: torch.Generator) -> torch.Tensor:
+    """(count,): a random order in which nothing keeps its place, as a block that does is released clear."""
+    places = torch.arange(count)
+    order = torch.randperm(count, generator=generator)
+    while count > 1 and (order == places).any():
+        order = torch.randperm(count, generator=generator)
+    return order
 
 
 DEFENSE = BlockPermutation

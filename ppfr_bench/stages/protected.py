@@ -78,7 +78,8 @@ def protected(job: Job, inputs: Mapping[str, Output], context: Context, writer: 
         )
         raise RejectedError(
             f"defense {job.how['label']} lets clear images out: {some} ({len(leaked)} of {len(faces)})",
-            "On failure a defense must raise, never release its input.",
+            "On failure a defense must raise, never release its input. A part that it leaves clear by"
+            " design, or by the chance of its draws, is declared as clear_share on its card.",
         )
     writer.meta["images"] = len(faces)
 

@@ -70,7 +70,8 @@ def release(
             some = ", ".join(leaked[:_NAMED]) + (f" and {len(leaked) - _NAMED} more" if len(leaked) > _NAMED else "")
             raise RejectedError(
                 f"{card.title} lets clear images out: {some}",
-                "Nothing of them is released. On failure a defense must raise, never release its input.",
+                "Nothing of them is released. On failure a defense must raise, never release its input. A part that it"
+                " leaves clear by design, or by the chance of its draws, is declared as clear_share on its card.",
                 leaked,
             )
     return released

@@ -241,6 +241,16 @@ def test_pixel_permutation_is_a_permutation(key: str) -> None:
     assert len({one.tobytes() for one in places}) == (1 if key == "session" else 3)
 
 
+@pytest.mark.parametrize("block", [14, 56])
+def test_no_block_keeps_its_place(block: int) -> None:
+    """A block in its place is released clear, and with few blocks some would be on most images."""
+    images = to_float(np.random.default_rng(0).integers(0, 256, (300, 3, 112, 112), dtype=np.uint8))
+    out = built("block_permutation", key="image", block=block).protect(images, seeded())
+    kept = (out == images).all(1).reshape(300, 112 // block, block, 112 // block, block).all(4).all(2)
+    assert not kept.any()
+    assert torch.equal(out.flatten(1).sort()[0], images.flatten(1).sort()[0])
+
+
 def test_permutations_of_a_session_follow_the_secret_and_not_the_generator() -> None:
     images = to_float(IMAGES[:2])
     for name in ("pixel_permutation", "negative_positive", "fourier_phase"):
