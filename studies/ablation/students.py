@@ -143,15 +143,14 @@ def arms(name: str, given: str) -> dict[tuple[str, str], Arm]:
     if releases:
         found[ONE, "a second release of its own images"] = Arm({"draws": 1}, given=given)
     found[ONE, "the input that the trial prefers"] = Arm(given="rebuilt" if given == "seen" else "seen")
-    inputs = ("scene", "unet", "student")
+    # A student that is given releases as they are seen has no use for another U-Net.
+    unread = Arm(given=given, anew=("scene", "student") if given == "seen" else ("scene", "unet", "student"))
     if not registry.load("defense", kind).releases_image():
-        found[ONE, "reading place by place"] = Arm(
-            replaced=((inversion, "read_reading", lambda view: None),), anew=inputs
-        )
+        nothing_read = (inversion, "read_reading", lambda view: None)
+        found[ONE, "reading place by place"] = replace(unread, replaced=(nothing_read,))
     if keys:
-        found[ONE, "keys of an image's own"] = Arm(
-            replaced=((inversion, "read_undone", lambda view, shots: None),), anew=inputs
-        )
+        nothing_undone = (inversion, "read_undone", lambda view, shots: None)
+        found[ONE, "keys of an image's own"] = replace(unread, replaced=(nothing_undone,))
     return found
 
 
@@ -214,13 +213,14 @@ class Students:
                 compute(material)
             view = replace(self._view, materials=self._materials | own)
             attack.fit(view, torch.Generator().manual_seed(self._seed + 13))
-            if arm.given or arm.replaced:
+            if arm.given:
                 attack.student.at.clear()  # Only the whole attack answers after parts of its training.
             return Answers.of(attack.run(view)), attack.log
 
     def _shared(self, arm: Arm) -> Iterator[tuple[Any, str, Any]]:
         """What every arm shares: batches in one order, embeddings of the teacher, and what a student is given."""
         batches = adaptation._batches  # As the arm has replaced it.
+        images = {} if "scene" in arm.anew else self._shown
 
         def in_order(draws: Any, wanted: Any, size: int, generator: torch.Generator) -> Iterator[Any]:
             return iter(batches(draws, wanted, size, torch.Generator().manual_seed(self._seed + 17)))
@@ -235,14 +235,13 @@ class Students:
 
         def shown(view: Any, data: Any, rows: torch.Tensor, given: str, config: Any) -> ByteArray:
             key = arm.given or given, rows.numpy().tobytes()
-            if key not in self._shown:
-                self._shown[key] = _SEEN_OR_REBUILT(view, data, rows, key[0], config)
-            return self._shown[key]
+            if key not in images:
+                images[key] = _SEEN_OR_REBUILT(view, data, rows, key[0], config)
+            return images[key]
 
         yield adaptation, "_batches", in_order
         yield adaptation, "embed_with", embedded
-        if "scene" not in arm.anew:
-            yield adaptation, "seen_or_rebuilt", shown
+        yield adaptation, "seen_or_rebuilt", shown
         if arm.given:  # The trial is a step long, and what is given does not depend on it.
             yield adaptation, "_TRIAL", sys.maxsize
             yield adaptation, "min", lambda tried, key: arm.given
@@ -271,8 +270,14 @@ def judged(scores: npt.NDArray[np.float64], who: npt.NDArray[np.int64], gallery:
     }
 
 
-def line(values: Values, whole: Values | None, who: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """For the record: each measure and, beside the whole attack, the difference to it, each with its 95% interval."""
+def line(values: Values, whole: Values, who: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """For the record: each measure and, beside the whole attack, the difference to it, each with its 95% interval.
+
+    Args:
+        values: of ``judged``.
+        whole: those of the whole attack; empty where these are of it.
+        who: (n,), on the targets.
+    """
     people = np.unique(who)
     weights = Bootstrap(200, 0, people).items(who)
     found: dict[str, Any] = {"n": len(who), "people": len(people)}
@@ -280,7 +285,7 @@ def line(values: Values, whole: Values | None, who: npt.NDArray[np.int64]) -> di
         estimate = mean(here, weights, people=len(people))
         assert estimate.value is not None and estimate.interval is not None, "there are targets"
         found[measure] = [round(one, 4) for one in (estimate.value, *estimate.interval)]
-        if whole is not None:
+        if whole:
             less = here - whole[measure]
             drawn = (weights * less).sum(1) / weights.sum(1)
             found[measure] += [round(float(one), 4) for one in (less.mean(), *np.percentile(drawn, [2.5, 97.5]))]
@@ -316,11 +321,12 @@ def measure(
 
     def add(attack: str, off: str, scores: Any, about: dict[str, Any]) -> None:
         values, lines = judged(np.asarray(scores), room.who, room.gallery), found.setdefault(attack, {})
-        whole = None if off == "nothing" else {key: np.array(each) for key, each in lines["nothing"]["each"].items()}
+        each = {} if off == "nothing" else lines["nothing"]["each"]
+        whole = {key: np.array(text.split(), dtype=np.float64) for key, text in each.items()}
         lines[off] = about | line(values, whole, room.who)
         print(name, attack, off, lines[off], file=sys.stderr, flush=True)
         if off == "nothing":  # Whoever goes on later needs them for the differences.
-            lines[off]["each"] = {key: each.tolist() for key, each in values.items()}
+            lines[off]["each"] = {key: " ".join(map(str, each.tolist())) for key, each in values.items()}
 
     if ONE not in found:
         run(ONE, "nothing", Arm(anew=()))
@@ -358,9 +364,8 @@ gallery of {setting["gallery"]}, {setting["attacker"]:,} images of an attacker w
 {2 * clear["n"]} pairs, two of each target, at the threshold of the other folds. Where the targets are clear, the
 teacher `{SURROGATE}` reaches {rank} at rank 1 and {verified} in verification; chance is {1 / setting["gallery"]:.3f}
 and 0.500. *Given* is what the student sees: releases as they are read (seen), or what the U-Net makes of them
-(rebuilt). The trial of the whole attack chose it for the lines below, too. Without *reading* or *keys* a trial chooses
-anew, and without *the input that the trial prefers* it is the other one. Intervals are over people; how much one
-training differs from the next is not in them.
+(rebuilt). In all lines it is what the trial of the whole attack chose, but without *the input that the trial prefers*,
+where it is the other one. Intervals are over people; how much one training differs from the next is not in them.
 
 {rows}"""
 
@@ -380,12 +385,13 @@ def main() -> None:
     """Measure what is missing, and write the section of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lfw", required=True)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(2)
     sizes = {"attacker": 1000, "targets": 200, "gallery": 200}
-    setting = {"steps": given.steps, "seed": given.seed} | sizes
+    version = registry.load("attack", "linkage_student").version
+    setting = {"steps": given.steps, "seed": given.seed, "version": version} | sizes
     done = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
     if done.get("setting") != setting:
         done = {"setting": setting, "defenses": {}}
@@ -400,7 +406,7 @@ def main() -> None:
         room = Room(kind, settings, data, recognizer, given.seed)
         if "clear" not in done:
             clear, gallery = (adaptation.embed_bytes(teacher, images) for images in (room.clear, room.gallery_images))
-            done["clear"] = line(judged(clear @ gallery.T, room.who, room.gallery), None, room.who)
+            done["clear"] = line(judged(clear @ gallery.T, room.who, room.gallery), {}, room.who)
         measure(name, room, teacher, params, given.seed, found, lambda: write(MEASURED, done))
     PAGE.write_text(place(PAGE.read_text(encoding="utf-8"), section(done)), encoding="utf-8")
     print("\n".join(table(done)))
