@@ -138,7 +138,9 @@ def arms(name: str, given: str) -> dict[tuple[str, str], Arm]:
             found[SEVERAL, part] = replace(several, replaced=((attack, "_pooled", pooled),))
     found[ONE, "all training"] = Arm({"steps": 1, "learning_rate": 1e-12}, given=given)
     found[ONE, "training of the recognizer"] = Arm(replaced=((adaptation, "Student", _OnlyConvolutions),), given=given)
-    found[ONE, "convolutions before it"] = Arm(replaced=((adaptation, "Student", _OnlyRecognizer),), given=given)
+    found[ONE, "convolutions before the recognizer"] = Arm(
+        replaced=((adaptation, "Student", _OnlyRecognizer),), given=given
+    )
     found[ONE, "mirrored images"] = Arm(replaced=((adaptation, "_batches", unmirrored),), given=given)
     if releases:
         found[ONE, "a second release of its own images"] = Arm({"draws": 1}, given=given)
