@@ -72,15 +72,15 @@ def _parts(defense: str) -> dict[str, tuple[Part, dict[str, Any]]]:
 class Room:
     """One defense, and the attacker's view of it."""
 
-    def __init__(self, name: str, data: Any, recognizer: Any, seed: int) -> None:
-        kind, params = DEFENSES[name]
+    def __init__(self, kind: str, params: dict[str, Any], data: Any, recognizer: Any, seed: int) -> None:
         self.defense = registry.build("defense", kind, params)
         self.defense.fit(data.defender, torch.Generator().manual_seed(seed))
         self.recognizer = recognizer
         self.clear = data.evaluation.load(data.targets)
         self.who = data.evaluation.identities[data.targets]
         self.gallery = data.evaluation.identities[data.gallery]
-        self._gallery = self._embed(data.evaluation.load(data.gallery))
+        self.gallery_images = data.evaluation.load(data.gallery)
+        self._gallery = self._embed(self.gallery_images)
         self._bootstrap = Bootstrap(200, 0, np.unique(self.who))
         self._seed = seed
         queries = torch.Generator().manual_seed(seed + 7)
@@ -90,21 +90,22 @@ class Room:
             queries = 0
 
             def protect(self, images: ByteArray) -> ByteArray:
-                return room._released(images, queries)
+                return room.released(images, queries)
 
-        targets = [self._released(self.clear, torch.Generator().manual_seed(seed + shot)) for shot in range(_SHOTS)]
+        targets = [self.released(self.clear, torch.Generator().manual_seed(seed + shot)) for shot in range(_SHOTS)]
         if np.array_equal(targets[0], targets[1]):
             targets = targets[:1]
         own = torch.Generator().manual_seed(seed + 5)
         self.view = AttackerView(
             knowledge="informed", auxiliary=data.attacker, targets=np.stack(targets),
-            auxiliary_protected=np.concatenate([self._released(part, own) for part in data.attacker.batches(_BATCH)]),
+            auxiliary_protected=np.concatenate([self.released(part, own) for part in data.attacker.batches(_BATCH)]),
             oracle=Oracle(), defense=self.defense, render=lambda released: self._rendered(released),
             releases_image=self.defense.releases_image(), photographs_of=data.name,
         )  # fmt: skip
         self._materials: dict[str, Arrays] = {}
 
-    def _released(self, images: ByteArray, generator: torch.Generator) -> ByteArray:
+    def released(self, images: ByteArray, generator: torch.Generator) -> ByteArray:
+        """uint8 (n, 3, 112, 112) -> as the defense releases them."""
         parts = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
         return np.concatenate([release(self.defense, part, generator, may_be_clear=True) for part in parts])
 
@@ -197,15 +198,22 @@ def table(measured: dict[str, Any]) -> list[str]:
         for attack, variations in attacks.items():
             for off, found in variations.items():
                 values = [found[metric] for metric in (*LEAKING, "rank_1")]
-                cells = [_bracketed(one, "+") if off != "nothing" else _bracketed(one, "") for one in values]
+                cells = [bracketed(one, "+") if off != "nothing" else bracketed(one, "") for one in values]
                 lines.append("| " + " | ".join([f"`{defense}`, {attack}", off, *cells]) + " |")
     return lines
 
 
-def _bracketed(found: list[float], sign: str) -> str:
+def bracketed(found: list[float], sign: str) -> str:
     """A value, or the difference behind it where there is one, with its interval."""
     value, low, high = (f"{one:{sign}.3f}" for one in found[-3:])
     return f"{value} [{low}, {high}]"
+
+
+def write(file: Path, measured: dict[str, Any]) -> None:
+    """Replace the file as a whole, so that whoever is killed leaves the old one or the new one."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(file)
 
 
 def main() -> None:
@@ -227,11 +235,9 @@ def main() -> None:
     for name in DEFENSES:
         if name in done["defenses"]:
             continue
-        room = Room(name, data, recognizer, given.seed)
+        room = Room(*DEFENSES[name], data, recognizer, given.seed)
         done["defenses"][name] = measure(room, name, given.steps)
-        temporary = MEASURED.with_suffix(".tmp")
-        temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(MEASURED)
+        write(MEASURED, done)
     print("\n".join(table(done)))
 
 
