@@ -126,6 +126,6 @@ def _lines(board: Board) -> list[str]:
         claimed = sum(bool(row.claim) for row in section.rows)
         more = f" {claimed} of the defenses claimed by their authors." if claimed else ""
         more += f" {board.warning}" if board.warning else ""
-        lines.append(f"{section.heading[:1].upper()}{section.heading[1:]}: {section.counted}.{more}")
+        lines.append(f"{section.heading}: {section.counted}.{more}")
         lines += [f"First: {full_title(row, section)}. {row_verdict(row, section)}" for row in ranked if row.rank == 1]
     return lines
