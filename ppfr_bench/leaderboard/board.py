@@ -295,7 +295,7 @@ class Section:
         """What the cells without a number mean for the ranks of their rows."""
         if any(not row.complete for row in self.rows):
             return "A row that is incomplete has no rank: what was not measured is not privacy."
-        return "Each is of an attack that regains nothing even where nothing is protected; no row loses its rank by it."
+        return "Each is of an attack that recovers nothing even without a defense; no row loses its rank by it."
 
     @property
     def moved(self) -> list[Canary]:

@@ -223,7 +223,7 @@ def _what(first: Row, ranked: list[Row], section: Section) -> str:
 
 
 def _from_whom(first: Row, section: Section) -> str:
-    """How many attacks were run, which regains most of the first row, and what that row does not hide."""
+    """How many attacks were run, which recovers most of the first row, and what that row does not hide."""
     assert section.rules is not None, "only of a table with a track"
     count = sum(bool(attack.sets) for attack in section.attacks)
     releases = max((cell.shots for cell in first.cells if cell.state == "ok"), default=1)
@@ -231,9 +231,9 @@ def _from_whom(first: Row, section: Section) -> str:
     scored = section.rules.scored or section.rules.privacies[:1]
     labels = sorted({first.privacies[name].attack for name in scored if first.privacies[name].attack})
     setters = " and ".join(f"“{section.attack_titles.get(label, label)}”" for label in labels)
-    regain = f"{setters} regain{'s' if len(labels) == 1 else ''} most of the first row"
+    most = f"{setters} recover{'s' if len(labels) == 1 else ''} most of the first row"
     run = f"{counted(count, 'attack')} {'was' if count == 1 else 'were'} run{many}"
-    return f"{run}; {regain}{_but(first, list(naming(first)))}."
+    return f"{run}; {most}{_but(first, list(naming(first)))}."
 
 
 def _but(first: Row, clauses: list[str]) -> str:

@@ -136,7 +136,7 @@ def test_a_table_opens_with_three_sentences_made_of_its_numbers() -> None:
     assert hidden.startswith("Of 3 ranked defenses, Good has the best score") and f"at least {least:.2f}" in hidden
     title = section.attack_titles["unet"]
     assert taken.startswith(
-        f"2 attacks were run; “{title}” regains most of the first row, but identity is not hidden: "
+        f"2 attacks were run; “{title}” recovers most of the first row, but identity is not hidden: "
     )
     assert title == "U-Net inversion"
     assert "a retrained recognizer names 97 of 100" in taken

@@ -14,7 +14,7 @@ MEANINGS: dict[CellState, str] = {
     "failed": "It ended with an error.",
     "skipped": "Something that it needs is not here.",
     "unmeasured": "It ran, and one of its numbers could not be told.",
-    "broken": "The attack regains nothing even where nothing is protected, so it says nothing of any defense. A row is "
+    "broken": "The attack recovers nothing even without a defense, so it says nothing of any defense. A row is "
     "complete without it.",
     "incomparable": "Its record is of other settings, other data or another version than the rest of the table.",
     "missing": "It has not been run.",
