@@ -48,4 +48,4 @@ def show(
                 out.print(board.warning, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
             for row in board.rows:
                 if row.defense == label:
-                    terminal.explain(row, out)
+                    terminal.explain(row, out, board.attack_titles)

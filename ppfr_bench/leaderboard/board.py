@@ -14,8 +14,8 @@ from ppfr_bench.leaderboard.privacy import privacy_of
 from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
-from ppfr_bench.leaderboard.text import measure
-from ppfr_bench.leaderboard.titles import attack_titles
+from ppfr_bench.leaderboard.text import counted, measure
+from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.hashing import canonical_json
@@ -59,6 +59,7 @@ class SeedLine(NamedTuple):
 
     seed: int
     numbers: Mapping[str, tuple[Estimate, bool]]
+    row: Row
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Section:
             set, and this one does not.
         prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
             row where nothing is protected.
+        attack_titles: by label, those of the board.
     """
 
     suite: str
@@ -90,6 +92,19 @@ class Section:
     other_seeds: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     unmeasured: tuple[str, ...] = ()
+    attack_titles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> str:
+        """``9 defenses, 2 controls, 11 attacks (10 set a privacy), 3 recognizers``."""
+        controls, setting = sum(row.control for row in self.rows), sum(bool(attack.sets) for attack in self.attacks)
+        attacks = counted(len(self.attacks), "attack")
+        parts = [
+            counted(len(self.rows) - controls, "defense"), counted(controls, "control") if controls else "",
+            attacks if setting == len(self.attacks) else f"{attacks} ({setting} of them set a privacy)",
+            counted(len(self.recognizers), "recognizer"),
+        ]  # fmt: skip
+        return ", ".join(filter(None, parts))
 
     def number(self, row: Row) -> int:
         """Of a row, from 1, in reading order: what stands beside its point in the plots."""
@@ -106,16 +121,30 @@ class Section:
         for row in self.rows:
             if others := self.other_seeds.get(row.defense):
                 rows = {self.spread.seeds[0]: row} | dict(others)
-                numbers = {seed: _numbers(one, self.privacies) for seed, one in rows.items()}
+                numbers = {seed: self._numbers_of(one) for seed, one in rows.items()}
                 worst = {
                     title: min((v for n in numbers.values() if (v := n[title].value) is not None), default=None)
                     for title in numbers[self.spread.seeds[0]]
                 }
                 lines = [
-                    SeedLine(seed, {t: (one, one.value is not None and one.value == worst[t]) for t, one in n.items()})
+                    SeedLine(
+                        seed,
+                        {t: (one, one.value is not None and one.value == worst[t]) for t, one in n.items()},
+                        rows[seed],
+                    )
                     for seed, n in numbers.items()
                 ]
                 found.append((row, lines))
+        return found
+
+    def _numbers_of(self, row: Row) -> dict[str, Estimate]:
+        """Retention and every privacy of a row, with what has set it."""
+        found = {"retention": row.retention}
+        for name in self.privacies:
+            privacy, bounded = row.privacies[name], _bounded(row.privacies[name])
+            set_by = f"set by {in_words(privacy.set_by, self.attack_titles)}" if privacy.attack else ""
+            reason = "; ".join(filter(None, (bounded.reason, set_by)))
+            found[f"{name.replace('_', ' ')} privacy"] = replace(bounded, reason=reason)
         return found
 
     @property
@@ -262,6 +291,13 @@ class Section:
         return found
 
     @property
+    def unranking(self) -> str:
+        """What the cells without a number mean for the ranks of their rows."""
+        if any(not row.complete for row in self.rows):
+            return "A row that is incomplete has no rank: what was not measured is not privacy."
+        return "Each is of an attack that recovers nothing even without a defense; no row loses its rank by it."
+
+    @property
     def moved(self) -> list[Canary]:
         """The canaries that left what is expected."""
         return [canary for canary in self.canaries if canary.moved]
@@ -311,6 +347,12 @@ class Board:
     def attack_titles(self) -> dict[str, str]:
         """The title of each attack, by label."""
         return attack_titles(self.plan)
+
+    @cached_property
+    def attack_plugins(self) -> dict[str, str]:
+        """The plug-in of each attack, by label."""
+        tables = self.plan.tables.values()
+        return {label: planned.component.name for table in tables for label, planned in table.attacks.items()}
 
     @cached_property
     def warning(self) -> str:
@@ -367,7 +409,7 @@ class Board:
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
-            self._elsewhere(dataset, track),
+            self._elsewhere(dataset, track), self.attack_titles,
         )  # fmt: skip
 
     def _elsewhere(self, dataset: str, track: str) -> tuple[str, ...]:
@@ -412,16 +454,6 @@ class Board:
             counts[key] = counts.get(key, 0) + 1
             fields[key] = {name: "unknown" if value is None else str(value) for name, value in found.items()}
         return [(fields[key], counts[key]) for key in sorted(counts)]
-
-
-def _numbers(row: Row, privacies: Sequence[str]) -> dict[str, Estimate]:
-    """Retention and every privacy of a row, with what has set it."""
-    found = {"retention": row.retention}
-    for name in privacies:
-        privacy, bounded = row.privacies[name], _bounded(row.privacies[name])
-        reason = "; ".join(filter(None, (bounded.reason, privacy.attack and f"set by {privacy.set_by}")))
-        found[f"{name.replace('_', ' ')} privacy"] = replace(bounded, reason=reason)
-    return found
 
 
 def _bounded(found: Privacy) -> Estimate:

@@ -16,8 +16,8 @@ _RATES = (0.001, 0.01, 0.1, 0.5)
 
 
 def scale(estimate: Estimate) -> Markup:
-    """A small picture of a share and its interval between 0 and 1."""
-    if estimate.value is None:
+    """A small picture of a share and its interval between 0 and 1; nothing of a number that is no share."""
+    if estimate.value is None or abs(estimate.value) > 1:
         return Markup("")
 
     def x(value: float) -> str:

@@ -16,6 +16,8 @@ from ppfr_bench.records.store import ResultStore
 
 __all__ = ["load_board", "publish", "publish_all", "publishers"]
 
+FIRST = ("quick", "standard", "lfw_quick")  # Suites of images stand first, all others follow by name.
+
 
 def publishers() -> list[Publisher]:
     """All that there are, in the order in which they publish.
@@ -96,8 +98,9 @@ def _write(board: Board, out: Path) -> list[Path]:
 
 
 def _published(out: Path) -> list[str]:
-    """The suites that have a page in the folder."""
-    return sorted(page.parent.name for page in Path(out).glob("*/leaderboard.html"))
+    """The suites that have a page in the folder, in the order of the page of all suites."""
+    found = [page.parent.name for page in Path(out).glob("*/leaderboard.html")]
+    return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
 
 
 def _write_index(out: Path, said: Mapping[str, Sequence[str]]) -> Path:
@@ -121,7 +124,8 @@ def _lines(board: Board) -> list[str]:
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]
         claimed = sum(bool(row.claim) for row in section.rows)
-        more = f", {claimed} claimed by their authors" if claimed else ""
-        lines.append(f"{section.heading}: {len(section.rows)} defenses, {len(ranked)} ranked{more}.")
+        more = f" {claimed} of the defenses claimed by their authors." if claimed else ""
+        more += f" {board.warning}" if board.warning else ""
+        lines.append(f"{section.heading}: {section.counted}.{more}")
         lines += [f"First: {full_title(row, section)}. {row_verdict(row, section)}" for row in ranked if row.rank == 1]
     return lines

@@ -23,6 +23,7 @@ from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
 from ppfr_bench.leaderboard.reported_figures import comparisons
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Grouped, Privacy, Row, Utility
+from ppfr_bench.leaderboard.titles import in_words, measured, with_titles
 from ppfr_bench.leaderboard.trace import citation, sources
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.groups import in_order
@@ -92,7 +93,8 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         table_verdict=verdict.table_verdict, row_verdict=verdict.row_verdict, warnings=verdict.warnings,
         shown_privacies=verdict.shown_privacies, full_title=verdict.full_title, worth_a_badge=_worth_a_badge,
         setting_label=setting_label, sources=sources, as_shown=_as_shown, citation=citation, show=text.show,
-        tied=lambda row: text.tied(row.rank, row.rank_interval),
+        tied=lambda row: text.tied(row.rank, row.rank_interval), in_words=in_words, with_titles=with_titles,
+        row_flags=verdict.flags,
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, measure=_measure, short=text.short_key, tip=_tip,
         scale=inline_plots.scale,
@@ -187,7 +189,7 @@ def _heading(title: str) -> Markup:
 
 def _measure(name: str) -> Markup:
     """A measurement as a heading, and what leads to its definition."""
-    return Markup("{}{}").format(text.measure(name), mark(name))
+    return Markup("{}{}").format(_breakable(measured(name)), mark(name))
 
 
 def _of_recognizer(utilities: Iterable[Utility], label: str) -> Utility:

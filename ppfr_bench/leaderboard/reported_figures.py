@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ppfr_bench.cards import Config
-from ppfr_bench.leaderboard.rows import Cell, Estimate, Row
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Row, Utility
 
 
 class ReportedFigure(Config):
@@ -52,10 +52,20 @@ class Comparison:
     reported: ReportedFigures
 
     @property
+    def uses(self) -> list[Utility]:
+        """Of the recognizer that was fine-tuned on it, or else of the unseen ones."""
+        adapted = [use for use in self.row.utilities if use.adapted]
+        return adapted or [use for use in self.row.utilities if not use.mark]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """What the accuracy is the mean of: titles, and keys of records."""
+        return [(f"utility / {use.recognizer}", use.key) for use in self.uses]
+
+    @property
     def accuracy(self) -> Estimate:
-        """Of the recognizer that was fine-tuned on it, or else the mean of the unseen ones; a share."""
-        uses = [use for use in self.row.utilities if use.adapted] or [use for use in self.row.utilities if not use.mark]
-        found = [use.estimate("accuracy") for use in uses]
+        """The mean of ``uses``; a share."""
+        found = [use.estimate("accuracy") for use in self.uses]
         values = [estimate.value for estimate in found if estimate.value is not None]
         if not found or len(values) < len(found):
             return Estimate(None, reason="not measured")

@@ -174,6 +174,7 @@ class Row:
         privacies: by name, those of the track first.
         baselines: what answers that ignore the target score.
         front: no complete defense beats it in both numbers that the track trades between.
+        images_per_second: the highest that a record tells, that of ``speed_key``.
         measured, expected: utility and attack cells that gave a number, and all that the table has; without those of an
             attack that is broken undefended, which says nothing of any defense.
         flags: name and the cells that raised it.
@@ -212,6 +213,7 @@ class Row:
     refuted: str = ""
     claim: Literal["", "claimed", "refuted"] = ""
     front: bool = False
+    speed_key: str = ""
     point: tuple[Estimate, Estimate] = field(default=(Estimate(None, reason="unknown"),) * 2, repr=False)
 
     @property

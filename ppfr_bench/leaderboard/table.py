@@ -129,7 +129,8 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     scores = _scores(table.rules, kept.estimate, privacies)
     planned = table.planned.defenses[label]
     first = next((one for one in records if one.defense.spec == planned.component.spec), None)
-    speeds = [r.cost.protect_images_per_second for r in records if r.cost.protect_images_per_second is not None]
+    speeds = [(found, r.key) for r in records if (found := r.cost.protect_images_per_second) is not None]
+    speed, speed_key = max(speeds, default=(None, ""))
     return Row(
         suite=table.suite, dataset=table.dataset, track=table.track, defense=label, name=planned.component.name,
         version=planned.component.version, config=dict(planned.component.config),
@@ -139,7 +140,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
         score=next((one for one in scores if one.value is None), None) or smallest(scores), scores=scores,
         retention=kept.estimate, beside=kept.beside, privacies=privacies, utilities=utilities,
         reconstruction=_reconstruction(good, table.rules.likeness), baselines=_baselines(good, table.rules.likeness),
-        images_per_second=max(speeds, default=None), seconds=math.fsum(record.cost.own for record in records),
+        images_per_second=speed, speed_key=speed_key, seconds=math.fsum(record.cost.own for record in records),
         flags=_flags(table, cells, good, privacies), cells=tuple(cells), measured=len(good),
         expected=sum(cell.state != "broken" for cell in cells),
     )  # fmt: skip

@@ -172,15 +172,19 @@ def _state(row: Row) -> Text:
     return Text(text.plain(", ".join(parts)))
 
 
-def explain(what: Record | Row, console: Console) -> None:
-    """A record, or a defense's row, in sentences: what each number is, what set it, between which ends, and why not."""
-    lines = _explain_record(what) if isinstance(what, Record) else _explain_row(what)
+def explain(what: Record | Row, console: Console, titles: Mapping[str, str] | None = None) -> None:
+    """A record, or a defense's row, in sentences: what each number is, what set it, between which ends, and why not.
+
+    Args:
+        titles: of attacks, by label; without them labels are shown.
+    """
+    lines = _explain_record(what) if isinstance(what, Record) else _explain_row(what, titles or {})
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
     console.print()
 
 
-def _explain_row(row: Row) -> list[str]:
+def _explain_row(row: Row, titles: Mapping[str, str]) -> list[str]:
     rules = load_track(row.track)
     what = ": ".join(_safe(part) for part in (row.setting, row.title) if part)
     heading = f"[bold]{_safe(row.defense)}[/bold] ({what}) in {_safe(row.suite)}, data set "
@@ -196,7 +200,8 @@ def _explain_row(row: Row) -> list[str]:
         lines.append("  On the Pareto front: no complete defense beats it in both numbers that defenses trade between.")
     for column in rules.columns(tuple(row.privacies)):
         shown = column.of(row)
-        by = f", {_safe(column.note.replace('_', ' '))} {_safe(shown.note)}" if shown.note else ""
+        said = in_words(shown.note, titles) if titles else shown.note
+        by = f", {_safe(column.note.replace('_', ' '))} {_safe(said)}" if said else ""
         lines.append(f"  {_safe(column.title)} {_words(shown.estimate)}{by}: {_safe(column.description)}")
         if shown.estimate.key and shown.note:
             lines.append(f"    [dim]{_safe(text.show(shown.estimate.key))}[/dim]")

@@ -45,8 +45,10 @@ def link(url: object) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """``0.93``, or a dash; never ``-0.00``."""
-    return MISSING if value is None else f"{value:z.{digits}f}"
+    """``0.93``, ``2,120`` or a dash; never ``-0.00``."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:z.{digits}f}"
 
 
 def percent(value: float | None) -> str:
@@ -75,6 +77,11 @@ def measure(name: str) -> str:
 def words(name: str) -> str:
     """A name without its underscores."""
     return plain(name.replace("_", " "), 60)
+
+
+def counted(count: int, what: str) -> str:
+    """``1 attack``, ``2 attacks``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def short_key(key: str) -> str:

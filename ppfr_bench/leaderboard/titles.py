@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ppfr_bench.card_reader import described
+from ppfr_bench.leaderboard.definitions import is_measure
 from ppfr_bench.leaderboard.dials import shown_value
 from ppfr_bench.leaderboard.text import measure, plain, words
 from ppfr_bench.metrics import LEAKING
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Component
+from ppfr_bench.tracks.base import Shown
 
 LONGEST = 120  # Characters of a title.
 
@@ -34,17 +39,40 @@ def attack_title(component: Component, others: Sequence[Component]) -> str:
     title = given or described("attack", component.name).get("title") or words(component.label).capitalize()
     config = component.config
     differing = [
-        key for key in sorted(config) if key != "title" and any(one.config.get(key) != config[key] for one in others)
-    ]
-    said = (f"{words(key)} {words(shown_value(config[key]))}" for key in differing)
+        key for key in sorted(config)
+        if key != "title" and config[key] != "none" and any(one.config.get(key) != config[key] for one in others)
+    ]  # fmt: skip
+    said = (f"{words(key)} {_valued(config[key])}" for key in differing)
     return plain(", ".join([str(title), *said]), LONGEST)
 
 
+def _valued(value: Any) -> str:
+    """A value of a parameter; an attack whose answer another one starts from by its title."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_valued, value))
+    title = described("attack", value).get("title") if isinstance(value, str) else None
+    return str(title) if title else words(shown_value(value))
+
+
 def in_words(note: str, titles: Mapping[str, str]) -> str:
-    """What set a number, ``unet, lpips``, with the title of the attack and without underscores."""
-    return ", ".join(titles.get(part) or measured(part) for part in note.split(", ")) if note else ""
+    """What set a number, ``unet, lpips``, or raised a flag, with the titles of attacks and the names of measures."""
+
+    def spelled(found: re.Match[str]) -> str:
+        name = found[0]
+        return titles.get(name) or (measured(name) if is_measure(name) else name)
+
+    return re.sub(r"[\w.-]+", spelled, note)
+
+
+def with_titles(shown: Shown, titles: Mapping[str, str]) -> Shown:
+    """A number of a table, what has set it ``in_words``."""
+    return replace(shown, note=in_words(shown.note, titles))
 
 
 def measured(name: str) -> str:
-    """A measure as a heading: ``MS-SSIM``, ``rank 1``."""
-    return measure(name) if name in LEAKING else words(name)
+    """A measure as a heading: ``MS-SSIM``, ``rank 1``, ``TAR at FAR 0.1%``, ``dodging within 2``."""
+    if name in LEAKING:
+        return measure(name)
+    said = words(re.sub(r"_l2_([\d.]+)$", r" within \1", name)).replace("d sys", "D_sys")
+    said = re.sub(r"\b(psnr|auc|eer|tar|far|fnir|fpir|fnmr|fmr)\b", lambda found: found[0].upper(), said)
+    return re.sub(r"\b1e-(\d)\b", lambda found: f"{100 * 10 ** -int(found[1]):g}%", said)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Row
-from ppfr_bench.leaderboard.text import bracketed, plain, short_key, tied
+from ppfr_bench.leaderboard.text import bracketed, link, plain, short_key, tied
+from ppfr_bench.leaderboard.titles import in_words
 
 AUTHORS = "The ppfr-bench authors"
+NO_DATE = "n.d."  # What author-year styles print where a year is missing.
 
 
 class Source(NamedTuple):
@@ -21,49 +25,74 @@ class Source(NamedTuple):
     key: str
 
 
-def sources(row: Row, column: str) -> list[Source]:
-    """The records behind a number of a row, by the name of its column; none where no record has it."""
+def sources(row: Row, column: str, titles: Mapping[str, str]) -> list[Source]:
+    """The records behind a number of a row, by the name of its column; none where no record has it.
+
+    Args:
+        titles: of attacks, by label.
+    """
     if column == "retention" or column.endswith("_retention"):
         return [Source(f"utility / {use.recognizer}", use.key) for use in row.utilities if use.state == "ok"]
     if column == "score":
-        return [*sources(row, "retention"), *(one for name in row.privacies for one in _setter(row, name))]
-    return [one for name in row.privacies if name in column for one in _setter(row, name)]
+        kept = sources(row, "retention", titles)
+        return [*kept, *(one for name in row.privacies for one in _setter(row, name, titles))]
+    return [one for name in row.privacies if name in column for one in _setter(row, name, titles)]
 
 
-def _setter(row: Row, privacy: str) -> list[Source]:
+def _setter(row: Row, privacy: str, titles: Mapping[str, str]) -> list[Source]:
     found = row.privacies[privacy]
-    return [Source(found.set_by, found.estimate.key)] if found.estimate.key else []
+    return [Source(in_words(found.set_by, titles), found.estimate.key)] if found.estimate.key else []
 
 
 class Citation(NamedTuple):
-    """How a row is cited: one sentence, the keys of its records, and BibTeX."""
+    """How a row is cited: one sentence, the keys of its records, BibTeX, and the fields that nobody has filled in."""
 
     sentence: str
     keys: tuple[str, ...]
     bibtex: str
+    unfilled: tuple[str, ...]
 
 
-def citation(board: Board, section: Section, row: Row) -> Citation:
-    """Value, interval and attack of each number of a row, with suite, revision, version, commit and records."""
+@cache
+def publication(place: Path = Path(__file__).parents[2] / "CITATION.cff") -> dict[str, str]:
+    """``date-released`` and ``url`` of the checkout's ``CITATION.cff``, where filled in: no record holds them."""
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""  # A wheel has none.
+    found = re.findall(r"^(date-released|url):[ \t]*[\"']?([^\s\"'#]+)", text, re.MULTILINE)
+    return dict(found)
+
+
+def citation(board: Board, section: Section, row: Row, published: Mapping[str, str] | None = None) -> Citation:
+    """Value, interval and attack of each number of a row, with suite, revision, version, commit and records.
+
+    Args:
+        published: date and address as ``publication`` gives them; those of this checkout, without.
+    """
+    known = publication() if published is None else published
     label = setting_label(row, section.rows)
     name = f"{plain(row.title, 120)} ({', '.join(filter(None, (row.defense, label)))})"
     numbers = [f"retention {bracketed(row.retention)}"]
     for privacy in section.privacies:
         found = row.privacies[privacy]
         if found.estimate.value is not None:
-            numbers.append(f"{privacy.replace('_', ' ')} privacy {bracketed(found.estimate)} by {found.set_by}")
+            by = in_words(found.set_by, section.attack_titles)
+            numbers.append(f"{privacy.replace('_', ' ')} privacy {bracketed(found.estimate)} by {found.attack} ({by})")
     ranked = [one for one in section.rows if one.rank is not None]
     rank = (
         f"rank {tied(row.rank, row.rank_interval) or row.rank} of {len(ranked)}" if row.rank is not None else "no rank"
     )
     seeds = f"seed {', '.join(map(str, section.seeds))}"
-    revision = section.revision[:12]
-    where = f"suite {board.suite}, {section.heading}, revision {revision}, {seeds}, {made_by(board)}"
-    keys = tuple(dict.fromkeys(short_key(one.key) for one in sources(row, "score")))
+    where = f"suite {board.suite}, {section.heading}, revision {section.revision}, {seeds}, {made_by(board)}"
+    keys = tuple(dict.fromkeys(short_key(one.key) for one in sources(row, "score", {})))
     sentence = plain(
         f"{name}: {'; '.join(numbers)}; {rank}. 95% intervals in brackets. {where[0].upper()}{where[1:]}.", 1500
     )
-    return Citation(sentence, keys, _bibtex(board, section, row, name, where, keys))
+    fields = {
+        "title": f"{name} in the suite {board.suite} of ppfr-bench", "author": f"{{{AUTHORS}}}",
+        "year": known.get("date-released", NO_DATE)[:4], "howpublished": where, "note": f"Records {', '.join(keys)}",
+    }  # fmt: skip
+    unfilled = tuple(field for field in ("date-released", "url") if field not in known)
+    entry = f"ppfr-bench-{board.suite}-{section.dataset}-{row.defense}"
+    return Citation(sentence, keys, _bibtex(entry, fields, link(known.get("url"))), unfilled)
 
 
 def made_by(board: Board) -> str:
@@ -80,17 +109,11 @@ def _commits(places: Iterable[dict[str, str]]) -> list[str]:
     return list(dict.fromkeys(place["commit"][:12] for place in places))
 
 
-def _bibtex(board: Board, section: Section, row: Row, name: str, where: str, keys: Sequence[str]) -> str:
-    """An entry whose year and address are those of who publishes the page: no record holds them."""
-    entry = re.sub(r"[^A-Za-z0-9-]+", "-", f"ppfr-bench-{board.suite}-{section.dataset}-{row.defense}")
-    fields = {
-        "title": f"{name} in the suite {board.suite} of ppfr-bench",
-        "author": f"{{{AUTHORS}}}",
-        "howpublished": where,
-        "note": f"Records {', '.join(keys)}",
-    }
+def _bibtex(name: str, fields: Mapping[str, str], url: str) -> str:
+    """An entry; the styles of BibTeX print its address as it stands."""
     lines = [f"  {field} = {{{_braced(value)}}}," for field, value in fields.items()]
-    return "\n".join([f"@misc{{{entry},", *lines, "}"])
+    lines += [f"  url = {{{url}}},"] if url else []
+    return "\n".join([f"@misc{{{re.sub(r'[^A-Za-z0-9-]+', '-', name)},", *lines, "}"])
 
 
 def _braced(value: str) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ppfr_bench.leaderboard.board import Section
+from ppfr_bench.leaderboard.definitions import FLAGS
 from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Estimate, Named, Row
-from ppfr_bench.leaderboard.text import interval, number, plain, words
+from ppfr_bench.leaderboard.text import counted, interval, number, plain, words
+from ppfr_bench.leaderboard.titles import in_words
 
 LEVELS = (
-    (0.75, "most"), (0.5, "more than half"), (0.25, "a part"), (0.05, "little"), (0.0, "nothing"),
+    (0.75, "most"), (0.5, "more than half"), (0.25, "a part"), (0.05, "little"), (0.005, "almost nothing"),
+    (0.0, "nothing"),
 )  # fmt: skip
+LISTED = 5  # A warning lists so many of what has raised it.
 HIDDEN, PARTLY = 0.5, 0.25  # Something is hidden, or hidden in part, whose lower limit is at least this.
 LOOKS = ("appearance", "identity")  # A table with these privacies is of images that a recognizer can name.
 NAMING: dict[Named, str] = {
@@ -20,25 +24,14 @@ NAMING: dict[Named, str] = {
     "rebuilt": "a rebuilt face is named for {}",
     "retrained": "a retrained recognizer names {}",
 }
-FLAGS = {
-    "attack_stopped_early": "attack stopped at {}: upper bound",
-    "attack_not_converged": "attack not converged: upper bound",
-    "attack_undertrained": "a stronger attack fell behind: upper bound",
-    "attack_still_rising": "more budget regains more: upper bound",
-    "attack_below_blind": "attack worse than a mean face",
-    "targets_unlike_held_out": "regains less of the targets than of others: do not believe it",
-    "low_entropy_draws": "its draws are few",
-    "content_seeded": "draws follow from the photo",
-    "not_live": "prepared images only",
-    "trusted": "ran unconfined",
-}
 
 
 class Warned(NamedTuple):
-    """A warning: what is said, and what raised it."""
+    """A warning: what is said, what raised it, and the name of the flag, where it is one."""
 
     words: str
     where: str
+    flag: str = ""
 
 
 def lower(estimate: Estimate) -> float | None:
@@ -47,7 +40,7 @@ def lower(estimate: Estimate) -> float | None:
 
 
 def level(share: float) -> str:
-    """A share in [0, 1] in words: ``most``, ``more than half``, ``a part``, ``little`` or ``nothing``."""
+    """A share in [0, 1] in words, such as ``most`` or ``almost nothing``."""
     return next(said for least, said in LEVELS if share >= least or least == 0.0)
 
 
@@ -145,7 +138,8 @@ def _other(row: Row, section: Section) -> str:
         said.append(f"{title}: {'not known' if least is None else f'{level(least)} (at least {number(least)})'}")
     kept = lower(row.retention)
     said.append(f"{section.rules.kept_title}: {'not known' if kept is None else f'at least {number(kept)}'}")
-    return f"{'; '.join(said)}."
+    first, *others = said
+    return f"{'; '.join([first, *(one[:1].lower() + one[1:] for one in others)])}."
 
 
 def _with_interval(estimate: Estimate) -> str:
@@ -165,7 +159,7 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
         for where in raised:
             by_place.setdefault(_concerned(row, section, where), []).append(where)
         for place, wheres in by_place.items():
-            found[place].append(Warned(_said(flag, row, wheres), ", ".join(wheres)))
+            found[place].append(_warned(flag, wheres, section))
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
@@ -187,10 +181,18 @@ def _concerned(row: Row, section: Section, where: str) -> str:
     return next((name for name in shown_privacies(section) if name in sets), "")
 
 
-def _said(flag: str, row: Row, wheres: list[str]) -> str:
-    """A flag in words; of an attack that stopped early, at which of its steps."""
+def flags(row: Row, section: Section) -> list[Warned]:
+    """The flags of a row in words, with what raised each."""
+    return [_warned(flag, raised, section) for flag, raised in row.flags]
+
+
+def _warned(flag: str, wheres: Sequence[str], section: Section) -> Warned:
+    """A flag in words, and the titles of what raised it; of an attack that stopped early, at which of its steps."""
     _, _, steps = wheres[0].partition(" at ")
-    return FLAGS.get(flag, words(flag)).format(steps or "an early step")
+    said = FLAGS.get(flag, words(flag)).replace("{}", steps or "an early step")
+    raised = [in_words(where, section.attack_titles) for where in wheres]
+    more = [f"and {len(raised) - LISTED} others"] if len(raised) > LISTED + 1 else raised[LISTED:]
+    return Warned(said, f"raised by {'; '.join([*raised[:LISTED], *more])}", flag)
 
 
 # A table -------------------------------------------------------------------------------------------------------------
@@ -217,34 +219,36 @@ def _what(first: Row, ranked: list[Row], section: Section) -> str:
     kept = f"{section.rules.kept_title.lower()}: {_with_interval(first.retention)}"
     count = f"Of {len(ranked)} ranked defenses, " if len(ranked) > 1 else ""
     title = full_title(first, section)
-    return f"{count}{title} has the best score ({', '.join((*hidden, kept))}; 1 is all)."
+    return f"{count}{title} has the best score ({', '.join((*hidden, kept))}; 0 is nothing, 1 is everything)."
 
 
 def _from_whom(first: Row, section: Section) -> str:
-    """How many attacks were run, which regains most of the first row, and what that row does not hide."""
+    """How many attacks were run, which recovers most of the first row, and what that row does not hide."""
     assert section.rules is not None, "only of a table with a track"
     count = sum(bool(attack.sets) for attack in section.attacks)
     releases = max((cell.shots for cell in first.cells if cell.state == "ok"), default=1)
     many = f", with up to {releases} releases of each photo" if releases > 1 else ""
     scored = section.rules.scored or section.rules.privacies[:1]
-    setters = sorted({first.privacies[name].attack for name in scored if first.privacies[name].attack})
-    regain = f"{' and '.join(setters)} regain{'s' if len(setters) == 1 else ''} most of that row"
-    return f"{count} attacks were run{many}; {regain}{_but(first, list(naming(first)))}."
+    labels = sorted({first.privacies[name].attack for name in scored if first.privacies[name].attack})
+    setters = " and ".join(f"“{section.attack_titles.get(label, label)}”" for label in labels)
+    most = f"{setters} recover{'s' if len(labels) == 1 else ''} most of the first row"
+    run = f"{counted(count, 'attack')} {'was' if count == 1 else 'were'} run{many}"
+    return f"{run}; {most}{_but(first, list(naming(first)))}."
 
 
 def _but(first: Row, clauses: list[str]) -> str:
-    """What the first row leaves open of who it is, or how far that is hidden."""
+    """How far the first row hides identity, and how many people attackers name."""
     if not clauses:
         return ""
     who = lower(first.privacies["identity"].estimate) or 0.0
-    before = ", and little is learnt of who it is" if who >= HIDDEN else ", but who it is stays open"
-    return f"{before}: {'; '.join(clauses)}"
+    hidden = "and identity is hidden" if who >= HIDDEN else "but identity is not hidden"
+    return f", {'and identity is hidden in part' if PARTLY <= who < HIDDEN else hidden}: {'; '.join(clauses)}"
 
 
 def _how_surely(first: Row, ranked: list[Row], section: Section) -> str:
     tied = sum(row is not first and row.rank_interval is not None and row.rank_interval[0] == 1 for row in ranked)
-    others = {0: "no other defense takes the first rank", 1: "1 other defense may take the first rank"}
-    apart = others.get(tied, f"{tied} other defenses may take the first rank")
+    others = {0: "no other defense can be first", 1: "1 other defense can be first as well"}
+    apart = others.get(tied, f"{tied} other defenses can be first as well")
     repeated = len(section.other_seeds)
     trained = (
         f"the attacks on {repeated} of {len(section.rows)} rows were trained with further seeds"

@@ -207,7 +207,7 @@ def test_each_defense_is_a_card_on_a_phone(site: Path, tmp_path: Path) -> None:
       const heads = new Set(rows.flatMap(r => [...r.querySelectorAll("td")].map(c => c.dataset.head)));
       const said = getComputedStyle(rows[0].querySelector("td.number"), "::before").content;
       report([rows.length, Math.max(...rows.map(r => r.getBoundingClientRect().right)) <= innerWidth, heads.size, said,
-        rows.every(r => getComputedStyle(r).display === "block"),
+        rows.every(r => getComputedStyle(r).display === "grid"),
         document.querySelector("picture img").currentSrc.split("/").pop(),
         document.documentElement.scrollWidth <= innerWidth].join(" "));
     });</script></body>"""

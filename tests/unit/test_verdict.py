@@ -77,7 +77,7 @@ def test_how_many_are_named_is_said_of_the_face_and_of_a_retrained_recognizer() 
 
 def test_little_that_is_kept_is_said() -> None:
     section = section_of(attacked("a", 0.1, 0.1, kept=0.04))
-    assert "Recognizers keep nothing: 0.04 (0.02 to 0.06)." in verdict.row_verdict(section.rows[0], section)
+    assert "Recognizers keep almost nothing: 0.04 (0.02 to 0.06)." in verdict.row_verdict(section.rows[0], section)
 
 
 def test_controls_gaps_and_claims_are_no_verdict() -> None:
@@ -117,6 +117,16 @@ def test_a_warning_stands_under_the_number_that_it_concerns() -> None:
     assert [one.words for one in warned[""]] == ["one seed"]
 
 
+def test_a_warning_names_what_has_raised_it_by_its_title_and_not_more_than_a_few() -> None:
+    records = [made.utility("a", "dlib_resnet", 0.5)]
+    records += [made.identity("a", "linkage", f"one_{at}", 0.4, flags=("trusted",)) for at in range(8)]
+    section = section_of(records)
+    (one,) = verdict.flags(section.rows[0], section)
+    assert (one.words, one.flag) == ("ran without the sandbox", "trusted")
+    assert one.where.startswith("raised by Linkage to a clear gallery / one_0; ")
+    assert one.where.endswith(" / one_4; and 3 others")
+
+
 def test_a_table_opens_with_three_sentences_made_of_its_numbers() -> None:
     records = [*attacked("good", 0.1, 0.97), *attacked("poor", 0.8, 0.97), *attacked("worse", 0.9, 0.97)]
     section = section_of(records)
@@ -124,11 +134,13 @@ def test_a_table_opens_with_three_sentences_made_of_its_numbers() -> None:
     assert (what, whom, how) == ("What is hidden", "From whom", "How surely")
     least = verdict.lower(row_of(section, "good").privacies["appearance"].estimate)
     assert hidden.startswith("Of 3 ranked defenses, Good has the best score") and f"at least {least:.2f}" in hidden
-    assert taken.startswith("2 attacks were run; unet regains most of that row, but who it is stays open: ")
-    assert "a retrained recognizer names 97 of 100" in taken
-    assert surely.startswith(
-        "With 95% confidence no other defense takes the first rank; all was measured with one seed"
+    title = section.attack_titles["unet"]
+    assert taken.startswith(
+        f"2 attacks were run; “{title}” recovers most of the first row, but identity is not hidden: "
     )
+    assert title == "U-Net inversion"
+    assert "a retrained recognizer names 97 of 100" in taken
+    assert surely.startswith("With 95% confidence no other defense can be first; all was measured with one seed")
 
 
 def test_settings_of_one_method_are_told_apart_by_what_differs() -> None:
@@ -158,9 +170,10 @@ def test_the_records_behind_a_number_are_those_of_its_cells() -> None:
     section = section_of(attacked("a", 0.3, 0.6))
     row = section.rows[0]
     keys = {cell.title: cell.key for cell in row.cells}
-    assert [one.key for one in trace.sources(row, "retention")] == [keys["utility / dlib_resnet"]]
-    assert [one.key for one in trace.sources(row, "appearance_privacy")] == [keys["unet"]]
-    assert {one.key for one in trace.sources(row, "score")} == set(keys.values())
+    titles = section.attack_titles
+    assert [one.key for one in trace.sources(row, "retention", titles)] == [keys["utility / dlib_resnet"]]
+    assert trace.sources(row, "appearance_privacy", titles) == [("U-Net inversion, LPIPS", keys["unet"])]
+    assert {one.key for one in trace.sources(row, "score", titles)} == set(keys.values())
 
 
 def test_a_row_can_be_cited(tmp_path: Path) -> None:
@@ -170,7 +183,8 @@ def test_a_row_can_be_cited(tmp_path: Path) -> None:
     board = Board("quick", tuple(records), made.plan_of(records))
     (section,) = board.sections
     cited = trace.citation(board, section, section.rows[0])
-    for said in ("retention 0.90 [0.88, 0.92]", "by unet, lpips", "seed 0", "commit 0123456789ab", "rank 1 of 1"):
+    by = "by unet (U-Net inversion, LPIPS)"
+    for said in ("retention 0.90 [0.88, 0.92]", by, "seed 0", "commit 0123456789ab", "rank 1 of 1", section.revision):
         assert said in cited.sentence
     assert set(cited.keys) == {record.key[:12] for record in records}
     assert cited.bibtex.startswith("@misc{ppfr-bench-quick-synthetic-a,") and cited.bibtex.count(
@@ -179,6 +193,25 @@ def test_a_row_can_be_cited(tmp_path: Path) -> None:
     for key in cited.keys:
         assert f"ppfr-bench show {key}" in page
     assert cited.bibtex.splitlines()[0] in page
+
+
+def test_year_and_address_of_a_citation_are_those_of_the_citation_file(tmp_path: Path) -> None:
+    records = attacked("a", 0.3, 0.6)
+    board = Board("quick", tuple(records), made.plan_of(records))
+    (section,) = board.sections
+    empty = trace.citation(board, section, section.rows[0], {})
+    assert empty.unfilled == ("date-released", "url") and "year = {n.d.}," in empty.bibtex and "url" not in empty.bibtex
+    place = tmp_path / "CITATION.cff"
+    place.write_text('# url: "https://no.example"\nurl: "https://example.org/b_1"\ndate-released: 2026-11-29\n')
+    filled = trace.citation(board, section, section.rows[0], trace.publication(place))
+    assert filled.unfilled == () and "  year = {2026}," in filled.bibtex
+    assert "  url = {https://example.org/b_1}," in filled.bibtex and "no.example" not in filled.bibtex
+
+
+def test_the_citation_file_has_fields_to_fill_in() -> None:
+    text = (Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^(# )?url: ", text, re.M) and re.search(r"^(# )?date-released: ", text, re.M)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d|https?://\S+", value) for value in trace.publication().values())
 
 
 def test_what_is_told_of_all_releases_is_what_the_table_tells() -> None:

@@ -12,14 +12,13 @@ from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.rows import Cell, Row
-from ppfr_bench.leaderboard.titles import measured
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.variants import again
 
 KNOWLEDGE = {
-    "oblivious": "has off-the-shelf tools and knows nothing of the defense",
-    "aware": "can also have photos of its own protected by the defense, as many as it likes, and learn from the pairs",
-    "informed": "also has the code and the weights of the defense",
+    "oblivious": "the attacker has off-the-shelf tools and knows nothing of the defense",
+    "aware": "the attacker can have any number of own photos protected by the defense, and learns from the pairs",
+    "informed": "the attacker also has the code and the weights of the defense",
 }
 
 
@@ -54,11 +53,6 @@ class Against:
     privacy: str
     results: tuple[Result, ...]
     names: tuple[str, ...]
-
-    @property
-    def heads(self) -> list[str]:
-        """The names as headings."""
-        return [measured(name) for name in self.names]
 
 
 @dataclass(frozen=True)

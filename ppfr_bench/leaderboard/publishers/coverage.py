@@ -10,13 +10,23 @@ from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.rows import CellState, Row
 
-STATES: tuple[CellState, ...] = ("ok", "failed", "skipped", "unmeasured", "broken", "incomparable", "missing")
+MEANINGS: dict[CellState, str] = {
+    "failed": "It ended with an error.",
+    "skipped": "Something that it needs is not here.",
+    "unmeasured": "It ran, and one of its numbers could not be told.",
+    "broken": "The attack recovers nothing even without a defense, so it says nothing of any defense. A row is "
+    "complete without it.",
+    "incomparable": "Its record is of other settings, other data or another version than the rest of the table.",
+    "missing": "It has not been run.",
+}
+STATES: tuple[CellState, ...] = ("ok", *MEANINGS)
 
 
 @dataclass(frozen=True)
 class Coverage:
     """What a table is made of, and what gave no number."""
 
+    board: Board
     section: Section
 
     @property
@@ -32,6 +42,26 @@ class Coverage:
         gaps = [state for state in states if state != "ok"]
         worst = min(gaps, key=STATES.index) if gaps else "ok"
         return states.count("ok"), len(states), worst
+
+    def place(self, row: Row, column: str) -> str:
+        """The part of the page of a defense that has the numbers of a column."""
+        before = self.board.sections[: self.board.sections.index(self.section)]
+        at = 1 + sum(row.defense == other.defense for section in before for other in section.rows)
+        return f"t{at}-{'kept' if column == 'utility' else 'regain'}"
+
+    def has_page(self, column: str) -> bool:
+        """Whether an attack has a page: answers that ignore the target have none."""
+        return any(attack.label == column for attack in self.section.attacks)
+
+    @property
+    def measured(self) -> int:
+        """Cells with a number."""
+        return dict(self.states).get("ok", 0)
+
+    @property
+    def gaps(self) -> list[tuple[str, int]]:
+        """How many cells without a number are in each state."""
+        return [(state, count) for state, count in self.states if state != "ok"]
 
     @property
     def states(self) -> list[tuple[str, int]]:
@@ -53,9 +83,10 @@ class CoveragePage(Publisher):
 
     def publish(self, board: Board) -> dict[str, bytes]:
         """UTF-8 HTML."""
-        tables = [Coverage(section) for section in board.sections]
+        tables = [Coverage(board, section) for section in board.sections]
         foreign = sorted(board.foreign, key=lambda record: (record.dataset.label, record.title, record.key))
-        return {self.name: render("coverage.html", root="", board=board, tables=tables, foreign=foreign)}
+        page = render("coverage.html", root="", board=board, tables=tables, foreign=foreign, meanings=MEANINGS)
+        return {self.name: page}
 
 
 PUBLISHER = CoveragePage

@@ -43,14 +43,14 @@ def _draw(section: Section, titled: bool, axes: Axes, theme: Theme) -> None:
                   markersize=6 if training.early else 3.5, alpha=1.0 if gains or training.early else 0.4,
                   zorder=3)  # fmt: skip
     most = max(training.allowed for _, training in section.trainings)
-    axes.set_xlim(-0.02 * most, 1.38 * most)
-    axes.set_xticks([most * quarter / 4 for quarter in range(5)])
+    axes.set_xlim(-0.02 * most, 1.75 * most)  # Names stand beyond the last step.
+    axes.set_xticks(sorted({round(most * quarter / 4) for quarter in range(5)}))
     axes.set_ylim(0, 1.04)
     titles(
         axes,
         theme,
         section if titled else None,
-        f"steps of training, {plain(section.longest, 32)}",
+        f"steps of training, {plain(section.attack_titles.get(section.longest, section.longest), 48)}",
         "error on held-out people, of the first answer's",
     )
 
