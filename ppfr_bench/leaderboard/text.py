@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from html import escape
 from urllib.parse import urlsplit
 
@@ -75,6 +76,12 @@ def measure(name: str) -> str:
 def words(name: str) -> str:
     """A name without its underscores."""
     return plain(name.replace("_", " "), 60)
+
+
+def listed(items: Iterable[object]) -> str:
+    """``1, 4 and 16``."""
+    said = [str(item) for item in items]
+    return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
 
 
 def short_key(key: str) -> str:
