@@ -15,7 +15,10 @@ from PIL import Image
 
 from ppfr_bench.leaderboard import pages
 from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.inline_plots import deviate
+from ppfr_bench.leaderboard.publishers import _plot
 from ppfr_bench.leaderboard.publishers._samples import FACE
+from ppfr_bench.leaderboard.publishers.det_plot import DetPlot
 from ppfr_bench.leaderboard.publishers.faces import GAP, FaceStrip, first_strip, release_strip, suite_strips
 from ppfr_bench.leaderboard.publishers.gallery import SIDE, galleries
 from ppfr_bench.leaderboard.rendering import leak_entry
@@ -256,3 +259,42 @@ def test_every_number_of_the_heat_map_opens_to_its_record(tmp_path: Path) -> Non
     setting = sum(privacy.attack == attack.label for row, attack in expected for name, privacy in row.privacies.items()
                   if name == attack.sets)  # fmt: skip
     assert matrix.count("sets the privacy</span>") == setting > 0
+
+
+# Error trade-offs ---------------------------------------------------------------------------------------------------
+
+
+def kept(defense: str, recognizer: str, det: list[tuple[float, float]], **more: Any) -> Record:
+    scores = {"low": 0.0, "high": 1.0, "genuine": [1] * 40, "impostor": [2] * 40, "impostor_pairs": 80, "det": det}
+    record = made.utility(defense, recognizer, 0.9, **more)
+    return record.model_copy(update={"log": {"scores": scores}})
+
+
+def test_error_trade_offs_are_drawn_of_the_recognizers_that_nobody_trained_on(tmp_path: Path) -> None:
+    records = [
+        kept("good", "one", [(0.5, 0.01), (0.1, 0.05)]), kept("bad", "one", [(0.5, 0.2), (0.1, 0.4)]),
+        kept("good", "seen", [(0.5, 0.0), (0.1, 0.1)], surrogate=True), kept("flat", "one", [(0.0, 0.0), (0.0, 0.0)]),
+        *(made.appearance(label, "unet", {"lpips": 0.5}) for label in ("good", "bad", "flat")),
+    ]  # fmt: skip
+    board = board_of(tmp_path, (records, {}))
+    (section,) = board.sections
+    assert {label: {row.defense for row, _ in curves} for label, curves in section.curves.items()} == {
+        "one": {"good", "bad"}
+    }
+    (panel,) = DetPlot().panels(board)
+    with _plot.plain_style():
+        (axes,) = _plot.drawn([panel], _plot.NARROW, _plot.NARROW).axes
+    drawn = {tuple(float(f"{y:.6f}") for y in line.get_ydata()) for line in axes.lines}
+    for rates in ((0.01, 0.05), (0.2, 0.4)):
+        assert tuple(float(f"{deviate(rate):.6f}") for rate in rates) in drawn
+    names = [text.get_text().strip() for text in axes.texts]
+    assert sorted(names) == sorted(f"{section.number(row)} {row.defense}" for row, _ in section.curves["one"])
+    pages.publish(tmp_path, "quick", tmp_path / "out")
+    page = (tmp_path / "out/quick/leaderboard.html").read_text()
+    bad = next(section.number(row) for row in section.rows if row.defense == "bad")
+    assert f"{bad} bad rejects 40.00 % of genuine pairs where 10.00 % of impostors are accepted" in page
+    assert len(list((tmp_path / "out/quick").glob("det*"))) == 5
+
+
+def test_without_curves_there_is_no_such_plot(tmp_path: Path) -> None:
+    assert DetPlot().publish(board_of(tmp_path, several_releases())) == {}

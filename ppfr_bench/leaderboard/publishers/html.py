@@ -24,6 +24,7 @@ class HtmlPage(Publisher):
             has_releases=any(section.shots for section in board.sections),
             has_budgets=any(section.budgets for section in board.sections),
             has_price=any(section.rows and section.prices for section in board.sections),
+            has_det=any(section.curves for section in board.sections),
             has_training=any(section.longest for section in board.sections),
         )  # fmt: skip
         return {self.name: page}
