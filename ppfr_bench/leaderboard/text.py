@@ -78,12 +78,6 @@ def words(name: str) -> str:
     return plain(name.replace("_", " "), 60)
 
 
-def listed(items: Iterable[object]) -> str:
-    """``1, 4 and 16``."""
-    said = [str(item) for item in items]
-    return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
-
-
 def short_key(key: str) -> str:
     """The first digits of a record's key, enough for ``ppfr-bench show``."""
     return key[:12]
@@ -121,3 +115,9 @@ def ranks(rank: int | None, found: tuple[int, int] | None) -> str:
 def tied(rank: int | None, found: tuple[int, int] | None) -> str:
     """``tied 1 to 3``; empty where no other rank is possible."""
     return f"tied {found[0]} to {found[1]}" if found and found != (rank, rank) else ""
+
+
+def listed(items: Iterable[object]) -> str:
+    """``1, 4 and 16``."""
+    said = [str(item) for item in items]
+    return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
