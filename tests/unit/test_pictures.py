@@ -130,8 +130,8 @@ def test_the_head_of_a_suite_shows_every_number_of_releases_that_it_has(tmp_path
     for line, colour in ((1, 2), (2, 3), (3, 3)):
         top = line * (FACE + GAP)
         assert alike(shown[top : top + FACE, at : at + FACE], face(colour))
-    text = (made.write(tmp_path, *several_releases()), pages.publish(tmp_path, "quick", tmp_path / "out"))
-    assert text and "(faces.jpg)" in (tmp_path / "out/quick/leaderboard.md").read_text()
+    pages.publish(tmp_path, "quick", tmp_path / "out")
+    assert "(faces.jpg)" in (tmp_path / "out/quick/leaderboard.md").read_text()
 
 
 def test_the_page_of_all_suites_shows_the_first_row_that_has_faces(tmp_path: Path) -> None:
