@@ -2,16 +2,21 @@
 
     python studies/face_picture.py
 
-The faces are those that the published records of ``quick`` keep; nobody real is on them.
+The faces are those that the published records of ``quick`` keep; nobody real is on them. Of each number of releases
+that some attack of the suite uses there is a column: what regains most with so many releases at most.
 """
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.pages import load_board
+from ppfr_bench.leaderboard.publishers._samples import FACE, Strips, clear_of, faces_of, strips_of
+from ppfr_bench.leaderboard.publishers.faces import RELEASES, released_of, strongest
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
@@ -23,48 +28,54 @@ ROWS = (
     ("stochastic_anonymizer", "trained\nanonymizer,\nstrength 0.35"),
     ("stochastic_anonymizer_100", "trained\nanonymizer,\nstrength 1.0"),
 )  # fmt: skip
-COLUMNS = (
-    ("no_defense", "visual", "the face"), ("", "visual", "what is\nreleased"),
-    ("", "unet", "rebuilt from\none release"), ("", "averaging_4", "rebuilt from\nfour releases"),
-)  # fmt: skip
+WORDS = {1: "one release", 4: "four releases"}
 PERSON = 1  # Of a strip.
-FACE, SHOWN, GAP, HEADING, LABEL, LETTERS = 112, 140, 14, 60, 190, 21
+SHOWN, GAP, HEADING, LABEL, LETTERS = 140, 14, 60, 190, 21
 INK = (120, 128, 143, 255)  # Read on white and on black.
 
 
-def strips() -> dict[tuple[str, str], list[Image.Image]]:
-    """(label of a defense, label of an attack) -> the faces that its record keeps."""
-    store = ResultStore(ROOT / "results")
-    found: dict[tuple[str, str], list[Image.Image]] = {}
-    for record in store.records(SUITE):
-        if record.attack is not None and record.samples and not record.real_people:
-            found[record.defense.label, record.attack.label] = _faces(store, record)
-    return found
+def measured() -> tuple[Board, Section, Strips, list[Row]]:
+    """The board, its table and the records with faces, and the rows that are drawn."""
+    board = load_board(ResultStore(ROOT / "results"), SUITE)
+    (section,) = (section for section in board.sections if section.rows)
+    by_label = {row.defense: row for row in section.rows}
+    return board, section, strips_of(board, section), [by_label[label] for label, _ in ROWS]
 
 
-def _faces(store: ResultStore, record: Record) -> list[Image.Image]:
-    content = store.strip(record)
-    assert content is not None, f"{record.key} has lost its faces"
-    strip = Image.open(io.BytesIO(content)).convert("RGB")
-    return [strip.crop((at, 0, at + FACE, FACE)) for at in range(0, strip.width, FACE)]
+def counts() -> list[int]:
+    """The numbers of releases of which there is a column."""
+    _, _, strips, rows = measured()
+    used = {cell.shots for row in rows for cell in row.cells if cell.faces == "rebuilt" and cell.key in strips}
+    return [count for count in RELEASES if count in used]
 
 
 def draw() -> Image.Image:
     """RGBA without a ground: a line a defense, a column what is seen of it."""
-    faces = strips()
-    size = (LABEL + len(COLUMNS) * (SHOWN + GAP) - GAP, HEADING + len(ROWS) * (SHOWN + GAP) - GAP)
+    board, section, strips, rows = measured()
+    many = counts()
+    headings = ["the face", "what is\nreleased"]
+    headings += [f"rebuilt from\n{WORDS.get(count, f'{count} releases')}" for count in many]
+    size = (LABEL + len(headings) * (SHOWN + GAP) - GAP, HEADING + len(ROWS) * (SHOWN + GAP) - GAP)
     picture = Image.new("RGBA", size, (0, 0, 0, 0))
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=LETTERS)
-    for column, (of, attack, heading) in enumerate(COLUMNS):
+    for column, heading in enumerate(headings):
         left = LABEL + column * (SHOWN + GAP)
         pen.multiline_text((left, HEADING - 6), heading, INK, font, anchor="ld", spacing=2)
-        for line, (defense, _) in enumerate(ROWS):
-            face = faces[of or defense, attack][PERSON].resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
-            picture.paste(face, (left, HEADING + line * (SHOWN + GAP)))
-    for line, (_, title) in enumerate(ROWS):
-        middle = HEADING + line * (SHOWN + GAP) + SHOWN // 2
-        pen.multiline_text((0, middle), title, INK, font, anchor="lm", spacing=2)
+    for line, (row, (_, title)) in enumerate(zip(rows, ROWS, strict=True)):
+        top = HEADING + line * (SHOWN + GAP)
+        cells = [strongest(row, strips, count) for count in many]
+        shown = [clear_of(board, section, strips), released_of(row, strips)]
+        shown += [strips[cell.key] if cell is not None else None for cell in cells]
+        for column, record in enumerate(shown):
+            picture.paste(_face(board, record), (LABEL + column * (SHOWN + GAP), top))
+        pen.multiline_text((0, top + SHOWN // 2), title, INK, font, anchor="lm", spacing=2)
     return picture
+
+
+def _face(board: Board, record: Record | None) -> Image.Image:
+    faces = faces_of(board, record, FACE)
+    assert len(faces) > PERSON, f"{record and record.key} has lost its faces"
+    return faces[PERSON].resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python studies/reference_pages.py
 
 Commands come from the command line itself. Attacks come from their cards, their budgets from the ensemble ``auto``, and
-the boards on which they stand from the published plans.
+the boards on which they stand from the published plans, their pictures from ``attack_pictures.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from attack_pictures import Picture, pictures
 
 from ppfr_bench import registry
 from ppfr_bench.cli import app
@@ -142,13 +143,19 @@ def _links(suite: str, labels: list[str]) -> str:
     return ", ".join(f"[{label}](../leaderboards/{suite}/attacks/{label}.html)" for label in sorted(labels))
 
 
-def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
+def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> Iterator[str]:
     card = registry.load("attack", name).card
     scorer = registry.current_name("scorer", card.measures)
     yield f'### <a id="{name}"></a>{safe(card.title)}'
     yield ""
     if plain := getattr(card, "plain", ""):
         yield safe(plain)
+        yield ""
+    if picture is not None:
+        yield f"![Computer-generated faces. {safe(picture.said)}](attacks/{name}.webp)"
+        yield ""
+        entry = f", as `{picture.label}`" if picture.label != name else ""
+        yield f"*{safe(picture.said)} On `{picture.suite}`{entry}; the faces are computer-generated.*"
         yield ""
     yield f"- Name: `{name}`, family {safe(card.family)}. Its answer is scored by `{scorer}`."
     yield f"- Knows: {card.knowledge}: {KNOWLEDGE[card.knowledge]}." + (" It learns." if card.learned else "")
@@ -169,7 +176,7 @@ def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
 
 def attack_page() -> str:
     """``docs/attacks.md``."""
-    boards = _boards()
+    boards, drawn = _boards(), pictures()
     by_track: dict[str, list[str]] = {track: [] for track in TRACKS}
     for name in registry.names("attack"):
         tracks = registry.load("attack", name).card.tracks or BOTH
@@ -188,7 +195,7 @@ def attack_page() -> str:
     for track, title in TRACKS.items():
         lines += ["", f"## {title}", ""]
         for name in by_track[track]:
-            lines += _entry(name, boards.get(name, {}))
+            lines += _entry(name, boards.get(name, {}), drawn.get(name))
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

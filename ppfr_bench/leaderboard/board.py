@@ -18,6 +18,7 @@ from ppfr_bench.leaderboard.text import counted, measure
 from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim
+from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Record
@@ -253,6 +254,22 @@ class Section:
                 )  # fmt: skip
                 if not row.control and curve is not None:
                     found.setdefault(name, []).append((row, curve))
+        return found
+
+    @cached_property
+    def curves(self) -> dict[str, list[tuple[Row, Curves]]]:
+        """By recognizer that nobody trained on, the error trade-offs of the rows whose records hold one.
+
+        Where each was trained on, as those that were fine-tuned are, all of them. A curve of one point is left out:
+        where each pair has the same score, all are accepted or none.
+        """
+        labels = [label for label, mark in self.recognizers if not mark] or [label for label, _ in self.recognizers]
+        found: dict[str, list[tuple[Row, Curves]]] = {}
+        for label in labels:
+            for row in self.rows:
+                for use in row.utilities:
+                    if use.recognizer == label and use.curves is not None and len(set(use.curves.det)) > 1:
+                        found.setdefault(label, []).append((row, use.curves))
         return found
 
     @property

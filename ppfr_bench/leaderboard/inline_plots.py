@@ -12,7 +12,7 @@ from ppfr_bench.records.curves import Curves
 from ppfr_bench.records.estimate import Estimate
 
 _LEAST, _MOST = 2e-4, 0.6  # Error rates beyond them are drawn on the edge.
-_RATES = (0.001, 0.01, 0.1, 0.5)
+RATES = (0.001, 0.01, 0.1, 0.5)  # Marked on the axes of error rates.
 
 
 def scale(estimate: Estimate) -> Markup:
@@ -64,7 +64,7 @@ def histograms(curves: Curves) -> Markup:
 def det(curves: Curves) -> Markup:
     """FNMR upwards against FMR to the right, both in normal deviates, as ISO/IEC 19795-1 draws them."""
     marks = Markup("")
-    for rate in _RATES:
+    for rate in RATES:
         x, y, label = _across(rate), _up(rate), f"{100 * rate:g}%"
         marks += Markup(
             '<line class="grid" x1="{0:.1f}" y1="6" x2="{0:.1f}" y2="96"/>'
@@ -80,14 +80,14 @@ def det(curves: Curves) -> Markup:
 
 
 def _across(rate: float) -> float:
-    return 40 + 190 * _deviate(rate)
+    return 40 + 190 * deviate(rate)
 
 
 def _up(rate: float) -> float:
-    return 96 - 90 * _deviate(rate)
+    return 96 - 90 * deviate(rate)
 
 
-def _deviate(rate: float) -> float:
-    """0 at the least rate that is drawn, 1 at the most."""
+def deviate(rate: float) -> float:
+    """A rate in normal deviates, so that 0 is the least that is drawn and 1 the most."""
     low, here, high = map(NormalDist().inv_cdf, (_LEAST, min(max(rate, _LEAST), _MOST), _MOST))
     return (here - low) / (high - low)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppfr_bench import registry
@@ -10,13 +11,31 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
-from ppfr_bench.leaderboard.rendering import SuiteLink, index
+from ppfr_bench.leaderboard.publishers.faces import FaceStrip, first_strip
+from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.verdict import full_title, row_verdict
 from ppfr_bench.records.store import ResultStore
 
 __all__ = ["load_board", "publish", "publish_all", "publishers"]
 
 FIRST = ("quick", "standard", "lfw_quick")  # Suites of images stand first, all others follow by name.
+
+
+@dataclass(frozen=True)
+class SuiteLink:
+    """One suite of the page of all suites.
+
+    Attributes:
+        name: of its folder.
+        lines: what is said of it.
+        picture: whether it has a plot.
+        faces: of the first of its rows that has some, with the title of that row; None where there are none.
+    """
+
+    name: str
+    lines: tuple[str, ...] = ()
+    picture: bool = False
+    faces: tuple[FaceStrip, str] | None = None
 
 
 def publishers() -> list[Publisher]:
@@ -62,11 +81,11 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
     store = results if isinstance(results, ResultStore) else ResultStore(results)
     board = load_board(store, suite)
     written = _write(board, out)
-    said = {suite: _lines(board)}
+    links = {suite: _link(board)}
     for name in _published(out):
         if name != suite and name in store.suites() and store.plan(name) is not None:
-            said[name] = _lines(load_board(store, name))
-    return [*written, _write_index(out, said)]
+            links[name] = _link(load_board(store, name))
+    return [*written, _write_index(out, links)]
 
 
 def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Path]]]:
@@ -75,13 +94,13 @@ def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Pat
     Raises:
         UserError: as ``publish``.
     """
-    said: dict[str, list[str]] = {}
+    links: dict[str, SuiteLink] = {}
     for suite in store.suites():
         board = load_board(store, suite)
         written = _write(board, out)
-        said[suite] = _lines(board)
+        links[suite] = _link(board)
         yield board, written
-    _write_index(out, said)
+    _write_index(out, links)
 
 
 def _write(board: Board, out: Path) -> list[Path]:
@@ -103,23 +122,16 @@ def _published(out: Path) -> list[str]:
     return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
 
 
-def _write_index(out: Path, said: Mapping[str, Sequence[str]]) -> Path:
-    """The page of all suites, with what is said of each."""
+def _write_index(out: Path, known: Mapping[str, SuiteLink]) -> Path:
+    """The page of all suites; of one whose records are not at hand it has a link alone."""
     page = Path(out) / "index.html"
-    links = [
-        SuiteLink(
-            name,
-            tuple(said.get(name, ())),
-            *((Path(out) / name / file).is_file() for file in ("pareto.svg", "faces.jpg")),
-        )
-        for name in _published(out)
-    ]
-    write_atomic(page, index(links))
+    links = [known.get(name) or SuiteLink(name) for name in _published(out)]
+    write_atomic(page, render("index.html", root="", suites=links))
     return page
 
 
-def _lines(board: Board) -> list[str]:
-    """What the page of all suites says of one."""
+def _link(board: Board) -> SuiteLink:
+    """What the page of all suites says and shows of one."""
     lines = []
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]
@@ -128,4 +140,4 @@ def _lines(board: Board) -> list[str]:
         more += f" {board.warning}" if board.warning else ""
         lines.append(f"{section.heading}: {section.counted}.{more}")
         lines += [f"First: {full_title(row, section)}. {row_verdict(row, section)}" for row in ranked if row.rank == 1]
-    return lines
+    return SuiteLink(board.suite, tuple(lines), any(row.drawable for row in board.rows), first_strip(board))

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard import inline_plots, text, verdict
-from ppfr_bench.leaderboard.board import TARGETS, Section
+from ppfr_bench.leaderboard.board import TARGETS, Board, Section
 from ppfr_bench.leaderboard.definitions import mark
 from ppfr_bench.leaderboard.dials import setting_label, settings_beside
 from ppfr_bench.leaderboard.losses import gaining, losing, rising
@@ -41,32 +41,24 @@ TITLES = {
 
 @dataclass(frozen=True)
 class LeakEntry:
-    """An attack in a row of the matrix: its worst number over recognizers and measures, or why there is none."""
+    """An attack in a row of the matrix: its worst number over recognizers and measures, or why there is none.
+
+    Attributes:
+        key: of the record that has it.
+        tip: all its numbers.
+        partial: how many of its cells gave a number, where not all did.
+    """
 
     estimate: Estimate
     state: str
+    key: str = ""
     tip: str = ""
-    partial: str = ""  # It says how many of its cells gave a number, where not all did.
+    partial: str = ""
 
     @property
     def tenth(self) -> int:
         """0 to 10, for the shade."""
         return round(10 * min(max(self.estimate.value or 0.0, 0.0), 1.0))
-
-
-@dataclass(frozen=True)
-class SuiteLink:
-    """One suite of the index: its folder, what to say of it, and whether it has a plot, and faces."""
-
-    name: str
-    lines: tuple[str, ...]
-    picture: bool
-    faces: bool
-
-
-def index(suites: Sequence[SuiteLink]) -> bytes:
-    """``index.html`` of the folder of all suites."""
-    return render("index.html", root="", suites=suites)
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -99,7 +91,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         duration=text.duration, link=text.link, measure=_measure, short=text.short_key, tip=_tip,
         scale=inline_plots.scale,
         heading=_heading, words=text.words, of_recognizer=_of_recognizer, leak_entry=leak_entry, breakable=_breakable,
-        json=_json, card_lines=_card_lines,
+        anchor=anchor, json=_json, card_lines=_card_lines,
         metric_title=_metric_title, metric_note=_metric_note, trend=inline_plots.trend, shown_as=_shown_as,
         defined=mark,
         comparisons=comparisons, settings_beside=settings_beside, losing=losing, gaining=gaining, rising=rising,
@@ -116,14 +108,20 @@ def leak_entry(row: Row, attack: str) -> LeakEntry:
     good = [(cell, cell.worst) for cell in cells if cell.state == "ok" and cell.worst.value is not None]
     if not good:
         gap = next((cell for cell in cells if cell.state == "failed"), cells[0])
-        return LeakEntry(Estimate(None, reason=gap.worst.reason, key=gap.key), gap.state)
+        return LeakEntry(Estimate(None, reason=gap.worst.reason, key=gap.key), gap.state, gap.key)
     cell, worst = max(good, key=lambda pair: pair[1].value or 0.0)
     parts = []
     for of, _ in good:
         measured = (f"{name} {text.bracketed(estimate)}" for name, estimate in of.shown if estimate.value is not None)
         parts.append(f"{of.recognizer}: {', '.join(measured)}" if of.recognizer else ", ".join(measured))
     partial = f"({len(good)} of {len(cells)})" if len(good) < len(cells) else ""
-    return LeakEntry(worst, "ok", f"{'; '.join(parts)}. {text.show(cell.key)}", partial)
+    return LeakEntry(worst, "ok", cell.key, f"{'; '.join(parts)}.", partial)
+
+
+def anchor(board: Board, section: Section, row: Row, attack: str) -> str:
+    """Where the page of a defense tells of an attack: ``t1-unet``."""
+    before = board.sections[: board.sections.index(section)]
+    return f"t{1 + sum(row.defense == other.defense for one in before for other in one.rows)}-{attack}"
 
 
 def _widest_gap(row: Row, of: str, what: str) -> Grouped | None:

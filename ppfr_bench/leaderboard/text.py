@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from html import escape
 from urllib.parse import urlsplit
 
@@ -121,3 +122,9 @@ def ranks(rank: int | None, found: tuple[int, int] | None) -> str:
 def tied(rank: int | None, found: tuple[int, int] | None) -> str:
     """``tied 1 to 3``; empty where no other rank is possible."""
     return f"tied {found[0]} to {found[1]}" if found and found != (rank, rank) else ""
+
+
+def listed(items: Iterable[object]) -> str:
+    """``1, 4 and 16``."""
+    said = [str(item) for item in items]
+    return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))

@@ -219,6 +219,30 @@ def test_each_defense_is_a_card_on_a_phone(site: Path, tmp_path: Path) -> None:
     assert found == [f'{len(made.STORY) + 1} true 5 "What recognizers keep" true pareto_narrow.svg true']
 
 
+@pytest.mark.parametrize("width", [390, 1400])
+def test_each_face_of_the_gallery_is_a_tile_of_its_picture(width: int, site: Path, tmp_path: Path) -> None:
+    """Square, loaded, and at a place that the picture has; the table scrolls by itself."""
+    ask = """<script>addEventListener("load", () => {
+      document.getElementById("t1-gallery").closest("details").open = true;
+      requestAnimationFrame(() => {
+        const faces = [...document.querySelectorAll(".gallery tbody img")];
+        const shown = faces.map(face => {
+          const box = face.getBoundingClientRect(), place = Number(/x(\\d+)/.exec(face.className)[1]);
+          const at = parseFloat(getComputedStyle(face).objectPosition);
+          return face.complete && box.width > 50 && box.width === box.height && Math.abs(at + place * box.width) < 1
+            && face.naturalWidth / face.naturalHeight > place;
+        });
+        report([faces.length, shown.every(Boolean), document.documentElement.scrollWidth <= innerWidth].join(" "));
+      });
+    });</script></body>"""
+    path = changed(site / "quick/leaderboard.html", site / "quick/asked.html", ask)
+    try:
+        found = reported(tmp_path, [path], width)
+    finally:
+        path.unlink()
+    assert found == [f"{3 * len(made.STORY)} true true"]
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 def test_axe_finds_nothing(width: int, dark: bool, site: Path, tmp_path: Path) -> None:

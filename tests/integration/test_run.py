@@ -299,7 +299,7 @@ def test_the_pages_are_a_function_of_the_records(smoke: Path, tmp_path: Path, co
         ppfr_bench("leaderboard", "--results", smoke, "--out", tmp_path / name, env=command_environment)
     assert differences(tmp_path / "one", tmp_path / "two") == []
     names = {path.name for path in (tmp_path / "one" / "smoke").iterdir()}
-    assert {"leaderboard.html", "leaderboard.md", "leaderboard.csv", "pareto.png", "samples.png"} <= names
+    assert {"leaderboard.html", "leaderboard.md", "leaderboard.csv", "pareto.png", "gallery", "faces.jpg"} <= names
 
 
 def test_recorded_numbers_are_measured_again_to_the_last_digit(

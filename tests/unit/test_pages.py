@@ -23,8 +23,8 @@ from ppfr_bench.leaderboard import losses, pages, reported_figures, table, termi
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.defense_pages import DefensePages
 from ppfr_bench.leaderboard.publishers.faces import SuiteFaces
+from ppfr_bench.leaderboard.publishers.gallery import GalleryPictures
 from ppfr_bench.leaderboard.publishers.html import HtmlPage
-from ppfr_bench.leaderboard.publishers.samples import SampleGrid
 from ppfr_bench.leaderboard.publishers.settings_plot import SettingsPlot
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.records.record import Component, Record
@@ -44,13 +44,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 NAMES = {
     "leaderboard.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet", "coverage.html", "pareto.png",
-    *(f"pareto{ending}.svg" for ending in ("", "_dark", "_narrow", "_narrow_dark")), "samples.png", "faces.jpg",
+    *(f"pareto{ending}.svg" for ending in ("", "_dark", "_narrow", "_narrow_dark")), "faces.jpg",
 }  # fmt: skip
-FACES = {"samples.png", "faces.jpg"}
+FACES = {"faces.jpg"}
 PARETO = {name for name in NAMES if name.startswith("pareto")}
 ENTRIES = {
     *(f"defenses/{label}.{kind}" for label in made.STORY for kind in ("html", "jpg", "synthetic.faces.jpg")),
     *(f"attacks/{label}.html" for label in ("linkage", "ridge", "unet", "visual")),
+    *(f"gallery/{label}.webp" for label in ("original_1", *(f"{label}.synthetic" for label in made.STORY))),
 }
 
 
@@ -83,10 +84,9 @@ def test_the_same_records_and_plan_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("pareto.svg", "pareto_dark.svg"):
         assert b"<svg" in first[f"quick/{name}"] and b"<dc:date>" not in first[f"quick/{name}"]
     assert first["quick/pareto.svg"] != first["quick/pareto_dark.svg"]
-    for name in ("pareto.png", "samples.png"):
-        with Image.open(io.BytesIO(first[f"quick/{name}"])) as image:
-            assert not image.info.keys() & {"Software", "Creation Time", "date"}
-            assert min(image.size) > 300
+    with Image.open(io.BytesIO(first["quick/pareto.png"])) as image:
+        assert not image.info.keys() & {"Software", "Creation Time", "date"}
+        assert min(image.size) > 300
 
 
 def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
@@ -413,10 +413,10 @@ def board(root: Path, records: list[Record], pictures: dict[str, bytes]) -> Boar
 def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
     real = [record.model_copy(update={"real_people": True}) for record in records]
-    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) != {}
-    assert SampleGrid().publish(board(tmp_path / "b", real, pictures)) == {}
+    assert GalleryPictures().publish(board(tmp_path / "a", records, pictures)) != {}
+    assert GalleryPictures().publish(board(tmp_path / "b", real, pictures)) == {}
     one_real = [records[0].model_copy(update={"real_people": True}), *records[1:]]
-    assert SampleGrid().publish(board(tmp_path / "c", one_real, pictures)) == {}
+    assert GalleryPictures().publish(board(tmp_path / "c", one_real, pictures)) == {}
     for shown, root, of in ((True, "a", records), (False, "b", real), (False, "c", one_real)):
         shown_board = Board("quick", tuple(of), made.plan_of(of), ResultStore(tmp_path / root))
         files = DefensePages().publish(shown_board)
@@ -426,13 +426,13 @@ def test_no_face_of_a_real_person_is_shown(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
     records, pictures = made.quick()
-    assert SampleGrid().publish(board(tmp_path / "a", records, pictures)) != {}
+    assert GalleryPictures().publish(board(tmp_path / "a", records, pictures)) != {}
     swapped = dict.fromkeys(pictures, made.strip(3, "clear"))
-    assert SampleGrid().publish(board(tmp_path / "b", records, swapped)) == {}
+    assert GalleryPictures().publish(board(tmp_path / "b", records, swapped)) == {}
     found = board(tmp_path / "c", records, pictures)
     for sheet in (tmp_path / "c").rglob("*.jpg"):
         sheet.write_bytes(b"not a picture")
-    assert SampleGrid().publish(found) == {}
+    assert GalleryPictures().publish(found) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff" + bytes(100)])
@@ -446,7 +446,7 @@ def test_a_store_that_gives_no_picture_shows_none(content: bytes) -> None:
 
     records, _ = made.quick()
     given: Any = Store()
-    assert SampleGrid().publish(Board("quick", tuple(records), made.plan_of(records), given)) == {}
+    assert GalleryPictures().publish(Board("quick", tuple(records), made.plan_of(records), given)) == {}
 
 
 def test_the_faces_of_another_seed_are_not_shown(tmp_path: Path) -> None:
@@ -457,8 +457,8 @@ def test_the_faces_of_another_seed_are_not_shown(tmp_path: Path) -> None:
         record.model_copy(update={"samples": name_of(faces[record.key])}) if record.key in faces else record
         for record in again
     ]
-    once = SampleGrid().publish(board(tmp_path / "a", records, pictures))
-    assert SampleGrid().publish(board(tmp_path / "b", [*records, *again], pictures | faces)) == once != {}
+    once = GalleryPictures().publish(board(tmp_path / "a", records, pictures))
+    assert GalleryPictures().publish(board(tmp_path / "b", [*records, *again], pictures | faces)) == once != {}
 
 
 def test_privacy_against_more_releases_is_never_larger(tmp_path: Path) -> None:

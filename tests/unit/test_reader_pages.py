@@ -64,6 +64,14 @@ def test_the_picture_is_of_the_published_faces() -> None:
     assert away.mean() < 3  # WebP is not exact; texts depend on fonts.
 
 
+def test_the_first_page_says_from_how_many_releases_its_faces_are_rebuilt() -> None:
+    said = {(1, 4): "this suite attacks with one release and with four, not with 16 or 64"}
+    found = said[tuple(face_picture.counts())]
+    for name in ("README.md", "docs/index.md"):
+        text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        assert found in text and "what attackers rebuild from one release and from four" in text
+
+
 def test_the_readme_cites_this_version() -> None:
     cited = re.search(r"version = \{(.+?)\}", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert cited is not None and cited[1] == __version__

@@ -208,11 +208,14 @@ def name_points(axes: Axes, theme: Theme, names: list[Name]) -> None:
             taken.append(best[3])
 
 
-def name_ends(axes: Axes, theme: Theme, ends: list[tuple[float, float, str]], at: float, step: float) -> None:
+def name_ends(
+    axes: Axes, theme: Theme, ends: list[tuple[float, float, str]], at: float, step: float, leftwards: bool = False
+) -> None:  # fmt: skip
     """Write names at ``at``, beside the ends of lines: moved apart by ``step``, each with a line to its end.
 
     Args:
         ends: of each line the last x and y, in the units of the data, and its name.
+        leftwards: the names end at ``at``, and do not begin there.
     """
     ordered = sorted(ends, key=lambda end: (end[1], end[2]))
     heights: list[float] = []
@@ -225,7 +228,9 @@ def name_ends(axes: Axes, theme: Theme, ends: list[tuple[float, float, str]], at
     narrow = axes.bbox.width / axes.figure.dpi < 4.2
     for (x, y, name), height in zip(ordered, heights, strict=True):
         axes.plot([x, at], [y, height], color=theme.faint, linewidth=0.6, zorder=1)
-        axes.text(at, height, f" {plain(name, 18 if narrow else 34)}", color=theme.ink, fontsize=8.5, va="center")
+        words = f" {plain(name, 18 if narrow else 34)} "
+        side = "right" if leftwards else "left"
+        axes.text(at, height, words, color=theme.ink, fontsize=8.5, va="center", ha=side)
 
 
 def cross(

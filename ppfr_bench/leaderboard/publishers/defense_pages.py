@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.publishers._samples import defense_grid
 from ppfr_bench.leaderboard.publishers.base import Publisher
-from ppfr_bench.leaderboard.publishers.faces import defense_strip
-from ppfr_bench.leaderboard.publishers.samples import defense_grid
+from ppfr_bench.leaderboard.publishers.faces import release_strip
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.rows import Cell, Row
 
@@ -27,7 +27,7 @@ class DefensePages(Publisher):
             place, picture = f"defenses/{label}", defense_grid(board, label)
             if picture:
                 files[f"{place}.jpg"] = picture
-            strips = [defense_strip(board, section, row) for section, row, _ in found]
+            strips = [release_strip(board, section, row) for section, row, _ in found]
             files |= {f"defenses/{strip.file}": strip.jpeg() for strip in strips if strip is not None}
             files[f"{place}.html"] = render(
                 "defense.html", root="../", board=board, label=label, entries=found, has_picture=bool(picture),

@@ -5,22 +5,42 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw
 
 from ppfr_bench.leaderboard.board import Board, Section
+from ppfr_bench.leaderboard.publishers._samples import (
+    FACE,
+    Strips,
+    clear_of,
+    faces_of,
+    font,
+    seen,
+    stretched,
+    strips_of,
+)
 from ppfr_bench.leaderboard.publishers.base import Publisher
-from ppfr_bench.leaderboard.publishers.samples import FACE, Strips, best_of, clear_of, faces_of, strips_of
 from ppfr_bench.leaderboard.rows import Cell, Row
+from ppfr_bench.leaderboard.text import listed, number
 from ppfr_bench.leaderboard.verdict import full_title
 from ppfr_bench.records.record import Record
 
+RELEASES = (1, 4, 16, 64)  # Pages show, or say why not, what is rebuilt from so many releases of a photo.
 SHOWN_ROWS = 5  # At most so many defenses stand beside the original.
 PEOPLE = 2  # Of a defense: so many people, one below the other.
-FLAT = 48  # Tones of 256: a face that spans fewer is stretched, and the caption says so.
 GAP = 4
-SPACE = (128, 132, 140)  # Between faces: neither white nor black, for light and dark pages.
+SPACE, LETTERS = (128, 132, 140), (0, 0, 0)  # Between faces: neither white nor black, for light and dark pages.
+GENERATED = "All faces are computer-generated."
+
+
+class Column(NamedTuple):
+    """Faces below each other: what they are, in few words, and what an alt text says of them beside that."""
+
+    caption: str
+    faces: tuple[Image.Image, ...]
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,26 +49,26 @@ class FaceStrip:
 
     Attributes:
         file: its name in the folder of the page.
-        columns: of each, the caption and its faces from top to bottom; none where nothing was recorded.
+        columns: from left to right; one without faces where nothing was recorded.
         said: below the picture.
         numbers: of the rows of the columns in their table, 0 for none; empty where no column is of a row.
     """
 
     file: str
-    columns: tuple[tuple[str, tuple[Image.Image, ...]], ...]
+    columns: tuple[Column, ...]
     said: str
     numbers: tuple[int, ...] = ()
 
     @property
     def captions(self) -> list[tuple[int, str]]:
         """From left to right: the number of the row in the table, 0 where there is none, and what the faces are."""
-        titles = [caption for caption, _ in self.columns]
+        titles = [column.caption for column in self.columns]
         return list(zip(self.numbers or (0,) * len(titles), titles, strict=True))
 
     @property
     def lines(self) -> int:
         """Faces of a column."""
-        return max(len(faces) for _, faces in self.columns)
+        return max(len(column.faces) for column in self.columns)
 
     @property
     def width(self) -> int:
@@ -63,15 +83,15 @@ class FaceStrip:
     @property
     def alt(self) -> str:
         """For who does not see it."""
-        columns = "; ".join(caption for caption, _ in self.columns)
+        columns = "; ".join(" ".join(filter(None, (column.caption, column.told))) for column in self.columns)
         return f"Computer-generated faces, from left to right: {columns}. {self.said}"
 
     def jpeg(self) -> bytes:
         """The picture: the same faces give the same bytes."""
         image = Image.new("RGB", (self.width, self.height), SPACE)
-        for column, (_, faces) in enumerate(self.columns):
-            for line, face in enumerate(faces):
-                image.paste(face, (column * (FACE + GAP), line * (FACE + GAP)))
+        for at, column in enumerate(self.columns):
+            for line, face in enumerate(column.faces):
+                image.paste(face, (at * (FACE + GAP), line * (FACE + GAP)))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85, optimize=True)
         return buffer.getvalue()
@@ -98,73 +118,134 @@ def _suite_strip(board: Board, section: Section, at: int) -> FaceStrip | None:
         return None
     strips = strips_of(board, section)
     original = _first(board, clear_of(board, section, strips))
-    columns: list[tuple[str, tuple[Image.Image, ...]]] = []
-    numbers = [0]
+    chosen: list[tuple[Row, list[Image.Image]]] = []
     for row in section.rows:
-        released = _first(board, strips.get((row.defense, _looking(row))))
-        rebuilt = _first(board, strips.get((row.defense, best_of(row))))
-        if row.control or not released or not rebuilt or len(columns) == SHOWN_ROWS:
-            continue
-        faces, stretched = _stretched((released[0], rebuilt[0]))
-        title = full_title(row, section) + (" (contrast stretched)" if stretched else "")
-        columns.append((title, faces))
-        numbers.append(section.number(row))
-    if not columns or not original:
+        released = _first(board, released_of(row, strips))
+        if not row.control and released and strongest(row, strips) and len(chosen) < SHOWN_ROWS:
+            chosen.append((row, released))
+    if not chosen or not original:
         return None
-    said = "Upper line: as released. Lower line: as the strongest attack rebuilds it. First: the original."
+    used = {cell.shots for row, _ in chosen for cell in seen(row, strips) if cell.faces == "rebuilt"}
+    counts = [count for count in _counts(board, section) if count in used]
+    columns = [Column("original", (original[0], *(_sign(f"rebuilt\nfrom {count}") for count in counts)))]
+    for row, released in chosen:
+        cells = [(count, cell) for count in counts if (cell := strongest(row, strips, count))]
+        faces, changed = stretched(
+            [*released, *(face for _, cell in cells for face in _first(board, strips[cell.key]))]
+        )
+        title = full_title(row, section) + (" (contrast stretched)" if changed else "")
+        leaks = listed([f"{number(cell.worst.value)} from {count}" for count, cell in cells])
+        columns.append(Column(title, faces, f"(leakage {leaks})"))
+    many = "1 release" if counts == [1] else f"at most {listed(counts)} releases of one photo"
+    said = f"From the top: as released; as the strongest attack rebuilds it from {many}. {GENERATED}"
+    absent = [count for count in RELEASES if count not in counts]
+    if absent:
+        said += f" Nothing is rebuilt from {listed(absent)} releases in this suite."
     name = "faces.jpg" if at == 0 else f"faces_{at + 1}.jpg"
-    return FaceStrip(name, (("original", (original[0], original[0])), *columns), said, tuple(numbers))
+    return FaceStrip(name, tuple(columns), said, (0, *(section.number(row) for row, _ in chosen)))
 
 
-def defense_strip(board: Board, section: Section, row: Row) -> FaceStrip | None:
+def first_strip(board: Board) -> tuple[FaceStrip, str] | None:
+    """Of the first ranked row that has faces: the strip of its page, and its title; None where there is none."""
+    for section in board.sections:
+        for row in section.rows:
+            if row.rank is not None and (strip := release_strip(board, section, row)):
+                return strip, full_title(row, section)
+    return None
+
+
+def release_strip(board: Board, section: Section, row: Row) -> FaceStrip | None:
     """The original, what a defense releases, and what attacks rebuild from one release and from several."""
     if section.real_people:
         return None
     strips = strips_of(board, section)
-    original = faces_of(board, clear_of(board, section, strips), FACE)[:PEOPLE]
-    released = faces_of(board, strips.get((row.defense, _looking(row))), FACE)[:PEOPLE]
-    found = [("original", original), ("released", released)]
-    for shots, cell in _rebuilding(row, strips):
-        caption = f"rebuilt from {shots} release{'s' if shots > 1 else ''}, by {cell.attack}"
-        found.append((caption, faces_of(board, strips[row.defense, cell.attack], FACE)[:PEOPLE]))
-    columns = []
-    for caption, faces in found:
-        shown, stretched = _stretched(faces)
-        columns.append((caption + (" (contrast stretched)" if stretched else ""), shown))
-    columns = [(caption, faces) for caption, faces in columns if faces]
+    columns = [
+        _column("original", faces_of(board, clear_of(board, section, strips), FACE)),
+        _column("released", faces_of(board, released_of(row, strips), FACE)),
+    ]
+    rebuilt = rebuilding(board, section, row, strips)
+    for count, cell in rebuilt:
+        title = f"from {count} release{'s' if count > 1 else ''}: leakage {number(cell.worst.value)}"
+        columns.append(_column(title, faces_of(board, strips[cell.key], FACE)))
+    columns = [column for column in columns if column.faces]
     if len(columns) < 2:
         return None
-    return FaceStrip(f"{row.defense}.{section.dataset}.faces.jpg", tuple(columns), "All faces are computer-generated.")
+    by = "; ".join(f"{board.attack_titles[cell.attack]} (from {count})" for count, cell in rebuilt)
+    said = " ".join(filter(None, [
+        f"Rebuilt by the attack that regains most: {by}." if by else "Nothing was rebuilt.",
+        *_why_not(board, section, row, strips, [count for count, _ in rebuilt]), GENERATED,
+    ]))  # fmt: skip
+    return FaceStrip(f"{row.defense}.{section.dataset}.faces.jpg", tuple(columns), said)
 
 
-def _rebuilding(row: Row, strips: Strips) -> list[tuple[int, Cell]]:
-    """For each number of releases held, the attack with faces that regains most."""
-    best: dict[int, Cell] = {}
-    for cell in row.cells:
-        if cell.faces == "rebuilt" and cell.state == "ok" and (row.defense, cell.attack) in strips:
-            before = best.get(cell.shots)
-            if before is None or (cell.worst.value or 0.0) > (before.worst.value or 0.0):
-                best[cell.shots] = cell
-    return sorted(best.items())
+def strongest(row: Row, strips: Strips, most: float = inf) -> Cell | None:
+    """Of the attacks with faces that hold at most so many releases of a photo, the one that regains most."""
+    there = [
+        cell for cell in seen(row, strips) if cell.faces == "rebuilt" and cell.state == "ok" and cell.shots <= most
+    ]
+    return min(there, key=lambda cell: (-(cell.worst.value or 0.0), cell.shots, cell.title), default=None)
 
 
-def _looking(row: Row) -> str:
-    return next((cell.attack for cell in row.cells if cell.faces == "released"), "")
+def rebuilding(board: Board, section: Section, row: Row, strips: Strips) -> list[tuple[int, Cell]]:
+    """The numbers of releases from which more is rebuilt than from fewer, each with what rebuilds most of them."""
+    found: list[tuple[int, Cell]] = []
+    for count in _counts(board, section):
+        cell = strongest(row, strips, count)
+        if cell is not None and cell not in [one for _, one in found]:
+            found.append((count, cell))
+    return found
+
+
+def _counts(board: Board, section: Section) -> list[int]:
+    """Numbers of releases: those that pages tell of, and those that attacks of the table want."""
+    attacks = board.plan.tables[section.dataset].attacks.values()
+    return sorted({*RELEASES, *(attack.shots for attack in attacks if attack.faces == "rebuilt")})
+
+
+def _why_not(board: Board, section: Section, row: Row, strips: Strips, shown: Sequence[int]) -> list[str]:
+    """A sentence for each reason for which nothing is shown of some numbers of releases."""
+    attacks = board.plan.tables[section.dataset].attacks
+    why: dict[str, list[int]] = {}
+    for count in _counts(board, section):
+        if count in shown:
+            continue
+        cells = [
+            cell for cell in row.cells if cell.faces == "rebuilt" and attacks[cell.attack].shots == count
+            and cell.state != "missing"
+        ]  # fmt: skip
+        if not cells:
+            reason = "not measured in this suite"
+        elif all(cell.state == "ok" and cell.shots < count for cell in cells):
+            reason = "no more than one, as every release of a photo is the same"
+        elif any(cell.state == "ok" and cell.key in strips for cell in cells):
+            reason = "no attack regains more"
+        else:
+            reason = "no faces were recorded"
+        why.setdefault(reason, []).append(count)
+    return [f"{listed(counts)} release{'s' if counts != [1] else ''}: {reason}." for reason, counts in why.items()]
+
+
+def _column(caption: str, faces: Sequence[Image.Image]) -> Column:
+    shown, changed = stretched(faces[:PEOPLE])
+    return Column(caption + (" (contrast stretched)" if changed else ""), shown)
+
+
+def released_of(row: Row, strips: Strips) -> Record | None:
+    """The record that shows what a defense releases; None where none does."""
+    return next((strips[cell.key] for cell in seen(row, strips) if cell.faces == "released"), None)
 
 
 def _first(board: Board, record: Record | None) -> list[Image.Image]:
     return faces_of(board, record, FACE)[:1]
 
 
-def _stretched(faces: Sequence[Image.Image]) -> tuple[tuple[Image.Image, ...], bool]:
-    """The faces, those that are nearly flat with their tones stretched; and whether one was."""
-    found, changed = [], False
-    for face in faces:
-        tones = np.asarray(face.convert("L"), dtype=np.int64)
-        flat = 0 < int(tones.max() - tones.min()) < FLAT
-        changed |= flat
-        found.append(ImageOps.autocontrast(face) if flat else face)
-    return tuple(found), changed
+def _sign(words: str) -> Image.Image:
+    """A tile with words, in the place of a face."""
+    tile = Image.new("RGB", (FACE, FACE), SPACE)
+    ImageDraw.Draw(tile).multiline_text(
+        (FACE / 2, FACE / 2), words, LETTERS, font(24), anchor="mm", align="center", spacing=6
+    )
+    return tile
 
 
 PUBLISHER = SuiteFaces

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import suite_strips
-from ppfr_bench.leaderboard.publishers.samples import has_samples
+from ppfr_bench.leaderboard.publishers.gallery import galleries
 from ppfr_bench.leaderboard.rendering import render
 
 
@@ -19,11 +19,12 @@ class HtmlPage(Publisher):
         """UTF-8 HTML."""
         page = render(
             "leaderboard.html", root="", board=board, has_pareto=any(row.drawable for row in board.rows),
-            has_samples=has_samples(board), strips=suite_strips(board),
+            strips=suite_strips(board), galleries=galleries(board),
             has_settings=any(section.dials for section in board.sections),
             has_releases=any(section.shots for section in board.sections),
             has_budgets=any(section.budgets for section in board.sections),
             has_price=any(section.rows and section.prices for section in board.sections),
+            has_det=any(section.curves for section in board.sections),
             has_training=any(section.longest for section in board.sections),
         )  # fmt: skip
         return {self.name: page}

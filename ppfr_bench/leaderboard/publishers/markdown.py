@@ -5,6 +5,7 @@ from __future__ import annotations
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.publishers.base import Publisher
+from ppfr_bench.leaderboard.publishers.faces import FaceStrip, suite_strips
 from ppfr_bench.leaderboard.rendering import leak_entry
 from ppfr_bench.leaderboard.reported_figures import Comparison, ReportedFigure, comparisons
 from ppfr_bench.leaderboard.rows import Row, Scale
@@ -32,8 +33,8 @@ class MarkdownPage(Publisher):
             parts.append("There are no records of this suite yet.")
         if board.note:
             parts.append(markdown(board.note))
-        for section in board.sections:
-            parts += _section(section)
+        for section, strip in zip(board.sections, suite_strips(board), strict=True):
+            parts += _section(section, strip)
         parts.append("Brackets hold 95% intervals over identities. " + " ".join(_reading(board)))
         parts.append(
             "A control, and a row with a cell that gave no number, has no rank. More in `docs/metrics.md`."
@@ -46,8 +47,12 @@ def _reading(board: Board) -> list[str]:
     return [markdown(f"{title}: {description}", 1000) for title, description in board.reading]
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: Section, strip: FaceStrip | None) -> list[str]:
     parts = [f"## {markdown(section.heading)}"]
+    if strip is not None:
+        columns = "; ".join(f"{number}. {title}" if number else title for number, title in strip.captions)
+        parts.append(f"![{markdown(strip.alt, 900)}]({strip.file})")
+        parts.append(markdown(f"From left to right: {columns}. {strip.said}", 900))
     for canary in section.moved:
         parts.append(
             f"**The canary moved:** {markdown(canary.recognizer)} measures {percent(canary.accuracy.value)} % on clear "
