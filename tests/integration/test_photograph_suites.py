@@ -127,6 +127,7 @@ def test_lfw_large_runs_with_a_stand_in_of_the_format_of_its_recognizer(
     assert {record.recognizer.label for record in found if record.recognizer} == {"stand_in", "faceplugin"}
 
 
+@pytest.mark.filterwarnings("ignore")  # What insightface does to warnings is its own to answer for.
 def test_lfw_large_takes_a_pack_of_insightface(lfw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(dataset_root=lfw)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
