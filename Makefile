@@ -8,6 +8,7 @@ SUITE ?= quick
 
 .PHONY: leaderboard site test check versions official benchmark nightly fuzz clean
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 
 help:
 	@echo "make leaderboard   set up, fetch the weights, run the quick suite here, write .bench/leaderboards/quick/"
@@ -17,6 +18,7 @@ help:
 	@echo "make versions      some tests on the newest Python, and with the lowest versions that pyproject.toml admits"
 	@echo "make benchmark     speed, as ratios within one run"
 	@echo "make fuzz          an hour of broken inputs for every loader, other ones every day"
+	@echo "make official      the records and pages of every board; stopped, it goes on with what is missing"
 	@echo "make nightly       what changed since the last records, and whether anything moved"
 
 $(BIN)/.installed: pyproject.toml
@@ -46,16 +48,23 @@ check: test
 versions:
 	.ci/python_versions
 
-# The committed records and pages of the official suites; lfw_quick needs PPFR_BENCH_LFW. What other seeds say of three
-# typical defenses, and of the two ends of the scale, goes into the intervals of standard.
-REPEATED := $(addprefix --defense ,no_defense blackout pixelate local_contrast stochastic_local)
-official: $(BIN)/.installed
-	$(BIN)/ppfr-bench run quick --results results
-	$(BIN)/ppfr-bench run standard --results results
-	$(BIN)/ppfr-bench run standard --results results --seed 1 $(REPEATED)
-	$(BIN)/ppfr-bench run standard --results results --seed 2 $(REPEATED)
-	$(BIN)/ppfr-bench run lfw_quick --results results
+# The committed records and pages, board by board. The same command again does only what is missing; with -k, a cell that
+# failed does not keep the other boards back. The suites of photographs need PPFR_BENCH_LFW, and cfp_fp PPFR_BENCH_CFP.
+# On a cluster:  make official CLUSTER="--scheduler tcp://192.168.0.1:8786 --stages /shared/stages"
+# Two more seeds of the first rows, and of the two ends of the scale, go into the intervals of the boards of images.
+OFFICIAL ?= quick lfw_quick cfp_fp template_quick template_lfw_quick cloak_quick cloak_lfw_quick robustness_quick \
+	standard lfw_standard
+SEEDED := quick lfw_quick cfp_fp standard lfw_standard
+REPEATED := $(addprefix --defense ,no_defense blackout gaussian_blur pixelate block_permutation \
+	block_permutation_per_image local_contrast stochastic_local)
+CLUSTER ?=
+official: $(addprefix official-,$(OFFICIAL))
 	$(BIN)/ppfr-bench leaderboard --results results --out leaderboards
+
+official-%: $(BIN)/.installed
+	$(BIN)/ppfr-bench run $* --results results $(CLUSTER)
+	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results results --seed 1 $(REPEATED) $(CLUSTER))
+	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results results --seed 2 $(REPEATED) $(CLUSTER))
 
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only

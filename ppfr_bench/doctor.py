@@ -74,7 +74,7 @@ def _machine() -> Iterator[Checked]:
     yield Checked("cores", "ok", str(cores))
     npm = shutil.which("npm")
     yield Checked(
-        "npm", "ok" if npm else "missing", npm or "not on the path: two of the three recognizers come from it",
+        "npm", "ok" if npm else "missing", npm or "not on the path: all recognizers but dlib_resnet come from it",
         "" if npm else "Install Node.js (it brings npm), for example:  apt-get install npm",
     )  # fmt: skip
 

@@ -8,15 +8,21 @@ up in the published records.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows
+from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows, said
+from reference_pages import safe
 
+from ppfr_bench.cards import WEAK
 from ppfr_bench.datasets.synthetic import SyntheticConfig
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
+from ppfr_bench.recognizers import recognizer_class, recognizer_names
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
@@ -28,6 +34,7 @@ PAGES = (README, *(
     ROOT / "docs" / f"{name}.md"
     for name in (
         "reading_a_row", "which_defense", "gdpr", "synthetic_faces", "reference_defense_card", "howto/rotate_keys",
+        "reference/recognizers", "howto/measure_all_boards",
     )
 ))  # fmt: skip
 
@@ -274,10 +281,93 @@ def by_tone(suite: str, defense: str) -> str:
     return "\n".join(lines)
 
 
+# Recognizers -------------------------------------------------------------------------------------------------------
+
+
+def _of_recognizers(file: str) -> Any:
+    return json.loads((STUDIES / "recognizers" / file).read_text(encoding="utf-8"))
+
+
+def pairs(protocol: str) -> str:
+    """How many pairs of a protocol the recognizers were measured on."""
+    (only,) = {one[protocol]["pairs"] for one in _of_recognizers("accuracy.json").values()}
+    return f"{only:,}"
+
+
+def weak() -> str:
+    return f"{100 * WEAK:.0f}"
+
+
+def accuracies() -> str:
+    """A line a recognizer: what it reaches on clear pairs, per cent, and how it is fed."""
+    measured = _of_recognizers("accuracy.json")
+    protocols = list(next(iter(measured.values())))
+    lines = [f"| recognizer | {' | '.join(protocols)} | embedding | takes |", "|---" * (3 + len(protocols)) + "|"]
+    for name in recognizer_names():
+        kind = recognizer_class(name)
+        found = [measured.get(name, {}).get(protocol) for protocol in protocols]
+        numbers = [said(one["value"], one["interval"], 100, 1) if one else "not measured" for one in found]
+        title = f"`{name}`, **weak**" if kind.card.weak else f"`{name}`"
+        takes = safe(str(kind.__doc__).partition(" -> ")[0])
+        lines.append(f"| {title} | {' | '.join(numbers)} | {kind.card.dimension}, {kind.card.metric} | {takes} |")
+    return "\n".join(lines)
+
+
+def sources() -> str:
+    """A line a recognizer: reference, licence, what it was trained on, and where it differs from its authors'."""
+    lines = ["| recognizer | source | licence | trained on | differs |", "|---|---|---|---|---|"]
+    for name in recognizer_names():
+        card = recognizer_class(name).card
+        parts = (f"{safe(card.reference)} ([code]({card.code_url}))", safe(card.licence), safe(card.training_data),
+                 safe(" ".join(card.deviations)))  # fmt: skip
+        lines.append(f"| `{name}` | {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def tried_pairs() -> str:
+    (only,) = {one["pairs"] for one in _of_recognizers("crops.json")}
+    return f"{only:,}"
+
+
+def crops() -> str:
+    """A line a network, a way to feed it and a crop."""
+    lines = ["| network | fed | crop | accuracy, per cent |", "|---|---|---|---|"]
+    for one in _of_recognizers("crops.json"):
+        lines.append(f"| `{one['network']}` | {one['fed']} | {one['crop']} | {100 * one['accuracy']:.1f} |")
+    return "\n".join(lines)
+
+
+# What boards cost ----------------------------------------------------------------------------------------------------
+
+
+def costs() -> str:
+    """A line a board: rows, cells, seeds, hours of its stages, of the median row under one seed, and on what."""
+    store = ResultStore(ROOT / "results")
+    head = ("board", "rows", "cells", "seeds", "compute, hours", "a row, minutes (median)", "threads", "machines")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for suite in store.suites():
+        found = list(store.records(suite))
+        of_row: dict[tuple[str, int], float] = {}
+        for one in found:
+            at = one.defense.label, one.seed
+            of_row[at] = of_row.get(at, 0.0) + one.cost.own
+        rows_of, seeds = {row for row, _ in of_row}, sorted({seed for _, seed in of_row})
+        threads = sorted({one.environment.threads for one in found})
+        machines = sorted({f"{one.environment.processor}, {one.environment.device}" for one in found})
+        parts = (
+            f"`{suite}`", str(len(rows_of)), str(len(found)), ", ".join(map(str, seeds)),
+            f"{sum(of_row.values()) / 3600:.1f}", f"{median(of_row.values()) / 60:.0f}", ", ".join(map(str, threads)),
+            "; ".join(machines),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
 OWN: tuple[Callable[..., object], ...] = (
     rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching, stronger,
     hiding, competing, best_rows,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
+    pairs, weak, accuracies, sources, tried_pairs, crops, costs,
 )  # fmt: skip
 
 

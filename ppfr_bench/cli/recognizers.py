@@ -29,7 +29,7 @@ def overview() -> list[dict[str, Any]]:
         except UserError as error:  # There is no cache to look in.
             missing = [error.hint]
         rows.append({
-            "name": name, "kind": "built in", "what": kind.card.title,
+            "name": name, "kind": "built in", "what": kind.card.title, "weak": kind.card.weak,
             "surrogate": hasattr(kind, "differentiable"), "runs_here": not (lacking or missing),
             "hint": _pip(lacking[0]) if lacking else missing[0] if missing else "",
         })  # fmt: skip
@@ -57,7 +57,8 @@ def list_recognizers(as_json: bool) -> None:
     table = Table("recognizer", "what", "surrogate", "runs here")
     for row in rows:
         here = ("yes" if row["runs_here"] else "no") + (f": {row['hint']}" if row["hint"] else "")
-        cells = (row["name"], row["what"], "yes" if row["surrogate"] else "", here)
+        what = f"{row['what']}, weak" if row.get("weak") else row["what"]
+        cells = (row["name"], what, "yes" if row["surrogate"] else "", here)
         table.add_row(*(escape(cell) for cell in cells))
     out.print(table)
     out.print("Bring another: docs/howto/bring_a_recognizer.md", highlight=False)

@@ -17,7 +17,7 @@ from ppfr_bench.api import FaceDataset
 from ppfr_bench.console import err
 from ppfr_bench.datasets import dataset_class, dataset_names, disjoint_splits
 from ppfr_bench.datasets.opening import open_dataset
-from ppfr_bench.recognizers import recognizer_component
+from ppfr_bench.recognizers import recognizer_card, recognizer_component
 from ppfr_bench.records.record import TRUSTED
 from ppfr_bench.runner.choice import check_settings_used, choose, narrowed, precomputed_entries
 from ppfr_bench.runner.elsewhere import Answered, check_entries, check_row, take_answers
@@ -96,7 +96,7 @@ class Request:
         )
 
     def tell(self) -> None:
-        """Say which files the data set passes over, which copies are left out, and where the code of files runs."""
+        """Say which files are passed over, which copies are left out, who is weak, and where the code of files runs."""
         for note in getattr(self.dataset, "notes", ()):
             err.print(note, highlight=False, markup=False, soft_wrap=True)
         for split, names in self.plan.dataset.config.get("drop_duplicates", {}).items():
@@ -106,11 +106,21 @@ class Request:
             )
             line = f"{len(names) or 'none'} of the {split}'s images {what}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
-        for line in self._where_files_run():
+        for line in (*self._weak_recognizers(), *self._where_files_run()):
             err.print(line, highlight=False, markup=False, soft_wrap=True)
         for name in self.idle:
             err.print(f"the plug-in {name} is not among what --defense or --attack chooses: it does not run",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
+
+    def _weak_recognizers(self) -> Iterator[str]:
+        """A line for each recognizer that misjudges too many clear pairs."""
+        for one in {cell.recognizer.name: cell.recognizer for cell in self.plan.cells if cell.recognizer}.values():
+            card = recognizer_card(one.name)
+            if card.weak:
+                yield (
+                    f"{one.label} is weak: it judges {card.expected_accuracy['lfw']:.1%} of LFW's clear pairs rightly. "
+                    "What it fails to recognize says little of a defense."
+                )
 
     def _where_files_run(self) -> Iterator[str]:
         """A line for each defense with a process of its own, and one for all other files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from ppfr_bench import registry
 from ppfr_bench.cli import app
 from ppfr_bench.scaffold import write_plugin
-from ppfr_bench.suites import suite_names
+from ppfr_bench.suites import load_suite, suite_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "studies").glob("*.md")])
@@ -74,6 +75,29 @@ def test_an_option_that_is_gone_would_be_noticed() -> None:
         parse(["run", "quick", "--defence", "pixelate"])
     with pytest.raises(UsageError, match="nonsense"):
         parse(["nonsense"])
+
+
+@pytest.mark.skipif(not (ROOT / "Makefile").is_file() or shutil.which("make") is None, reason="no checkout, or no make")
+def test_make_official_measures_every_board_and_the_seeds_of_its_first_rows() -> None:
+    cluster = "--scheduler tcp://192.168.0.1:8786 --stages /shared/stages"
+    done = subprocess.run(
+        ["make", "-n", "official", f"CLUSTER={cluster}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = [shlex.split(line)[1:] for line in done.stdout.splitlines() if "/ppfr-bench " in line]
+    runs = [words for words in found if words[0] == "run"]
+    assert found == [*runs, ["leaderboard", "--results", "results", "--out", "leaderboards"]]
+    seeded: dict[str, list[str]] = {}
+    for words in runs:
+        parse(words)
+        assert shlex.join(words).endswith(cluster) and words[2:4] == ["--results", "results"]
+        seeded.setdefault(words[1], []).append(words[words.index("--seed") + 1] if "--seed" in words else "")
+        suite, named = load_suite(words[1]), [words[at + 1] for at, word in enumerate(words) if word == "--defense"]
+        assert set(named) <= {one.label for one in suite.defense}
+        assert not named or set(suite.controls) <= set(named)
+    needs_more = {"full", "lfw_large"}  # They need a machine with time, the latter a pack of weights too.
+    assert set(seeded) == {name for name in suite_names() if not load_suite(name).for_tests} - needs_more
+    for name, seeds in seeded.items():
+        assert seeds == (["", "1", "2"] if load_suite(name).ensemble else [""]), name
 
 
 # What these options name is not there when the documentation is read: files, clusters, other data.

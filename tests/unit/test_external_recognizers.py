@@ -354,7 +354,7 @@ def test_list_says_of_each_whether_it_runs_here() -> None:
     done = CliRunner().invoke(app, ["list", "recognizers", "--json"])
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     built_in = {name for name, row in rows.items() if row["kind"] == "built in"}
-    assert built_in == {"dlib_resnet", "faceplugin", "mobilefacenet"}
+    assert built_in == {"dlib_resnet", "faceplugin", "faceres", "mobileface", "mobilefacenet"}
     assert {"path/to/card.toml", "deepface:MODEL", "frbench:MODEL", "insightface:MODEL"} <= set(rows)
     assert all(row["runs_here"] or row["hint"] for row in rows.values())
     assert [name for name in sorted(built_in) if rows[name]["surrogate"]] == ["dlib_resnet", "faceplugin"]

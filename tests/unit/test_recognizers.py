@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from scipy.ndimage import map_coordinates
 
 from ppfr_bench import device
 from ppfr_bench.api import ByteArray, Differentiable, to_float
+from ppfr_bench.cli.recognizers import overview
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers import (
     load_recognizer,
@@ -32,10 +34,16 @@ from ppfr_bench.recognizers._runtime import providers, session_class
 from ppfr_bench.recognizers.dlib_resnet import chip
 from ppfr_bench.recognizers.faceplugin import Faceplugin
 from ppfr_bench.recognizers.store import EmbeddingStore
+from ppfr_bench.runner.request import Asked, resolve
+from ppfr_bench.suites import load_suite, suite_names
 from ppfr_bench.testing.recognizer import TinyRecognizer
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[3] / "shared" / "data"))
-NAMES = ["dlib_resnet", "faceplugin", "mobilefacenet"]
+NAMES = ["dlib_resnet", "faceplugin", "faceres", "mobileface", "mobilefacenet"]
+WEAK = ["mobileface"]
+OF_TFJS = ["faceres", "mobileface"]
+# What TensorFlow.js makes of ``patterns``: every eighth number of each embedding. The recipe lies beside it.
+TFJS = Path(__file__).parents[1] / "fixtures" / "tfjs" / "known_embeddings.json"
 RUNTIMES = {
     "faceplugin": ("onnx2torch", "onnx"),
     "mobilefacenet": ("ai_edge_litert.interpreter", "litert"),
@@ -70,9 +78,11 @@ def patterns() -> ByteArray:
 
 
 def bare(name: str, images: ByteArray) -> np.ndarray:
-    """The runtime alone, image by image, as its own manual has it."""
+    """The runtime alone, image by image, as its own manual has it; of TensorFlow.js, what it made of ``patterns``."""
     from ppfr_bench.assets import asset_path
 
+    if name in OF_TFJS:
+        return np.array(json.loads(TFJS.read_text(encoding="utf-8"))["embeddings"][name])
     path = str(asset_path(name))
     if name == "dlib_resnet":
         dlib = pytest.importorskip("dlib")
@@ -115,7 +125,7 @@ def test_an_unknown_name_gets_the_nearest_known_one() -> None:
     with pytest.raises(UserError, match="'mobilefacenet'") as caught:
         load_recognizer("mobilfacenet")
     assert not isinstance(caught.value, Unavailable)
-    with pytest.raises(UserError, match="Known: dlib_resnet, faceplugin, mobilefacenet"):
+    with pytest.raises(UserError, match="Known: dlib_resnet, faceplugin, faceres, mobileface, mobilefacenet"):
         recognizer_card("store")
 
 
@@ -133,6 +143,8 @@ for name in recognizer_names():
     assert done.stdout.splitlines() == [
         "dlib_resnet 128 euclidean dlib_resnet",
         "faceplugin 512 cosine faceplugin",
+        "faceres 1024 cosine faceres faceres_weights",
+        "mobileface 256 cosine mobileface mobileface_weights",
         "mobilefacenet 192 cosine mobilefacenet",
     ]
 
@@ -143,7 +155,24 @@ def test_a_card_names_assets_that_exist(name: str) -> None:
 
     card = recognizer_card(name)
     assert card.assets and set(card.assets) <= set(MANIFEST)
-    assert 0.98 < card.expected_accuracy["lfw"] < 1 and card.training_data and card.licence and card.reference
+    low, high = (0.9, 0.97) if name in WEAK else (0.98, 1)
+    assert low < card.expected_accuracy["lfw"] < high and card.weak == (name in WEAK)
+    assert card.training_data and card.licence and card.reference
+
+
+def test_no_shipped_suite_lists_a_weak_recognizer() -> None:
+    for suite in map(load_suite, suite_names()):
+        assert not {*suite.recognizers, suite.surrogate} & set(WEAK), suite.name
+        for attack in suite.attack:
+            assert not set(attack.recognizers) & set(WEAK), (suite.name, attack.label)
+
+
+def test_a_weak_recognizer_is_said_to_be_weak(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {row["name"]: row["weak"] for row in overview() if row["kind"] == "built in"}
+    assert found == {name: name in WEAK for name in NAMES}
+    resolve("smoke", Asked(recognizers=("faceplugin", "mobileface"))).tell()
+    said = capsys.readouterr().err
+    assert "mobileface is weak: it judges 9" in said and "faceplugin is weak" not in said
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -162,9 +191,13 @@ def test_embeddings_are_those_of_the_bare_runtime(name: str) -> None:
     images = patterns()
     embedded = load_recognizer(name).embed(to_float(images))
     assert embedded.dtype == torch.float32 and embedded.shape == (3, recognizer_card(name).dimension)
-    np.testing.assert_allclose(embedded.numpy(), bare(name, images), rtol=0, atol=1e-6)
+    expected = bare(name, images)
+    kept = embedded.numpy()[:, :: 8 if name in OF_TFJS else 1]
+    np.testing.assert_allclose(kept, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.assets
+@pytest.mark.parametrize("name", GOLDEN)
 def test_embeddings_are_those_recorded(name: str) -> None:
     embedded = load_recognizer(name).embed(to_float(patterns()))[[0, 2]].numpy()
     np.testing.assert_allclose(embedded[:, :6], GOLDEN[name], rtol=0, atol=TOLERANCE[name])
@@ -228,9 +261,9 @@ def test_chip_is_the_similarity_of_the_data_readme() -> None:
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WEAK])
 def test_lfw_pairs_come_out_as_measured(name: str) -> None:
-    """Twenty pairs of one person, twenty of two, at the threshold of the ten-fold protocol: 68 and 69 fail."""
+    """Twenty pairs of one person, twenty of two, at the threshold of the protocol; three of four fail at 68 and 69."""
     root = SHARED / "lfw"
     if not root.is_dir():
         pytest.skip(f"needs the LFW images of {root}; set PPFR_BENCH_SHARED to the folder of shared data")
@@ -238,6 +271,7 @@ def test_lfw_pairs_come_out_as_measured(name: str) -> None:
         "dlib_resnet": (-0.6177, [-0.7261, -0.7477, -0.4880, -0.8043, -0.7728]),
         "mobilefacenet": (0.3747, [0.1076, -0.0190, 0.6437, 0.0371, 0.0633]),
         "faceplugin": (0.3053, [0.0283, -0.0048, 0.6455, 0.0248, -0.0352]),
+        "faceres": (0.5226, [0.6058, 0.6515, 0.6485, 0.3423, 0.3089]),
     }[name]
     rows = [line.split() for line in (root / "pairs.txt").read_text().splitlines()[1:]]
     rows = rows[60:80] + rows[300:320]
@@ -249,7 +283,7 @@ def test_lfw_pairs_come_out_as_measured(name: str) -> None:
     similarity = recognizer.similarity(embedded[::2], embedded[1::2])
     right = (similarity >= threshold) == np.array([len(row) == 3 for row in rows])
     np.testing.assert_allclose(similarity[[8, 9, 10, 20, 21]], scores, atol=2e-3)
-    assert np.flatnonzero(~right).tolist() == [8, 9]
+    assert np.flatnonzero(~right).tolist() == ([] if name == "faceres" else [8, 9])
 
 
 # The networks in torch
