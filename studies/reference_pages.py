@@ -55,7 +55,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def _argument(parameter: Any) -> str:
-    word = f"{parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
+    word = f"{parameter.metavar or parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
     return word if parameter.required else f"[{word}]"
 
 
@@ -75,8 +75,8 @@ def command_page() -> str:
     """``docs/reference/commands.md``."""
     lines = [
         "# Commands", "",
-        "Made of the program's own help by `python studies/reference_pages.py`. `ppfr-bench COMMAND --help` prints the "
-        "same for the version that is installed. Every command takes `--json`, which makes it answer in JSON. "
+        "`python studies/reference_pages.py` makes this page from the program's own help. `ppfr-bench COMMAND --help` "
+        "prints the same for the installed version. Every command takes `--json` and then answers in JSON. "
         "Exit codes: [install](../install.md).", "",
     ]  # fmt: skip
     for words, command in commands():
@@ -176,9 +176,9 @@ def attack_page() -> str:
         by_track["image" if tracks[0] in BOTH else tracks[0]].append(name)
     lines = [
         "# Attacks", "",
-        "Every attack that comes with the benchmark, from its card, by `python studies/reference_pages.py`. What an "
-        "attacker is assumed to know is said in the [threat model](threat_model.md), what is counted as leakage in "
-        "[metrics](metrics.md#leakage). Your own attack: [write an attack](howto/write_an_attack.md).", "",
+        "Every built-in attack. `python studies/reference_pages.py` makes this page from the cards of the attacks. The "
+        "[threat model](threat_model.md) says what an attacker is assumed to know, and [metrics](metrics.md#leakage) "
+        "how leakage is measured. To add your own: [write an attack](howto/write_an_attack.md).", "",
         "| protected | attacks |", "|---|---|",
     ]  # fmt: skip
     lines += [
