@@ -22,6 +22,7 @@ from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
 from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
+from ppfr_bench.stages.store import FORMAT
 from ppfr_bench.suites import Entry, Suite, load_suite
 
 RECONSTRUCTIONS = ("reconstruction", "control", "template")  # scorers that compare images
@@ -136,6 +137,7 @@ def test_a_cell_needs_the_stages_that_its_description_lists(smoke: Plan) -> None
     stages = needed(cell.inputs.values())
     assert f"Our cell needs {len(stages)} stages:" in text
     assert f"–{len(stages)} | `compared` |" in text
+    assert f"CACHE/stages/{FORMAT}/" in text
 
 
 def test_each_stage_is_there_once_and_after_all_that_it_needs(smoke: Plan, quick: Plan, standard: Plan) -> None:
