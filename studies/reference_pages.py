@@ -29,7 +29,7 @@ TRACKS = {
 }  # fmt: skip
 KNOWLEDGE = {
     "oblivious": "off-the-shelf tools", "aware": "the defense as a service, and pairs of its own images",
-    "informed": "also the code and the weights of the defense",
+    "informed": "as aware, and the code and the weights of the defense",
 }  # fmt: skip
 NEEDS = {
     "needs_surrogate": "a recognizer with gradients", "needs_gallery": "a clear gallery of the targets",
@@ -150,10 +150,11 @@ def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
     if plain := getattr(card, "plain", ""):
         yield safe(plain)
         yield ""
-    yield f"- Name: `{name}`, family {safe(card.family)}. Its answer is scored by `{scorer}`."
-    yield f"- Knows: {card.knowledge}: {KNOWLEDGE[card.knowledge]}." + (" It learns." if card.learned else "")
+    yield f"- Name: `{name}`, family {safe(card.family)}. The scorer `{scorer}` measures its answer."
+    learns = " It is trained." if card.learned else ""
+    yield f"- Knowledge: {card.knowledge} ({KNOWLEDGE[card.knowledge]}).{learns}"
     if needs := [words for field, words in NEEDS.items() if getattr(card, field)]:
-        yield f"- Has: {', '.join(needs)}."
+        yield f"- Needs: {', '.join(needs)}."
     if card.builds_on:
         yield f"- Builds on: {', '.join(map(_inside, card.builds_on))}."
     for line in _budgets(name):
@@ -163,7 +164,7 @@ def _entry(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
     code = f" [Code]({card.code_url})." if card.code_url else ""
     yield f"- Reference: {safe(card.reference)}.{code} Licence: {safe(card.licence)}."
     if card.deviations:
-        yield f"- Differs: {' '.join(map(safe, card.deviations))}"
+        yield f"- Differences from the paper: {' '.join(map(safe, card.deviations))}"
     yield ""
 
 
