@@ -1,4 +1,4 @@
-"""Measure a function as a defense, on twelve synthetic faces: `suite="quick"` makes numbers of it, in minutes."""
+"""Measure a function as a defense, on twelve synthetic faces. With `suite="quick"` the numbers mean something."""
 
 import torch
 
@@ -7,7 +7,7 @@ from ppfr_bench.api import per_image_generators
 
 
 def coarse_and_noisy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The mean colour of each 8x8 square, and noise of each image's own."""
+    """The mean colour of each 8x8 square, and separate noise for each image."""
     small = torch.nn.functional.avg_pool2d(images, 8)
     noise = [torch.randn(small.shape[1:], generator=one) for one in per_image_generators(generator, len(images))]
     return torch.nn.functional.interpolate(small + 0.1 * torch.stack(noise), scale_factor=8).clamp(0, 1)
@@ -16,7 +16,7 @@ def coarse_and_noisy(images: torch.Tensor, generator: torch.Generator) -> torch.
 found = pb.evaluate(
     coarse_and_noisy,
     suite="smoke",
-    randomness="per_call",  # a promise, and checked
+    randomness="per_call",  # a claim, which is checked
     attacks=["visual", "ridge"],
     recognizers=["faceplugin"],
     progress=False,

@@ -1,6 +1,6 @@
-"""Judge images that another tool protected: hand out the clear ones, take the protected ones back, read the row.
+"""Judge images that another tool protected: export the clear images, protect them, and measure the result.
 
-The tool here is Pillow, which averages each 14x14 square; put yours in its place. The same in a shell:
+The tool here is Pillow, which averages each 14x14 square; replace it by yours. The same in a shell:
 docs/howto/judge_images_made_elsewhere.md.
 """
 

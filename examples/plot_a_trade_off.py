@@ -1,6 +1,6 @@
-"""Turn the block of a mosaic up, and plot what recognizers keep and what attacks regain, from records of LFW.
+"""Plot what recognizers keep and what attacks recover for three block sizes of pixelation, from records of LFW.
 
-Reads the committed records of a checkout and writes trade_off.png, or the file that is named.
+The script reads the committed records of a checkout and writes trade_off.png, or the file that is named.
 """
 
 import json
@@ -25,9 +25,9 @@ regained = leaks.groupby("block")["value"].max()
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 axes.plot(kept.index, kept, marker="o", label="kept by recognizers (retention)")
-axes.plot(regained.index, regained, marker="s", label="regained by the best attack (leakage)")
+axes.plot(regained.index, regained, marker="s", label="recovered by the best attack (leakage)")
 axes.set(xlabel="block, pixels", ylabel="share", title="Pixelation on LFW, 112x112")
 axes.legend()
 target = sys.argv[1] if len(sys.argv) > 1 else "trade_off.png"
 figure.savefig(target, dpi=120)
-print(f"block {list(kept.index)}: kept {kept.round(2).tolist()}, regained {regained.round(2).tolist()}; {target}")
+print(f"block {list(kept.index)}: kept {kept.round(2).tolist()}, leakage {regained.round(2).tolist()}; {target}")

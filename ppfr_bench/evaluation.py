@@ -331,9 +331,15 @@ def _check_data(data: object) -> None:
     UserError: it is no data set, or is named otherwise than labels are.
     """
     if not isinstance(data, FaceDataset):
-        raise UserError(f"expected the name of a data set or a FaceDataset, got {type(data).__name__}", "")
+        raise UserError(
+            f"expected the name of a data set or a FaceDataset, got {type(data).__name__}",
+            "Make one of your images:  ppfr_bench.datasets.from_sequence(images, identities)",
+        )
     if not LABEL.fullmatch(data.name):
-        raise UserError(f"expected a data set named by lower-case letters, digits and _, got {data.name!r}", "")
+        raise UserError(
+            f"expected a data set named by lower-case letters, digits and _, got {data.name!r}",
+            "Give it another name, for example:  my_photos",
+        )
 
 
 def _with_controls(entry: Entry, suite: Suite) -> tuple[Entry, ...]:

@@ -18,6 +18,7 @@ from ppfr_bench.text import printable
 
 __all__ = ["Listing", "folded", "is_hidden", "kind_by_name", "list_folder", "list_images", "summary"]
 
+READABLE = "Check the path and its permissions."
 HIDDEN = "hidden"
 LINK = "a link, which is not followed"
 NO_IMAGE = "not an image"
@@ -81,7 +82,7 @@ def list_images(root: Path) -> Listing:
                 with path.open("rb") as file:
                     image = looks_like_image(file.read(64))
             except OSError as error:
-                raise UserError(f"cannot read {printable(path)}: {error.strerror or error}", "") from error
+                raise UserError(f"cannot read {printable(path)}: {error.strerror or error}", READABLE) from error
         if not image:
             del found.files[name]
             found.left_out[name] = UNKNOWN if kind_by_name(name) is None else NO_IMAGE
@@ -110,7 +111,7 @@ def _walk(folder: Path, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         with os.scandir(folder) as entries:
             listed = list(entries)
     except OSError as error:
-        raise UserError(f"cannot read the folder {printable(folder)}: {error.strerror or error}", "") from error
+        raise UserError(f"cannot read the folder {printable(folder)}: {error.strerror or error}", READABLE) from error
     for entry in listed:
         name = below + entry.name
         if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):

@@ -157,7 +157,9 @@ def build(kind: Kind, name: str, params: dict[str, Any]) -> Any:
     try:
         config = plugin.Config.model_validate(params)
     except ValidationError as error:
-        raise UserError(f"{kind} {name}: {explain(error, plugin.Config)}", "") from error
+        raise UserError(
+            f"{kind} {name}: {explain(error, plugin.Config)}", f"See the class Config in {source(kind, name)}."
+        ) from error
     return plugin(config)
 
 
@@ -308,7 +310,7 @@ def _check_not_former(kind: Kind, name: str, where: str) -> None:
     """
     if current := FORMER_NAMES.get((kind, name)):
         raise UserError(
-            f"{kind} '{name}' ({where}): that name is the former one of '{current}', and still means it",
+            f"{kind} '{name}' ({where}): that name is the former one of '{current}', and still belongs to it",
             "Give yours another name.",
         )
 

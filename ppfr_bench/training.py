@@ -82,7 +82,10 @@ def configured(recipe: type[Training], params: dict[str, Any]) -> Config:
     try:
         return recipe.Config.model_validate(params)
     except ValidationError as error:
-        raise UserError(f"training: {explain(error, recipe.Config)}", "") from error
+        raise UserError(
+            f"training: {explain(error, recipe.Config)}",
+            f"See the class {recipe.Config.__name__} in {recipe.__module__}.",
+        ) from error
 
 
 def train(

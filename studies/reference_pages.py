@@ -30,7 +30,7 @@ TRACKS = {
 }  # fmt: skip
 KNOWLEDGE = {
     "oblivious": "off-the-shelf tools", "aware": "the defense as a service, and pairs of its own images",
-    "informed": "also the code and the weights of the defense",
+    "informed": "as aware, and the code and the weights of the defense",
 }  # fmt: skip
 NEEDS = {
     "needs_surrogate": "a recognizer with gradients", "needs_gallery": "a clear gallery of the targets",
@@ -56,7 +56,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def _argument(parameter: Any) -> str:
-    word = f"{parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
+    word = f"{parameter.metavar or parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
     return word if parameter.required else f"[{word}]"
 
 
@@ -76,8 +76,8 @@ def command_page() -> str:
     """``docs/reference/commands.md``."""
     lines = [
         "# Commands", "",
-        "Made of the program's own help by `python studies/reference_pages.py`. `ppfr-bench COMMAND --help` prints the "
-        "same for the version that is installed. Every command takes `--json`, which makes it answer in JSON. "
+        "`python studies/reference_pages.py` makes this page from the program's own help. `ppfr-bench COMMAND --help` "
+        "prints the same for the installed version. Every command takes `--json` and then answers in JSON. "
         "Exit codes: [install](../install.md).", "",
     ]  # fmt: skip
     for words, command in commands():
@@ -157,10 +157,11 @@ def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> 
         entry = f", as `{picture.label}`" if picture.label != name else ""
         yield f"*{safe(picture.said)} On `{picture.suite}`{entry}; the faces are computer-generated.*"
         yield ""
-    yield f"- Name: `{name}`, family {safe(card.family)}. Its answer is scored by `{scorer}`."
-    yield f"- Knows: {card.knowledge}: {KNOWLEDGE[card.knowledge]}." + (" It learns." if card.learned else "")
+    yield f"- Name: `{name}`, family {safe(card.family)}. The scorer `{scorer}` measures its answer."
+    learns = " It is trained." if card.learned else ""
+    yield f"- Knowledge: {card.knowledge} ({KNOWLEDGE[card.knowledge]}).{learns}"
     if needs := [words for field, words in NEEDS.items() if getattr(card, field)]:
-        yield f"- Has: {', '.join(needs)}."
+        yield f"- Needs: {', '.join(needs)}."
     if card.builds_on:
         yield f"- Builds on: {', '.join(map(_inside, card.builds_on))}."
     for line in _budgets(name):
@@ -170,7 +171,7 @@ def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> 
     code = f" [Code]({card.code_url})." if card.code_url else ""
     yield f"- Reference: {safe(card.reference)}.{code} Licence: {safe(card.licence)}."
     if card.deviations:
-        yield f"- Differs: {' '.join(map(safe, card.deviations))}"
+        yield f"- Differences from the paper: {' '.join(map(safe, card.deviations))}"
     yield ""
 
 
@@ -183,9 +184,9 @@ def attack_page() -> str:
         by_track["image" if tracks[0] in BOTH else tracks[0]].append(name)
     lines = [
         "# Attacks", "",
-        "Every attack that comes with the benchmark, from its card, by `python studies/reference_pages.py`. What an "
-        "attacker is assumed to know is said in the [threat model](threat_model.md), what is counted as leakage in "
-        "[metrics](metrics.md#leakage). Your own attack: [write an attack](howto/write_an_attack.md).", "",
+        "Every built-in attack. `python studies/reference_pages.py` makes this page from the cards of the attacks. The "
+        "[threat model](threat_model.md) says what an attacker is assumed to know, and [metrics](metrics.md#leakage) "
+        "how leakage is measured. To add your own: [write an attack](howto/write_an_attack.md).", "",
         "| protected | attacks |", "|---|---|",
     ]  # fmt: skip
     lines += [

@@ -13,7 +13,7 @@ from ppfr_bench.cli.options import Json
 from ppfr_bench.console import err, out
 
 assets_app = typer.Typer(no_args_is_help=True, help="Pinned weights: list, fetch, verify.")
-Names = Annotated[list[str] | None, typer.Argument(help="All, without.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Names of assets; all, if none is given.")]
 
 
 @assets_app.command("list")
@@ -38,7 +38,7 @@ def assets_list(as_json: Json = False) -> None:
 
 @assets_app.command("fetch")
 def assets_fetch(name: Names = None, as_json: Json = False) -> None:
-    """Fetch assets (all by default); what is here already is not fetched again."""
+    """Fetch assets, all by default. An asset that is already here is not fetched again."""
     from ppfr_bench.assets import MANIFEST, fetch
     from ppfr_bench.errors import Unavailable
 

@@ -11,7 +11,9 @@ import typer
 from ppfr_bench.cli.options import Json
 from ppfr_bench.console import tell
 
-data_app = typer.Typer(no_args_is_help=True, help="Data sets made ready, and images for tools elsewhere.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Prepare data sets, and write images for tools outside of the benchmark."
+)
 FORMATS_HELP = "lfw, cfp, celeba, folder, insightface-bin or insightface-rec."
 
 
@@ -19,16 +21,24 @@ FORMATS_HELP = "lfw, cfp, celeba, folder, insightface-bin or insightface-rec."
 def data_prepare(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help=FORMATS_HELP)],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="An archive, its folder, or InsightFace's file.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="A new folder; after a kill, the same one.")],
-    aligned: Annotated[bool, typer.Option("--aligned", help="SRC is aligned, 112x112: keep it byte for byte.")] = False,
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="A new folder; to continue a run that was stopped, the same one.")
+    ],
+    aligned: Annotated[bool, typer.Option("--aligned", help="SRC is aligned, 112x112; keep it byte for byte.")] = False,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt, if it is not beside SRC.")] = None,
     identities: Annotated[Path | None, typer.Option(help="CelebA's identities, if not beside SRC.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="CelebA's landmarks, if not beside SRC.")] = None,
     level: Annotated[
         int | None,
-        typer.Option("--person-level", min=1, help="Of a folder: which folder below SRC names the person, from 1."),
+        typer.Option(
+            "--person-level",
+            min=1,
+            help="For the format folder: the level below SRC, from 1, whose folders name people.",
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor, without.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one for each processor.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find and align the faces of a data set: 112x112 crops, its pairs, and a report of what was dropped and why."""

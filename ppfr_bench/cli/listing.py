@@ -86,13 +86,13 @@ def _of_metric(name: str) -> dict[str, Any]:
 
 
 def list_(
-    what: Annotated[What | None, typer.Argument()] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say of each what it is.")] = False,
+    what: Annotated[What | None, typer.Argument(help="Only this kind.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Describe each entry.")] = False,
     plugin: Plugins = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """List what there is, of one kind or of every kind, by name and title."""
+    """List the plug-ins, suites and assets, of one kind or of all kinds, by name and title."""
     registry.run_here(trust)
     for path in plugin or ():
         registry.add_plugin(path)

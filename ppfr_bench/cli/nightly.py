@@ -23,11 +23,16 @@ def nightly(
     out_dir: Annotated[Path, typer.Option("--out", help="nights.jsonl, nightly.html and nightly.md go there.")] = Path(
         "leaderboards"
     ),
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the unchanged cells, measured anew.")] = 0.05,
-    night: Annotated[str, typer.Option(help="YYYY-MM-DD; today's, in UTC, without.")] = "",
-    benchmarks: Annotated[Path | None, typer.Option(help="What pytest --benchmark-json wrote tonight.")] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the unchanged cells that are measured again.")
+    ] = 0.05,
+    night: Annotated[str, typer.Option(help="YYYY-MM-DD; by default today, in UTC.")] = "",
+    benchmarks: Annotated[
+        Path | None, typer.Option(help="The file that pytest --benchmark-json wrote tonight.")
+    ] = None,
     take: Annotated[
-        Path | None, typer.Option("--take", help="Measure nothing: take the night that another machine has left there.")
+        Path | None,
+        typer.Option("--take", help="Measure nothing: take the results of another machine from this folder."),
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = "",

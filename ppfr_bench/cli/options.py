@@ -13,24 +13,22 @@ from ppfr_bench.text import toml_value
 if TYPE_CHECKING:
     from ppfr_bench.runner.request import Request
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Results = Annotated[str, typer.Option("--results", help="Folder of the records, or a URL such as s3://bucket/results.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]
 Trust = Annotated[
     bool,
-    typer.Option(
-        "--trust", help="Run files in this process, with all that you may do, not in one of their own; flags records."
-    ),
+    typer.Option("--trust", help="Run plug-in files in this process, with all your rights; records are flagged."),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="path=value, e.g. attack.unet.steps=300; repeatable.")
 ]
 Sweeps = Annotated[
     list[str] | None,
-    typer.Option("--sweep", help="One entry a value, e.g. defense.pixelate.block=4,8,14; repeatable."),
+    typer.Option("--sweep", help="One row for each value, e.g. defense.pixelate.block=4,8,14; repeatable."),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes; as many as pay off on this machine, without.")
+    int | None, typer.Option(min=1, help="Worker processes; by default as many as are useful on this machine.")
 ]
 Scheduler = Annotated[
     str,

@@ -54,7 +54,7 @@ def check(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """The contract, for a contributor, in seconds: on synthetic faces, without any download."""
+    """Check that a plug-in keeps its contract, in seconds, on synthetic faces and without any download."""
     from ppfr_bench.contracts.check import check_plugin
 
     registry.run_here(trust)
@@ -113,7 +113,11 @@ def _reminder(kind: registry.Kind, name: str) -> str:
     )
 
 
-def new(kind: Kind, name: str, as_json: Json = False) -> None:
+def new(
+    kind: Annotated[Kind, typer.Argument(help="defense or attack.")],
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")],
+    as_json: Json = False,
+) -> None:
     """Write a plug-in that passes `check`, to start from."""
     from ppfr_bench.scaffold import write_plugin
 

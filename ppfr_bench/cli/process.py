@@ -118,7 +118,9 @@ def _flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UserError(f"cannot write to standard output: {reason(error)}") from error
+        raise UserError(
+            f"cannot write to standard output: {reason(error)}", "Free some space, or write the output elsewhere."
+        ) from error
 
 
 def _explain(error: Exception) -> int:

@@ -20,7 +20,7 @@ _UNCHECKED = "No second detector looked for faces left clear"
 
 
 def protect(
-    defense: str,
+    defense: Annotated[str, typer.Argument(help="The name of a defense of images.")],
     source: Annotated[
         Path,
         typer.Argument(metavar="IN", help="A folder of aligned 112x112 faces, a photograph, a video, or - for stdin."),
@@ -28,7 +28,9 @@ def protect(
     target: Annotated[
         Path, typer.Argument(metavar="OUT", help="A folder, a .png of a photograph, a .mp4 or .mkv, or - for stdout.")
     ],
-    seed: Annotated[int | None, typer.Option(min=0, help="For a repeatable result; fresh randomness without.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="For a repeatable result; by default the randomness is fresh.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. sigma=6; repeatable.")] = None,
     plugin: Plugins = None,
     trust: Trust = False,

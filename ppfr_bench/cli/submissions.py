@@ -17,13 +17,15 @@ from ppfr_bench.errors import UserError
 
 
 def submit(
-    defense: str,
+    defense: Annotated[str, typer.Argument(help="The name of a defense in defenses/.")],
     suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
     results: Results = RESULTS,
-    target: Annotated[Path | None, typer.Option("--out", help="NAME-SUITE.zip here, without.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="The archive; by default NAME-SUITE.zip in this folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Pack a defense and its records for a pull request; refused if a cell is missing, failed or of changed code."""
+    """Pack a defense and its records for a pull request; refused if a cell is missing, failed or from changed code."""
     from ppfr_bench.maintenance.submission import pack
     from ppfr_bench.records.store import ResultStore
 
@@ -40,10 +42,10 @@ def submit(
 
 def accept(
     archive: Annotated[Path, typer.Argument(help="What ppfr-bench submit made.")],
-    root: Annotated[Path, typer.Option("--into", help="A checkout.")] = Path(),
+    root: Annotated[Path, typer.Option("--into", help="The root of a checkout.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Take a submission into a checkout: checked file by file, and none of them run."""
+    """Take a submission into a checkout. Every file is checked, and none is run."""
     from ppfr_bench.maintenance.submission import take
 
     found = take(archive, root)
@@ -59,12 +61,13 @@ def accept(
 
 
 def score(
-    defense: Annotated[list[str], typer.Argument(help="One or more.")],
+    defense: Annotated[list[str], typer.Argument(help="Names of one or more defenses.")],
     suite: Annotated[str, typer.Option(help="The suite that it was run in.")] = "quick",
     results: Results = RESULTS,
     anew: Annotated[bool, typer.Option("--anew", help="Protect and attack again, not from what is cached.")] = False,
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="Measure a claim on people drawn from your secret seed, and note it.")
+        bool,
+        typer.Option("--confirm", help="Measure a claim on people drawn from your secret seed, and record the result."),
     ] = False,
     sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the cells, the same each time.")] = 1.0,
     dataset_root: DatasetRoot = None,

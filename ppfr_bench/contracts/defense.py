@@ -108,7 +108,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
                 flags.append("content_seeded")
     except BreachError as breach:
         raise UserError(
-            f"The randomness of a defense that breaks the contract cannot be told: {breach.finding.message}.",
+            f"The randomness of a defense that breaks the contract cannot be determined: {breach.finding.message}.",
             "Run check_defense first.",
         ) from breach
     return tuple(flags)

@@ -137,7 +137,7 @@ def audit(
     if claim is None:
         raise UserError(f"{defense.card.title} has no guarantee to audit.", "Pass the one that you mean.")
     if draws < _LEAST:
-        raise UserError(f"An audit needs {_LEAST} draws or more, got {draws}.", "With thousands it tells something.")
+        raise UserError(f"An audit needs {_LEAST} draws or more, got {draws}.", "Pass some thousand draws.")
     generator, fitted = draws_for(np.stack(pair), seed, 0), min(draws // 4, _FITTED)
 
     def values(statistics: Sequence[Statistic], count: int) -> list[FloatArray]:

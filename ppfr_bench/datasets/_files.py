@@ -31,7 +31,9 @@ def root_of(given: str | None, variable: str, what: str) -> Path:
     """
     path = user_path(given, "the root of the data set") if given else from_environment(variable)
     if path is None:
-        raise UserError(f"where is {what}?", f"Type --dataset-root FOLDER, or set {variable}=FOLDER.")
+        raise UserError(
+            f"expected the folder of {what}, got none", f"Type --dataset-root FOLDER, or set {variable}=FOLDER."
+        )
     if not is_folder(path):
         raise UserError(
             f"expected the folder of {what}, got {printable(path)}", f"Type --dataset-root FOLDER, or set {variable}."

@@ -104,7 +104,10 @@ def read_split(text_of: Callable[[str], str], protocol: str) -> Rows:
             for number, line in enumerate(text_of(name).split(), start=1):
                 a, comma, b = line.partition(",")
                 if not comma or a not in left or b not in right:
-                    raise UserError(f"{name}, line {number}: expected two rows of the pair lists, got {line!r:.80}", "")
+                    raise UserError(
+                        f"{name}, line {number}: expected two rows of the pair lists, got {line!r:.80}",
+                        "Use the official list.",
+                    )
                 rows.append((left[a], right[b], label == "same", fold))
     return rows
 

@@ -72,7 +72,7 @@ def perceptual_hashes(batches: Iterable[ByteArray]) -> PerceptualHashes:
 def _perceptual_hash(images: ByteArray) -> PerceptualHashes:
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != np.uint8 or min(images.shape[2:]) < _COLUMNS:
         raise UserError(
-            f"PerceptualHashes are of uint8 images (n, 3, h, w), 17 pixels a side at least, got {images.dtype} "
+            f"A perceptual hash needs uint8 images (n, 3, h, w) of 17 pixels a side at least, got {images.dtype} "
             f"{images.shape}.",
             "Pass the stored bytes, as Faces.batches gives them.",
         )

@@ -102,13 +102,17 @@ def _check(faces: Faces, pairs: Pairs, root: Path) -> None:
     """Genuine and impostor pairs are there, they say the truth, and the folds are two or more."""
     truth = faces.identities[pairs.left] == faces.identities[pairs.right]
     if not pairs.same.any() or pairs.same.all():
-        raise UserError(f"{root}: pairs need both genuine and impostor ones", "Add photos of one person, or people.")
+        raise UserError(
+            f"{root}: expected both genuine and impostor pairs, got one kind", "Add photos of one person, or people."
+        )
     if (truth != pairs.same).any():
         i = int(np.flatnonzero(truth != pairs.same)[0])
         left, right = (faces.names[int(side[i])] for side in (pairs.left, pairs.right))
-        raise UserError(f"the pair {left}, {right} says same={int(pairs.same[i])}, its folders disagree", "Correct it.")
+        raise UserError(
+            f"the pair {left}, {right} says same={int(pairs.same[i])}, its folders disagree", "Correct the pair."
+        )
     if len(np.unique(pairs.fold)) < 2:
-        raise UserError("pairs need two folds or more", "Give the fold as a fourth column.")
+        raise UserError("expected pairs in two folds or more, got one fold", "Give the fold as a fourth column.")
 
 
 def _later(rows: list[tuple[str, str, bool, int]], folds: int) -> list[tuple[str, str, bool, int]]:

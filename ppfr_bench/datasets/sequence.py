@@ -128,7 +128,10 @@ def _keep(images: Any, identities: Iterable[Hashable] | None) -> str:
         ) from error
     given = None if identities is None else _by_position(identities)
     if given is not None and len(given) != count:
-        raise UserError(f"expected one identity an image, got {len(given)} for {count} images", "")
+        raise UserError(
+            f"expected one identity an image, got {len(given)} for {count} images",
+            "Give a list with one identity an image, in the order of the images.",
+        )
     if not count:
         raise UserError("expected images, got none", _SHAPES)
     people = _People()

@@ -67,7 +67,7 @@ def _whole(path: Path, shown: str) -> bytes:
             f"{shown}: {count} files and a directory of {size:,} bytes, at most {MOST} files are taken", ASK
         )
     if start + size + _END.size != len(content):
-        raise UserError(f"{shown} is not an archive that can be read: there is more in it than its files", ASK)
+        raise UserError(f"{shown} is not an archive that can be read: it holds bytes outside of its files", ASK)
     return content
 
 
@@ -97,10 +97,10 @@ def _check_gaps(content: bytes, members: list[zipfile.ZipInfo], end: int, shown:
     for member in sorted(members, key=lambda one: one.header_offset):
         names, extra = struct.unpack("<2H", content[at + 26 : at + 30]) if at + 30 <= len(content) else (0, 0)
         if member.header_offset != at:
-            raise UserError(f"{shown} is not an archive that can be read: there is more in it than its files", ASK)
+            raise UserError(f"{shown} is not an archive that can be read: it holds bytes outside of its files", ASK)
         at += 30 + names + extra + member.compress_size
     if at != end:
-        raise UserError(f"{shown} is not an archive that can be read: there is more in it than its files", ASK)
+        raise UserError(f"{shown} is not an archive that can be read: it holds bytes outside of its files", ASK)
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> bytes:

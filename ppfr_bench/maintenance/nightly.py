@@ -150,7 +150,7 @@ def read_ratios(path: Path) -> dict[str, float]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{printable(path)} holds no benchmarks: {error}", hint) from error
     if not found.get(BARE, 0) > 0:
-        raise UserError(f"{path} lacks {BARE}, which the others are divided by", "Run all of tests/benchmarks.")
+        raise UserError(f"{path} lacks {BARE}, by which the other times are divided", "Run all of tests/benchmarks.")
     return {name: float(f"{seconds / found[BARE]:.4g}") for name, seconds in sorted(found.items()) if name != BARE}
 
 
@@ -193,7 +193,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         try:
             _Line.model_validate(night)
         except ValidationError as error:
-            raise UserError(f"{where} is no night: {line:.60}", hint) from error
+            raise UserError(f"{where} is not a line of the history: {line:.60}", hint) from error
         nights.append(night)
     return nights
 

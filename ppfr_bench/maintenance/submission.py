@@ -99,7 +99,7 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
             f"{again} --results {store.root}",
         )
     if record.status != "ok":
-        raise UserError(f"{title} {record.status}: {record.reason}", f"Mend that, then:  {again} --rerun failed")
+        raise UserError(f"{title} {record.status}: {record.reason}", f"Fix that, then:  {again} --rerun failed")
     if TRUSTED in record.flags:
         raise UserError(
             f"{title} was measured with code of a file in the harness's own process (flag '{TRUSTED}')",
@@ -107,7 +107,7 @@ def _whole(plan: Plan, store: ResultStore, statuses: Mapping[str, str], cell: Ce
         )
     if record.environment.dirty is not False or not record.environment.commit:
         raise UserError(
-            f"{title} was measured with changes that no commit has",
+            f"{title} was measured with changes that are not committed",
             f"Commit, then:  {again} --rerun all",
         )
     return record
@@ -143,7 +143,7 @@ def read(path: Path, root: Path | None = None) -> Submission:
     name = Path(sources[0]).stem
     for place in files:
         if place.endswith(".jpg") and f"{place.removesuffix('.jpg')}.jsonl" not in files:
-            raise UserError(f"{shown}: {place} belongs to no record", ASK)
+            raise UserError(f"{shown}: {place} is a picture of no record", ASK)
     by_suite, strips = _records(files, name, shown)
     if not any(by_suite.values()):
         raise UserError(f"{shown} holds no record", ASK)
@@ -157,7 +157,7 @@ def read(path: Path, root: Path | None = None) -> Submission:
             raise UserError(f"{shown}: {error.message}", f"{ASK}\n{error.hint}".rstrip()) from error
     records = tuple(record for mine in by_suite.values() for record in mine)
     if any(record.real_people for record in records) and any(place.endswith(".jpg") for place in files):
-        raise UserError(f"{shown}: pictures come with records of real people", ASK)
+        raise UserError(f"{shown}: expected no pictures with records of real people", ASK)
     return Submission(name, files[sources[0]], records, strips, tuple(plans))
 
 
@@ -169,7 +169,7 @@ def _records(files: Mapping[str, bytes], name: str, shown: str) -> tuple[dict[st
     """
     suites = sorted({found[1] for place in files if (found := RESULT.fullmatch(place))})
     if own := [suite for suite in suites if suite not in suite_names()]:
-        raise UserError(f"{shown}: '{own[0]}' is no suite that ships: {', '.join(suite_names())}", ASK)
+        raise UserError(f"{shown}: '{own[0]}' is not a built-in suite: {', '.join(suite_names())}", ASK)
     records: dict[str, list[Record]] = {}
     strips: dict[str, bytes] = {}
     with TemporaryDirectory(prefix="ppfr-bench-accept-") as folder:

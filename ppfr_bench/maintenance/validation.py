@@ -150,7 +150,7 @@ def unfit(record: Record, root: Path | None) -> str:
     if TRUSTED in record.flags:
         return f"it is flagged '{TRUSTED}': code of a file ran in the harness's own process"
     if place.dirty is not False or not place.commit:
-        return "it was measured with code that no commit has"
+        return "it was measured with code that is not committed"
     if not known_commit(place.commit, root):
         return f"it was measured with commit {place.commit[:40]!r}, which this checkout does not know"
     for flag in record.flags:

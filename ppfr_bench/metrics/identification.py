@@ -84,7 +84,7 @@ def _checked(
     if not np.isfinite(scores).all():
         raise UserError(
             f"{int((~np.isfinite(scores)).sum())} of {scores.size} similarities are not finite.",
-            "An attack that cannot tell returns equal similarities; one that failed must raise.",
+            "An attack without an answer returns equal similarities; an attack that fails must raise.",
         )
     match = targets[:, None] == gallery[None, :]
     absent = ~match.any(axis=1)

@@ -61,7 +61,7 @@ def protect_folder(defense: Defense, source: Path, target: Path, seed: int | Non
     if not names:
         raise UserError(
             f"no image in {printable(source)}",
-            f"It holds {len(listing.left_out)} other files." * bool(listing.left_out),
+            f"Expected JPEG, PNG or other images; the folder has {len(listing.left_out)} other files.",
         )
     targets = _targets(source, target, names)
     replaced = _check_replaced(list(listing.files.values()), targets)

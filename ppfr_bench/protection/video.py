@@ -194,7 +194,10 @@ class _Writer:
         """
         image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 wants even sides.
         if not image.size:
-            raise UserError(f"expected frames of at least 2x2, got {frame.image.shape[1]}x{frame.image.shape[0]}")
+            raise UserError(
+                f"expected frames of at least 2x2, got {frame.image.shape[1]}x{frame.image.shape[0]}",
+                "Give a larger video.",
+            )
         made = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         self._first = frame.pts if not self.frames else self._first
         made.pts, made.time_base = frame.pts - self._first, frame.time_base
@@ -253,7 +256,10 @@ def _written_whole(target: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(target)
         except OSError as error:
-            raise UserError(f"cannot write {printable(target)}: {error.strerror or error}") from error
+            raise UserError(
+                f"cannot write {printable(target)}: {error.strerror or error}",
+                "Free some space, or choose another place.",
+            ) from error
     except BaseException:  # Ctrl-C leaves no half-written file either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

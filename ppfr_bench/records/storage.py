@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from filelock import FileLock
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.files import write_atomic
+from ppfr_bench.files import READABLE, write_atomic
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -141,7 +141,7 @@ class _Local(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise UserError(f"cannot read {self.name(folder)}: {error.strerror or error}") from error
+            raise UserError(f"cannot read {self.name(folder)}: {error.strerror or error}", READABLE) from error
         return sorted(found)
 
     def read(self, path: str) -> bytes | None:
@@ -150,7 +150,7 @@ class _Local(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise UserError(f"cannot read {self.name(path)}: {error.strerror or error}") from error
+            raise UserError(f"cannot read {self.name(path)}: {error.strerror or error}", READABLE) from error
 
     def write(self, path: str, content: bytes) -> None:
         write_atomic(self.root / path, content)
@@ -161,7 +161,7 @@ class _Local(Storage):
         except NotADirectoryError:
             pass
         except OSError as error:
-            raise UserError(f"cannot remove {self.name(path)}: {error.strerror or error}") from error
+            raise UserError(f"cannot remove {self.name(path)}: {error.strerror or error}", READABLE) from error
 
     def alone(self, path: str) -> AbstractContextManager[object]:
         folder = (self.root / path).parent

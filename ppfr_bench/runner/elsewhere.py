@@ -149,7 +149,7 @@ def _row(plan: Plan, hint: str = "Name one row.") -> Component:
     (defense,) = plan.defenses
     if registry.load("defense", defense.name).card.control:
         raise UserError(
-            f"'{defense.label}' is a control, an end of the scale: there is nothing to break", "Name another."
+            f"'{defense.label}' is a control, an end of the scale, which no attack can break", "Name another."
         )
     return defense
 
@@ -233,7 +233,7 @@ def check_entries(answered: Sequence[Answered], entries: Sequence[Entry], runnin
     for entry in running:
         if entry not in [one.entry for one in answered] and not registry.load("attack", entry.name).card.live:
             raise UserError(
-                f"attack '{entry.label}' hands on answers that were made elsewhere, and there are none",
+                f"attack '{entry.label}' passes on answers that were made elsewhere, and none were given",
                 "Give their folder:  ppfr-bench run SUITE --defense DEFENSE --answers FOLDER",
             )
 

@@ -111,7 +111,10 @@ class Serving:
 
     def _gradient(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         if header["token"] not in self._graphs:
-            raise UserError(f"only the last {self._most_graphs} results keep what their gradient takes", "")
+            raise UserError(
+                f"expected a gradient of one of the last {self._most_graphs} results, got one of an earlier result",
+                "Call backward before further results are computed.",
+            )
         images, out = self._graphs.pop(header["token"])
         (gradient,) = torch.autograd.grad(out, images, tensors[0], allow_unused=True)
         return {}, [torch.zeros_like(images) if gradient is None else gradient]

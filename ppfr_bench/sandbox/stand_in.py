@@ -132,7 +132,10 @@ class Plugin:
     def _nonsense(self, error: ValidationError) -> UserError:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        return UserError(f"the process of {self.source.name} says nonsense of itself: {where}: {first['msg']}", "")
+        return UserError(
+            f"the process of {self.source.name} describes the defense wrongly: {where}: {first['msg']}",
+            f"Read {self.source.path}: it may interfere with the harness.",
+        )
 
 
 def plugin_of(source: Source) -> Plugin:

@@ -190,7 +190,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "two defenses": (more("defenses/other.py"), "expected one defenses/NAME.py, got 2"),
     "a bomb": (more("results/smoke/a/b.jsonl", b" " * 50_000_000), "larger than"),
     "a bomb of draws": (more("results/smoke/draws.parquet", many_draws()), "has 40,000,00. numbers, at most"),
-    "a picture of nothing": (more("results/smoke/synthetic/other.jpg"), "belongs to no record"),
+    "a picture of nothing": (more("results/smoke/synthetic/other.jpg"), "is a picture of no record"),
     "no number": (in_lines(nan), "NaN is not a finite number"),
     "deep": (more(ROWS, b"[" * 100_000), "nests too deeply"),
     "not JSON": (more(ROWS, b"import os"), "it is not JSON"),
@@ -211,7 +211,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "skipped": (edited(status="skipped", reason="x"), "it skipped: x"),
     "changed code": (
         in_lines(lambda lines: lines[0]["shared"]["environment"].update(dirty=True)),
-        "code that no commit has",
+        "code that is not committed",
     ),
     "unknown key": (edited(extra=1), "extra"),
     "another defense": (

@@ -123,7 +123,7 @@ FORGED: dict[str, tuple[Any, str]] = {
         'its dataset_revision is "synthetic-0000000000000000", the suite has',
     ),
     "beyond": (every_estimate(beyond), r"-5 is outside \[0.0, 1.0\], where leakage lies"),
-    "suite": (of_another_suite, "'official_2026' is no suite that ships"),
+    "suite": (of_another_suite, "'official_2026' is not a built-in suite"),
 }
 
 
@@ -210,5 +210,5 @@ ARCHIVES: dict[str, tuple[Any, str]] = {
     "encrypted": (encrypted, "is encrypted"),
     "trailing_shell": (around(b"#!/bin/sh\nrm -rf x\n"), "does not begin as one"),
     "bytes_after": (around(after=b"x" * 100), "does not end as one"),
-    "hidden_between": (hidden_between, "more in it than its files"),
+    "hidden_between": (hidden_between, "bytes outside of its files"),
 }

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from made_photographs import ALIGNED, make_cfp, make_lfw
 
 from ppfr_bench.api import Faces, FloatArray, IntArray, Pairs, Recognizer, to_float
 from ppfr_bench.datasets import load_dataset
-from ppfr_bench.datasets.preparation import Options, prepare
+from ppfr_bench.datasets.preparation import prepare
 from ppfr_bench.metrics.verification import k_fold_accuracy
 from ppfr_bench.recognizers import load_recognizer
 from ppfr_bench.testing import TinyRecognizer
 
 SHARED = Path(os.environ.get("PPFR_BENCH_SHARED", Path(__file__).parents[2].parent / "shared" / "data"))
-ALIGNED = Options(aligned=True)
 
 
 def shared(name: str) -> Path:
@@ -80,48 +79,6 @@ def routes(name: str, root: Path, work: Path, verify: Verification, protocol: st
     again = load_dataset(name, config | {"root": str(work / "folder")})
     assert again.revision == own.revision
     return expected[2]
-
-
-def make_lfw(root: Path, suffix: str = "jpg") -> Path:
-    """Ten folds of two people each, as LFW lays them out; no faces, but images that differ."""
-    random = np.random.default_rng(0)
-    lines = ["10\t1"]
-    for fold in range(10):
-        for person, photos in ((f"Ann_{fold}", 2), (f"Bob_{fold}", 1)):
-            base = random.integers(0, 256, (7, 7, 3), dtype=np.uint8)
-            for photo in range(1, photos + 1):
-                path = root / "images" / person / f"{person}_{photo:04d}.{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                noisy = np.clip(base + random.integers(-40, 41, base.shape), 0, 255).astype(np.uint8)
-                Image.fromarray(noisy).resize((112, 112)).save(path)
-        lines += [f"Ann_{fold}\t1\t2", f"Ann_{fold}\t1\tBob_{fold}\t1"]
-    (root / "pairs.txt").write_text("\n".join(lines) + "\n")
-    return root
-
-
-def make_cfp(root: Path) -> Path:
-    """Ten folds of two people each, two frontal and one profile photo of each, as CFP lays them out."""
-    random = np.random.default_rng(0)
-    lists: dict[str, list[str]] = {"F": [], "P": []}
-    for person in range(1, 21):
-        base = random.integers(0, 256, (7, 7, 3), dtype=np.uint8)
-        for kind, view, photo in (("F", "frontal", 1), ("F", "frontal", 2), ("P", "profile", 1)):
-            path = root / "images" / f"{person:03d}" / f"{view}_{photo:02d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            noisy = np.clip(base + random.integers(-40, 41, base.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(noisy).resize((112, 112)).save(path)
-            lists[kind].append(f"{len(lists[kind]) + 1} ../Data/Images/{person:03d}/{view}/{photo:02d}.jpg")
-    for kind, lines in lists.items():
-        (root / f"Pair_list_{kind}.txt").write_text("\n".join(lines) + "\n")
-    for fold in range(10):
-        a, b = 2 * fold, 2 * fold + 1  # people from 0
-        rows = {"FF": ((2 * a + 1, 2 * a + 2), (2 * a + 1, 2 * b + 1)), "FP": ((2 * a + 1, a + 1), (2 * a + 1, b + 1))}
-        for protocol, pairs in rows.items():
-            folder = root / "Split" / protocol / f"{fold + 1:02d}"
-            folder.mkdir(parents=True)
-            for label, (left, right) in zip(("same", "diff"), pairs, strict=True):
-                (folder / f"{label}.txt").write_text(f"{left},{right}\n")
-    return root
 
 
 def test_three_routes_to_lfw(tmp_path: Path) -> None:

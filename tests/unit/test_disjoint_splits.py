@@ -76,7 +76,7 @@ def test_batches_and_order_do_not_matter() -> None:
     ids=["one image", "floats", "grey", "narrow"],
 )
 def test_other_images_are_refused(images: np.ndarray) -> None:
-    with pytest.raises(UserError, match="PerceptualHashes are of uint8 images"):
+    with pytest.raises(UserError, match="A perceptual hash needs uint8 images"):
         perceptual_hashes([images])
 
 

@@ -7,36 +7,23 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from documented import KNOWN, NOT_RUN, PAGES, ROOT, TRIED, commands, shell_lines, why_not_run
+from made_networks import write_card, write_onnx
+from made_photographs import ALIGNED, make_cfp, make_lfw
 from typer.testing import CliRunner
 
 from ppfr_bench import registry
 from ppfr_bench.cli import app
+from ppfr_bench.datasets.preparation import prepare
 from ppfr_bench.scaffold import write_plugin
 from ppfr_bench.suites import load_suite, suite_names
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "studies").glob("*.md")])
-BLOCK = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-INLINE = re.compile(r"`(ppfr-bench [^`\n]+)`")
 UsageError: Any = typer.BadParameter.__base__  # typer has a click of its own
-CUT = re.compile(r"&&|\|\||;|\|")  # between the commands of a line
-
-
-def commands(page: Path) -> Iterator[str]:
-    """The command lines of a page that call the program, continued lines joined, comments away."""
-    text = page.read_text(encoding="utf-8")
-    lines = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
-    for line in [*lines, *INLINE.findall(text)]:
-        for part in CUT.split(re.sub(r"(^|\s)#.*", "", line)):
-            found = re.search(r"(?:^|/|\s)ppfr-bench\s+([a-z-].*)", part.strip())
-            if found:
-                yield re.sub(r"\s[<>].*", "", found.group(1)).strip()
 
 
 def parse(words: list[str]) -> None:
@@ -52,9 +39,6 @@ def parse(words: list[str]) -> None:
         context = command.context_class(command, parent=context, info_name=name)
     if words and "--help" not in words:  # a page may name a command without what it takes
         command.make_context(context.info_name, words, parent=context.parent)
-
-
-KNOWN = [(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in dict.fromkeys(commands(page))]
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="no checkout: no docs")
@@ -100,54 +84,88 @@ def test_make_official_measures_every_board_and_the_seeds_of_its_first_rows() ->
         assert seeds == (["", "1", "2"] if load_suite(name).ensemble else [""]), name
 
 
-# What these options name is not there when the documentation is read: files, clusters, other data.
-ELSEWHERE = {"--plugin", "--precomputed", "--answers", "--scheduler", "--stages", "--device", "--dataset",
-             "--dataset-root", "--recognizer", "--take", "--trust", "--drop-duplicates"}  # fmt: skip
 OWN = {"my_defense": "defense", "half_grey": "defense", "my_attack": "attack"}  # The documentation has these written.
+PRINTED = {"my_cloak": "submit_a_cloak", "my_scheme": "submit_a_template_scheme",
+           "my_hardening": "submit_a_hardened_recognizer"}  # fmt: skip
 
 
-def on_smoke(line: str) -> list[str] | None:
-    """The words of a command, its suite the smoke suite of its track; None where it needs what is not here."""
-    words = shlex.split(line)
-    if words[0] in ("list", "doctor", "new") or words[:2] == ["assets", "list"]:
-        return None if ELSEWHERE & set(words) or "NAME" in words else words
-    if words[0] == "check" and len(words) == 2 and words[1] in OWN:
-        return words
-    if words[0] != "run" or len(words) < 2 or words[1] not in suite_names() or "lfw" in words[1]:
-        return None
-    named = {words[at + 1] for at, word in enumerate(words[:-1]) if word in ("--defense", "--attack")}
-    known = {*registry.names("defense"), *registry.names("attack"), *OWN}
-    if ELSEWHERE & set(words) or not named <= known:
-        return None
-    track = words[1].partition("_")[0] + "_" if "_" in words[1] else ""
-    results = [at for at, word in enumerate(words) if word == "--results"]
-    kept = [word for at, word in enumerate(words) if not any(at in (one, one + 1) for one in results)]
-    return ["run", f"{track}smoke", *kept[2:], *(["--dry-run"] if "--dry-run" not in kept else [])]
+def is_quick(words: tuple[str, ...]) -> bool:
+    """Whether a command only lists, plans, checks or writes a file: the others are in test_documented_runs."""
+    if words[0] in ("list", "doctor", "new") or words[:2] == ("assets", "list"):
+        return True
+    return words[-1] == "--dry-run" or (words[0] == "check" and words[1] in OWN)
 
 
-RUN = sorted({" ".join(map(shlex.quote, words)) for _, line in KNOWN if (words := on_smoke(line))})
+QUICK = [words for words in TRIED if is_quick(words)]
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="no checkout: no docs")
-def test_most_commands_of_the_documentation_are_run() -> None:
-    assert len(RUN) >= 20 and {line.split()[0] for line in RUN} >= {"run", "list", "new", "check"}
+def test_each_reason_not_to_run_a_command_is_that_of_one() -> None:
+    idle = [pattern for pattern in NOT_RUN if not any(re.search(pattern, line) for _, line in KNOWN)]
+    assert not idle, f"no documented command is like {idle}: delete them"
+    known = {line for _, line in KNOWN}
+    assert len([line for line in known if why_not_run(line) is None]) > 0.6 * len(known)
+    for why in NOT_RUN.values():
+        for name in re.findall(r"test_\w+\.py", why):
+            assert list((ROOT / "tests").rglob(name)), f"{name} is no test"
 
 
-@pytest.mark.parametrize("line", RUN)
-def test_a_documented_command_runs_on_smoke(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is planned there; ``list``, ``check``, ``new`` and ``doctor`` do what they do for a reader."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a reader has who plans a run: photographs, a suite, a recognizer, plug-ins, the studies."""
+    folder = tmp_path_factory.mktemp("reader")
+    make_cfp(folder / "cfp")
+    prepare("lfw", make_lfw(folder / "lfw"), folder / "aligned", ALIGNED)
+    (folder / "studies").symlink_to(ROOT / "studies")
+    (suite,) = re.findall(r"```toml\n(title.*?)```", (ROOT / "docs/howto/write_a_suite.md").read_text("utf-8"), re.S)
+    (folder / "suite.toml").write_text(suite, encoding="utf-8")
+    write_card(folder, write_onnx(folder / "made.onnx"))
+    for name, page in PRINTED.items():
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/howto/{page}.md").read_text("utf-8"), re.S)
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_a_documented_command_runs(
+    words: tuple[str, ...], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is planned; ``list``, ``check``, ``new`` and ``doctor`` do what they do for a reader."""
     monkeypatch.setattr(registry, "_added", dict(registry._added))
-    words = shlex.split(line)
+    monkeypatch.setattr(registry, "_here", "--trust" in words)
+    monkeypatch.setenv("PPFR_BENCH_LFW", str(files / "lfw"))
+    monkeypatch.chdir(tmp_path)
+    for name, kind in OWN.items():
+        if name in words and words[0] != "new":
+            registry.add_plugin(write_plugin(kind, name).resolve())
     if words[0] != "new":
-        for name, kind in OWN.items():
-            if name in line:
-                registry.add_plugin(write_plugin(kind, name).resolve())
-    done = CliRunner().invoke(app, words)
+        monkeypatch.chdir(files)
+        for name in PRINTED:
+            if name in words:
+                registry.add_plugin(files / f"{name}.py")
+    done = CliRunner().invoke(app, list(words))
     allowed = (0, 1) if words[0] == "doctor" else (0,)  # The doctor may find that something is missing.
     assert done.exit_code in allowed, f"{done.output}{done.exception}"
     for name in [name for name in sys.modules if name.startswith("ppfr_bench.plugins.")]:
         del sys.modules[name]
+
+
+@pytest.mark.skipif(not (ROOT / "Makefile").is_file(), reason="no checkout: no Makefile")
+def test_what_make_is_asked_for_in_the_documentation_is_there() -> None:
+    asked = {line.split()[1] for page in PAGES for line in shell_lines(page) if re.match(r"make [a-z]", line)}
+    assert asked >= {"leaderboard", "test"}
+    done = subprocess.run(["make", "--dry-run", *sorted(asked)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_scripts_of_the_documentation_are_there_and_take_these_options() -> None:
+    lines = {line for page in PAGES for line in shell_lines(page) if re.search(r"python (studies|examples)/", line)}
+    assert len(lines) > 5
+    for line in lines:
+        (path,) = re.findall(r"python (\S+\.py)", line)
+        code = (ROOT / path).read_text(encoding="utf-8")
+        for option in re.findall(r" (--[a-z-]+)", line):
+            assert f'"{option}"' in code, f"{path} takes no {option}"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/howto/submit_a_defense.md"])

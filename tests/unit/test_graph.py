@@ -22,9 +22,11 @@ from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Cell, Plan, make_plan
 from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
+from ppfr_bench.stages.store import FORMAT
 from ppfr_bench.suites import Entry, Suite, load_suite
 
 RECONSTRUCTIONS = ("reconstruction", "control", "template")  # scorers that compare images
+ROOT = Path(__file__).parents[2]
 
 
 def plan_of(suite: str | Suite, *overrides: str, revision: str = "r", **options: Any) -> Plan:
@@ -123,6 +125,19 @@ def test_the_suites_have_as_many_cells_as_they_are_documented_to_have(smoke: Pla
     assert len(smoke.cells) == len({cell.key for cell in smoke.cells}) == 58
     assert len(quick.cells) == len({cell.key for cell in quick.cells}) == 256
     assert Counter(cell.kind for cell in smoke.cells) == {"canary": 2, "utility": 4 * 2, "attack": 4 * 12}
+
+
+def test_a_cell_needs_the_stages_that_its_description_lists(smoke: Plan) -> None:
+    """``docs/architecture.md`` follows one cell, of the attack unet on images."""
+    page = ROOT / "docs" / "architecture.md"
+    if not page.is_file():
+        pytest.skip("no checkout: no docs")
+    text = page.read_text(encoding="utf-8")
+    (cell,) = [one for one in smoke.cells if slot(one) == ("stochastic_local", "attack", "unet", "")]
+    stages = needed(cell.inputs.values())
+    assert f"Our cell needs {len(stages)} stages:" in text
+    assert f"–{len(stages)} | `compared` |" in text
+    assert f"CACHE/stages/{FORMAT}/" in text
 
 
 def test_each_stage_is_there_once_and_after_all_that_it_needs(smoke: Plan, quick: Plan, standard: Plan) -> None:

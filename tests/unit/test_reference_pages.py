@@ -31,7 +31,8 @@ def test_every_command_with_each_of_its_options_is_there() -> None:
     assert parts.keys() == found.keys() and {"run", "data prepare", "assets fetch"} <= found.keys()
     for words, command in found.items():
         for parameter in command.params:
-            for name in parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]:
+            argument = parameter.metavar or parameter.name.upper()
+            for name in parameter.opts if parameter.param_type_name == "option" else [argument]:
                 assert name in parts[words], f"{words}: {name}"
 
 

@@ -111,8 +111,8 @@ def test_records_that_were_set_aside_are_packed_too(request_: Request, plan: Pla
     [
         ({"status": "failed", "reason": "RuntimeError: no face", "metrics": {}}, "no face"),
         ({"status": "skipped", "reason": "npm is missing", "metrics": {}}, "npm is missing"),
-        ({"environment": replace(made.ENVIRONMENT, dirty=True)}, "changes that no commit has"),
-        ({"environment": replace(made.ENVIRONMENT, commit=None)}, "changes that no commit has"),
+        ({"environment": replace(made.ENVIRONMENT, dirty=True)}, "changes that are not committed"),
+        ({"environment": replace(made.ENVIRONMENT, commit=None)}, "changes that are not committed"),
         ({"key": "0" * 64}, "not recorded under the settings and seed"),
     ],
     ids=["failed", "skipped", "dirty", "no commit", "other seed or settings"],

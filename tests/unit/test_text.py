@@ -301,8 +301,8 @@ def test_the_history_and_the_benchmarks_of_a_night(tmp_path: Path) -> None:
     assert nightly.read_history(path) == []
     for content, says in [
         (json.dumps(night, ensure_ascii=False).replace("\u2028", "").encode("latin-1"), "Latin-1"),
-        (json.dumps(night).encode("utf-16"), "UTF-16"), (b"[]\n", "line 1 is no night"),
-        (b"{}\n", "line 1 is no night"), (b"\n\n", "line 1 is not JSON"),
+        (json.dumps(night).encode("utf-16"), "UTF-16"), (b"[]\n", "line 1 is not a line of the history"),
+        (b"{}\n", "line 1 is not a line of the history"), (b"\n\n", "line 1 is not JSON"),
     ]:  # fmt: skip
         path.write_bytes(content)
         with pytest.raises(UserError, match=says):

@@ -386,7 +386,10 @@ def _table(text: str, what: str, columns: int, read: Callable[[str], Value]) -> 
         if len(words) != columns + 1 or "." not in words[0]:
             if number <= 2 or not words:
                 continue
-            raise UserError(f"{what}, line {number}: expected an image and {columns} values, got {line!r:.80}", "")
+            raise UserError(
+                f"{what}, line {number}: expected an image and {columns} values, got {line!r:.80}",
+                "Use the official list.",
+            )
         try:
             yield words[0], [read(word) for word in words[1:]]
         except ValueError as error:

@@ -152,7 +152,10 @@ def _read(content: bytes, name: str) -> tuple[list[bytes], npt.NDArray[np.bool_]
     images = [_encoded(image, name, i) for i, image in enumerate(loaded[0])]
     flags = np.asarray(loaded[1])
     if flags.ndim != 1 or flags.dtype.kind not in "biu" or len(images) != 2 * len(flags) or len(flags) < FOLDS:
-        raise UserError(f"{name}: expected two images a pair, got {len(images)} for {flags.shape} of {flags.dtype}", "")
+        raise UserError(
+            f"{name}: expected two images a pair, got {len(images)} for {flags.shape} of {flags.dtype}",
+            "Give a file such as lfw.bin.",
+        )
     return images, flags.astype(np.bool_)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.files import HIDDEN, is_hidden, list_folder
+from ppfr_bench.files import HIDDEN, READABLE, is_hidden, list_folder
 from ppfr_bench.text import decode_text, printable
 
 LARGEST = 64 << 20  # Bytes of one image or list; anything larger is neither.
@@ -88,7 +88,9 @@ class _Folder(Source):
             try:
                 yield name, (self.root / name).read_bytes()
             except OSError as error:
-                raise UserError(f"cannot read {printable(self.root / name)}: {error.strerror or error}", "") from error
+                raise UserError(
+                    f"cannot read {printable(self.root / name)}: {error.strerror or error}", READABLE
+                ) from error
 
 
 class _Archive(Source):
@@ -181,5 +183,5 @@ def _checked(name: str, path: Path) -> str:
     """The name as it is read, without ``./``."""
     pure, windows = PurePosixPath(name), PureWindowsPath(name)
     if "\0" in name or "\\" in name or pure.is_absolute() or windows.drive or ".." in pure.parts:
-        raise UserError(f"{path}: {name!r} leads out of it", "Do not trust this archive.")
+        raise UserError(f"{path}: {name!r} lies outside of it", "Do not trust this archive.")
     return pure.as_posix()
