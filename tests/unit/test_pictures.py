@@ -35,8 +35,8 @@ def add(
     """The record of an attack that wants so many releases and uses so many, and its faces of a colour."""
     picture = made.strip(colour, "released" if attack == "visual" else "rebuilt")
     record = made.appearance(
-        defense, attack, {"lpips": leaked}, samples=picture, log={"shots": uses}, attack_config={"releases": wants},
-        **more,
+        defense, attack, {"lpips": leaked}, draws={"lpips": made.around(leaked, 0.01)}, samples=picture,
+        log={"shots": uses}, attack_name=attack.partition("_")[0], attack_config={"releases": wants}, **more,
     )  # fmt: skip
     found[0].append(record)
     found[1][record.key] = picture
@@ -46,7 +46,7 @@ def several_releases() -> Made:
     """One defense that draws anew for each release, and one that does not."""
     found: Made = ([], {})
     for label, control in (("no_defense", True), ("steady", False), ("fresh", False)):
-        found[0].append(made.utility(label, "dlib_resnet", 0.9, control=control))
+        found[0].append(made.utility(label, "dlib_resnet", 0.9, draws=made.around(0.9, 0.01), control=control))
         add(found, label, "visual", 1.0 if control else 0.1, 0 if control else 1, control=control)
         add(found, label, "unet", 1.0 if control else 0.3, 2, control=control)
         used = 4 if label == "fresh" else 1
@@ -223,8 +223,8 @@ def test_a_gap_of_the_gallery_says_why(tmp_path: Path) -> None:
     records, pictures = several_releases()
     place = ("fresh", ("attack", "averaging_16", ""))
     failing = made.record(
-        "fresh", "attack", attack="averaging_16", measures="appearance", status="failed", reason="out of memory",
-        attack_config={"releases": 16},
+        "fresh", "attack", attack="averaging_16", attack_name="averaging", measures="appearance", status="failed",
+        reason="out of memory", attack_config={"releases": 16},
     )  # fmt: skip
     kept = [record for record in records if (record.defense.label, record.slot) != place]
     made.write(tmp_path, [*kept, failing], pictures)
@@ -292,7 +292,7 @@ def test_error_trade_offs_are_drawn_of_the_recognizers_that_nobody_trained_on(tm
     pages.publish(tmp_path, "quick", tmp_path / "out")
     page = (tmp_path / "out/quick/leaderboard.html").read_text()
     bad = next(section.number(row) for row in section.rows if row.defense == "bad")
-    assert f"{bad} bad rejects 40.00 % of genuine pairs where 10.00 % of impostors are accepted" in page
+    assert f"{bad} bad rejects 40.0 % of genuine pairs where 10.0 % of impostors are accepted" in page
     assert len(list((tmp_path / "out/quick").glob("det*"))) == 5
 
 
