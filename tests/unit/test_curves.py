@@ -10,7 +10,7 @@ import made_records as made
 import numpy as np
 import pytest
 
-from ppfr_bench.api import to_bytes
+from ppfr_bench.api import Recognizer, to_bytes
 from ppfr_bench.datasets.disjoint_splits import WithoutCopies
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.leaderboard import inline_plots, table
@@ -94,12 +94,26 @@ def test_the_pictures_are_whole_and_say_what_they_show(plot: Any) -> None:
 def test_where_a_protocol_has_too_few_impostors_all_people_are_compared_with_all() -> None:
     random = np.random.default_rng(0)
     embeddings, who = random.standard_normal((50, 4)), np.arange(50) // 2
-    recognizer: Any = SimpleNamespace(similarity_matrix=lambda a, b: a @ b.T)
+    recognizer: Any = SimpleNamespace(similarity=lambda a, b: (a * b).sum(1))
     found = all_impostors(recognizer, embeddings, who)
     assert len(found) == 50 * 49 // 2 - 25
     assert sorted(found) == pytest.approx(
         sorted(float(embeddings[i] @ embeddings[j]) for i in range(50) for j in range(i + 1, 50) if who[i] != who[j])
     )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_where_every_image_is_released_alike_no_threshold_parts_people(metric: str) -> None:
+    """A matrix product would add up in another order than a pair, and call a black picture a perfect recognizer."""
+    recognizer: Any = SimpleNamespace(card=SimpleNamespace(metric=metric))
+    recognizer.similarity = lambda left, right: Recognizer.similarity(recognizer, left, right)
+    one = np.random.default_rng(0).standard_normal(512).astype(np.float32)
+    embeddings, who = np.tile(one / np.linalg.norm(one), (60, 1)), np.arange(60) // 2
+    impostors = all_impostors(recognizer, embeddings, who)
+    genuine = recognizer.similarity(*(embeddings[start::2].astype(np.float64) for start in (0, 1)))
+    assert set(impostors) == set(genuine) and len(set(genuine)) == 1
+    weights = np.random.RandomState(0).multinomial(30, [1 / 30] * 30, size=20)
+    assert false_non_match_rate(genuine, impostors, 1e-2, weights, 30).value == 1
 
 
 def test_the_false_non_match_rate_and_its_interval() -> None:
