@@ -13,8 +13,9 @@ from markupsafe import Markup
 from ppfr_bench import registry
 from ppfr_bench.leaderboard import text
 
-__all__ = ["FLAGS", "address", "is_measure", "mark"]
+__all__ = ["FLAGS", "UPPER_BOUND", "address", "is_measure", "mark"]
 
+UPPER_BOUND = ": upper bound"
 FLAGS = {  # In words; braces stand for the step at which an attack stopped.
     "attack_stopped_early": "attack stopped at {}: upper bound",
     "attack_not_converged": "attack not converged: upper bound",

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ppfr_bench.leaderboard.board import Section
-from ppfr_bench.leaderboard.definitions import FLAGS
+from ppfr_bench.leaderboard.definitions import FLAGS, UPPER_BOUND
 from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Estimate, Named, Row
 from ppfr_bench.leaderboard.text import counted, interval, number, plain, words
 from ppfr_bench.leaderboard.titles import in_words
+from ppfr_bench.tracks.base import Privacy
 
 LEVELS = (
     (0.75, "most"), (0.5, "more than half"), (0.25, "a part"), (0.05, "little"), (0.005, "almost nothing"),
@@ -152,14 +153,19 @@ def _with_interval(estimate: Estimate) -> str:
 
 
 def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
-    """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these."""
+    """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these.
+
+    A privacy that is shown as 0 is not called an upper bound: no stronger attack could lower it.
+    """
     found: dict[str, list[Warned]] = {place: [] for place in ("retention", *shown_privacies(section), "")}
     for flag, raised in row.flags:
         by_place: dict[str, list[str]] = {}
         for where in raised:
             by_place.setdefault(_concerned(row, section, where), []).append(where)
         for place, wheres in by_place.items():
-            found[place].append(_warned(flag, wheres, section))
+            warned = _warned(flag, wheres, section)
+            if not (warned.words.endswith(UPPER_BOUND) and place in row.privacies and _is_none(row.privacies[place])):
+                found[place].append(warned)
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
@@ -170,6 +176,11 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
     if not row.control and len(section.other_seeds.get(row.defense, {})) == 0:
         rest.append(Warned("one seed", "another training of the attacks may give other numbers"))
     return found
+
+
+def _is_none(privacy: Privacy) -> bool:
+    """Whether nothing is left of a privacy, to two digits."""
+    return privacy.estimate.value is not None and privacy.estimate.value < 0.005
 
 
 def _concerned(row: Row, section: Section, where: str) -> str:

@@ -117,6 +117,18 @@ def test_a_warning_stands_under_the_number_that_it_concerns() -> None:
     assert [one.words for one in warned[""]] == ["one seed"]
 
 
+@pytest.mark.parametrize(("leakage", "warned"), [(0.9, True), (1.0, False)])
+def test_a_privacy_of_which_nothing_is_left_is_no_upper_bound(leakage: float, warned: bool) -> None:
+    early = {"steps": 28, "validation": [[0, 0.2], [28, 0.1]]}
+    records = [
+        made.utility("a", "dlib_resnet", 0.5, draws=made.around(0.5, 0.01)),
+        made.appearance("a", "unet", {"lpips": leakage}, attack_config={"steps": 60}, log=early),
+    ]
+    section = section_of(records)
+    assert bool(verdict.warnings(section.rows[0], section)["appearance"]) is warned
+    assert [one.flag for one in verdict.flags(section.rows[0], section)] == ["attack_stopped_early"]
+
+
 def test_a_warning_names_what_has_raised_it_by_its_title_and_not_more_than_a_few() -> None:
     records = [made.utility("a", "dlib_resnet", 0.5)]
     records += [made.identity("a", "linkage", f"one_{at}", 0.4, flags=("trusted",)) for at in range(8)]
