@@ -33,7 +33,7 @@ class FaceRes(TfjsRecognizer):
         code_url="https://github.com/av-savchenko/HSE_FaceRec_tf",
         dimension=1024,
         metric="cosine",
-        training_data="VGGFace2 for identity, IMDB-Wiki and others for age and sex",
+        training_data="VGGFace2, its author says; whether without the people of LFW is not stated",
         assets=("faceres", "faceres_weights"),
         expected_accuracy={"lfw": 0.98567},  # Of folds 6 to 10.
         deviations=(
