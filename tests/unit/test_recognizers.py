@@ -263,7 +263,7 @@ def test_chip_is_the_similarity_of_the_data_readme() -> None:
 @pytest.mark.assets
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WEAK])
 def test_lfw_pairs_come_out_as_measured(name: str) -> None:
-    """Twenty pairs of one person, twenty of two, at the threshold of the ten-fold protocol; 3 of 4 fail at 68 and 69."""
+    """Twenty pairs of one person, twenty of two, at the threshold of ten folds; three of four fail at 68 and 69."""
     root = SHARED / "lfw"
     if not root.is_dir():
         pytest.skip(f"needs the LFW images of {root}; set PPFR_BENCH_SHARED to the folder of shared data")
