@@ -110,7 +110,8 @@ def test_a_table_shows_every_seed_and_marks_the_worst() -> None:
     assert row.defense == "a" and list(found) == [0, 1, 2]
     assert {seed: round(one.value or 0.0, 2) for seed, (one, _) in found.items()} == {0: 0.7, 1: 0.8, 2: 0.6}
     assert [worst for _, worst in found.values()] == [False, False, True]
-    assert found[2][0].reason == "set by unet, lpips"
+    assert found[2][0].reason == "set by U-Net inversion, LPIPS"
+    assert len({line.row.privacies["appearance"].estimate.key for line in lines}) == 3, "each seed has its own record"
     page = HtmlPage().publish(board)["leaderboard.html"].decode()
     assert "Seed by seed" in page
     alone = measured("a", 0.3) + measured("b", 0.5)
