@@ -85,7 +85,7 @@ def test_a_defense_that_draws_anew_is_shown_from_each_number_of_releases_that_re
     assert [title for _, title in strip.captions] == [
         "original", "released", "from 1 release: leakage 0.30", "from 4 releases: leakage 0.60",
     ]  # fmt: skip
-    assert "16 releases: no attack regains more. 64 releases: not measured in this suite." in strip.said
+    assert "16 releases: no attack recovers more. 64 releases: not measured in this suite." in strip.said
     assert "U-Net" in strip.said and "(from 1)" in strip.said
     shown = pixels(strip.jpeg())
     assert shown.shape == (strip.height, strip.width, 3)

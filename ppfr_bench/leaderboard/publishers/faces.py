@@ -172,14 +172,14 @@ def release_strip(board: Board, section: Section, row: Row) -> FaceStrip | None:
         return None
     by = "; ".join(f"{board.attack_titles[cell.attack]} (from {count})" for count, cell in rebuilt)
     said = " ".join(filter(None, [
-        f"Rebuilt by the attack that regains most: {by}." if by else "Nothing was rebuilt.",
+        f"Rebuilt by the attack that recovers most: {by}." if by else "Nothing was rebuilt.",
         *_why_not(board, section, row, strips, [count for count, _ in rebuilt]), GENERATED,
     ]))  # fmt: skip
     return FaceStrip(f"{row.defense}.{section.dataset}.faces.jpg", tuple(columns), said)
 
 
 def strongest(row: Row, strips: Strips, most: float = inf) -> Cell | None:
-    """Of the attacks with faces that hold at most so many releases of a photo, the one that regains most."""
+    """Of the attacks with faces that hold at most so many releases of a photo, the one that recovers most."""
     there = [
         cell for cell in seen(row, strips) if cell.faces == "rebuilt" and cell.state == "ok" and cell.shots <= most
     ]
@@ -218,7 +218,7 @@ def _why_not(board: Board, section: Section, row: Row, strips: Strips, shown: Se
         elif all(cell.state == "ok" and cell.shots < count for cell in cells):
             reason = "no more than one, as every release of a photo is the same"
         elif any(cell.state == "ok" and cell.key in strips for cell in cells):
-            reason = "no attack regains more"
+            reason = "no attack recovers more"
         else:
             reason = "no faces were recorded"
         why.setdefault(reason, []).append(count)

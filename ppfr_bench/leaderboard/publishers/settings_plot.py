@@ -61,7 +61,7 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
     axes.set_ylim(-0.1 - 0.07 * len(section.dials), 1.08)  # The names of the curves stand below all points.
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     across = f"{section.rules.axes()[0]} →"
-    titles(axes, theme, section if titled else None, across, f"{words(privacy)} privacy: what no attack regains →")
+    titles(axes, theme, section if titled else None, across, f"{words(privacy)} privacy: what no attack recovers →")
     axes.legend(loc="lower left", frameon=False, labelcolor=theme.ink).set_zorder(1)
 
 
