@@ -15,13 +15,14 @@ from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows, said
+from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows, said, store_of
 from reference_pages import safe
 
 from ppfr_bench.cards import WEAK
 from ppfr_bench.datasets.synthetic import SyntheticConfig
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
+from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.recognizers import recognizer_class, recognizer_names
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.store import ResultStore
@@ -65,7 +66,10 @@ def at_least(suite: str, defense: str, privacy: str) -> str:
 
 
 def set_by(suite: str, defense: str, privacy: str) -> str:
-    return row(suite, defense).privacies[privacy].set_by
+    """What set a privacy, in the words of the board's page."""
+    plan = store_of(suite, 0).plan(suite)
+    assert plan is not None, f"no plan of {suite}"
+    return in_words(row(suite, defense).privacies[privacy].set_by, attack_titles(plan))
 
 
 def warnings(suite: str, defense: str) -> str:
