@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ppfr_bench.errors import UserError
-from ppfr_bench.text import toml_value
+from ppfr_bench.text import printable, toml_value
 
 if TYPE_CHECKING:
     from ppfr_bench.runner.request import Request
@@ -66,12 +66,14 @@ def params(settings: list[str] | None) -> dict[str, Any]:
 
 def check_writable(folder: str) -> None:
     """Raises:
-    UserError: nothing can be written there.
+    UserError: it is a file, or nothing can be written there.
     """
     from ppfr_bench.files import write_atomic
 
     if "://" in folder:
         return
+    if Path(folder).is_file():
+        raise UserError(f"expected a folder, got the file {printable(folder)}", "Name a folder; it is made if needed.")
     probe = Path(folder) / ".writable"
     write_atomic(probe, b"")
     probe.unlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppfr_bench import registry
+from ppfr_bench.cli.options import check_writable
 from ppfr_bench.cli.plugins import check
 from ppfr_bench.errors import UserError
 from ppfr_bench.protection.folder import protect_folder
@@ -35,6 +36,16 @@ def test_a_missing_folder_of_images_is_not_called_a_file(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"got the file .*one\.png") as error:
         protect_folder(defense, tmp_path / "one.png", tmp_path / "out")
     assert "not a file in it" in error.value.hint
+
+
+def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
+    path = tmp_path / "board.txt"
+    path.write_text("kept")
+    with pytest.raises(UserError, match=r"expected a folder, got the file .*board\.txt"):
+        check_writable(str(path))
+    assert path.read_text() == "kept"
+    check_writable(str(tmp_path / "new"))
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_an_unknown_plugin_is_told_which_checkout_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
