@@ -304,7 +304,7 @@ class Track(ABC):
 
     def axes(self) -> tuple[str, str]:
         """What the two numbers are called."""
-        return "retention: what unseen recognizers keep", f"{self.privacies[0]} privacy: what no attack regains"
+        return "retention: what unseen recognizers keep", f"{self.privacies[0]} privacy: what no attack recovers"
 
     def ranks(self, rows: Sequence[Ranked]) -> list[Standing]:
         """Rank of each of the rows that compete: all complete, each with as many draws of its score as the others."""

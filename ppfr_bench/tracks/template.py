@@ -15,7 +15,7 @@ PRIVACY = {
     "released, and over those that ask the service a few times. The face itself is processed in the clear.",
     "unlinkability": "1 − the largest leakage over the attacks that link people between two systems, each with a key "
     "of its own.",
-    "unlimited_queries": "1 − what an attacker regains of a template who asks the service without a limit. It is not "
+    "unlimited_queries": "1 − what an attacker recovers of a template who asks the service without a limit. It is not "
     "part of the score: a limit belongs to the service and not to the method.",
 }
 
