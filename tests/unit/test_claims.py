@@ -95,7 +95,7 @@ def test_pages_and_terminal_say_so(records: list[Record], tmp_path: Path) -> Non
     assert "claimed by the authors" in (folder / "leaderboard.md").read_text()
     assert "No rank: claimed by the authors" in (folder / f"defenses/{CLAIMED}.html").read_text()
     assert "claimed by the authors" in (folder / "leaderboard.csv").read_text()
-    assert ", 1 claimed by their authors" in (tmp_path / "pages/index.html").read_text()
+    assert " Claimed by their authors: 1." in (tmp_path / "pages/index.html").read_text()
     console = Console(file=io.StringIO(), width=300)
     terminal.print_table(
         Board("quick", tuple(records), made.plan_of(records), None, store.claims("quick")).rows, console
