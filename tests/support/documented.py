@@ -67,7 +67,7 @@ _STANDS_FOR = (
     (r".*dataset folder.*", {"DST/images": "aligned/images"}),
     (r".*dataset cfp.*", {"DST": "cfp"}),
     (r"data releases .*|run .*--answers .*", {"my_attack": "their_attack"}),
-    (r"run .*", {"DST": "lfw", "/path/to/lfw": "lfw"}),
+    (r"run .*", {"DST": "lfw", "/path/to/lfw": "lfw", "/path/to/cfp": "cfp"}),
     (r"data prepare .*", {"DST": "prepared"}),
 )  # fmt: skip
 _SUITES = {"quick": "smoke", "standard": "smoke", "full": "smoke", "template_quick": "template_smoke",
