@@ -297,7 +297,7 @@ def test_a_row_its_answers_and_a_label_of_their_own_are_asked_for(folder: Path) 
             asked(answers=(other,))
         other.rename(folder)
     for name in ELSEWHERE:
-        with pytest.raises(UserError, match=r"there are none\n.*--answers FOLDER"):
+        with pytest.raises(UserError, match=r"none were given\n.*--answers FOLDER"):
             asked(attacks=(name,))
     with pytest.raises(UserError, match=r"holds no releases that were handed out\n.*data releases"):
         asked(answers=(folder.parent,))
