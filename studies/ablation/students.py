@@ -205,7 +205,7 @@ class Students:
         with ExitStack() as stack:
             for replaced in (arm.replaced, self._shared(arm)):
                 for module, name, value in replaced:
-                    stack.enter_context(mock.patch.object(module, name, value, create=True))
+                    stack.enter_context(mock.patch.object(module, name, value))
             scope, size = self._view.scope, attack.config.size
             if attack.config.releases > 1:  # Of several releases the student is given, the data differ in nothing.
                 one, several = (inversion.inversion_data(scope, size, shots) for shots in (1, attack.config.releases))
