@@ -152,3 +152,11 @@ def test_the_pages_are_those_of_the_records(suite: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         pd.read_parquet(ROOT / "leaderboards" / suite / table), pd.read_parquet(tmp_path / suite / table)
     )
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="no checkout: no docs")
+@pytest.mark.parametrize("page", ["leaderboards", "which_defense"])
+def test_boards_of_earlier_attacks_are_called_so(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    called = [line for line in text.splitlines() if "measured with earlier versions of the attacks**" in line]
+    assert {name for line in called for name in line.split("`")[1:4:2]} == AWAITING
