@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import SIZE, Config, Faces, IntArray, to_float
+from ppfr_bench.api import SIZE, Config, Faces, IntArray, per_image_generators, to_float
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import UNet
 
@@ -30,7 +30,8 @@ class TrainingConfig(Config):
     """``privacy``: weight of the inverter's success at strength 0, 1/2 and 1 by powers of ``span``; 0 turns a part off.
 
     ``people`` of two photographs a step, each released ``shots`` times; ``drills`` steps of the attackers, on people of
-    their own, to one of the generator; ``warm`` steps of the inverter alone before.
+    their own, to one of the generator; ``warm`` steps of the inverter alone before; ``width``: channels of the
+    inverter's first level.
     """
 
     steps: int = Field(400, ge=1)
@@ -38,6 +39,7 @@ class TrainingConfig(Config):
     people: int = Field(8, ge=2)
     shots: int = Field(8, ge=1)
     drills: int = Field(2, ge=1)
+    width: int = Field(16, ge=8, multiple_of=8)
     learning_rate: float = Field(0.05, gt=0)
     privacy: float = Field(1.0, ge=0)
     span: float = Field(10.0, ge=1)
@@ -74,7 +76,7 @@ class AnonymizerTraining:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # Weights are drawn on the CPU: the same ones everywhere.
             self.generator = device.to(LocalGenerator())
-            self.inverter = device.to(UNet(6, 16).to(memory_format=torch.channels_last))
+            self.inverter = device.to(UNet(6, config.width).to(memory_format=torch.channels_last))
             self.linker = device.to(nn.Linear(self.embedded.shape[1], self.embedded.shape[1]))
         if config.disruption:
             _fit_carriers(self.generator, self.small, faces.identities)
@@ -142,7 +144,7 @@ class AnonymizerTraining:
     def _release(self, rows: torch.Tensor, strength: float, draw: torch.Generator) -> list[torch.Tensor]:
         bands, shots = self.bands[rows].float(), []
         for _ in range(self.config.shots):
-            drawn = self.generator.draw(len(rows), SIZE, SIZE, draw)
+            drawn = self.generator.draw(SIZE, SIZE, per_image_generators(draw, len(rows)))
             if not self.config.injection:
                 drawn = {name: torch.zeros_like(tensor) for name, tensor in drawn.items()}
             shots.append(self.generator.compose(bands, drawn, strength))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ppfr_bench.api import SIZE, per_image_generators
+from ppfr_bench.api import SIZE
 
 from . import _filters
 
@@ -20,7 +22,7 @@ _WIDEST, _NARROWEST = 62.0, 28.0  # Its half height at strength 0 and 1, in pixe
 
 
 class LocalGenerator(nn.Module):
-    """Local contrast in three bands on the low frequencies of nobody, under randomness that is fresh for every image.
+    """Local contrast in three bands on the low frequencies of nobody, under randomness that every image has of its own.
 
     ``gates`` and ``noise`` are logits (2, bands, 28, 28), what they are at strength 0 and what strength adds to them;
     ``gain`` (bands,), ``warp`` and ``carrier_spread`` (2,) likewise. Maps are mirrored about the middle of the face.
@@ -41,14 +43,13 @@ class LocalGenerator(nn.Module):
         self.register_buffer("carrier_mean", torch.full((3, _CARRIER_GRID, _CARRIER_GRID), 0.5))
         self.register_buffer("carrier_basis", torch.zeros(CARRIERS, 3, _CARRIER_GRID, _CARRIER_GRID))
 
-    def forward(self, images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-        """float32 (n, 3, h, w) in [0, 1] -> the same; all randomness from ``generator``, apart for every image."""
-        n, _, height, width = images.shape
-        return self.compose(local_bands(images), self.draw(n, height, width, generator), strength)
+    def forward(self, images: torch.Tensor, strength: float, keys: Sequence[torch.Generator]) -> torch.Tensor:
+        """float32 (n, 3, h, w) in [0, 1] -> the same; the randomness of each image is that of its generator."""
+        return self.compose(local_bands(images), self.draw(*images.shape[-2:], keys), strength)
 
-    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def draw(self, height: int, width: int, keys: Sequence[torch.Generator]) -> dict[str, torch.Tensor]:
         """The randomness of n images: carrier weights, displacement and a field of unit noise for every band."""
-        keys, where = per_image_generators(generator, n), self.gates.device
+        where = self.gates.device
         weights = torch.stack([torch.randn(CARRIERS, generator=key) for key in keys]).to(where)
         moves = _filters.smooth_fields(keys, 2, height, width, _WAVE, where)
         noise = [_filters.smooth_fields(keys, 1, height, width, grain, where) for grain in _GRAINS]

@@ -15,8 +15,11 @@ from ppfr_bench.api import Config, Defense, DefenseCard, Randomness
 parts = import_module("ppfr_bench.defenses._local_generator")
 shipped = import_module("ppfr_bench.defenses.stochastic_anonymizer")
 filters = import_module("ppfr_bench.defenses._filters")
+draws = import_module("ppfr_bench.defenses._draws")
+SECRET = 0
 
-# ppfr-bench train stochastic_anonymizer --set privacy=0 --set link=0 --set warm=0 --set shots=2 --set drills=1
+# ppfr-bench train stochastic_anonymizer --set privacy=0 --set link=0 --set warm=0 --set drills=1 and with the people,
+# shots and steps of version 2 of the reference defense: --set people=8 --set shots=2 --set steps=400
 WEIGHTS = Path(__file__).with_name("no_adversary.safetensors")
 
 
@@ -32,17 +35,18 @@ class AnonymizerWithoutConfig(Config):
 class AnonymizerWithout(Defense):
     """No local features; the image's own low frequencies; all draws zero; no training; or none against an adversary."""
 
-    version = 1
+    version = 2
     card = DefenseCard(
-        title="Reference defense, a part taken out", family="local features", licence="MIT", randomness="per_call",
+        title="Reference defense, a part taken out", family="local features", licence="MIT",
         reference="ppfr-bench, docs/reference_defense.md", training_data="as the reference defense",
+        randomness="per_session_key",
     )  # fmt: skip
     Config = AnonymizerWithoutConfig
 
     @property
     def randomness(self) -> Randomness:
         """Without draws every release is the same."""
-        return "deterministic" if self.config.without == "injection" else "per_call"
+        return "deterministic" if self.config.without == "injection" else "per_session_key"
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """As the reference defense, but for the part."""
@@ -56,8 +60,7 @@ class AnonymizerWithout(Defense):
         if without == "adversary":
             network = parts.LocalGenerator().requires_grad_(False)
             network.load_state_dict(load_file(WEIGHTS))
-        n, _, height, width = images.shape
-        drawn = network.draw(n, height, width, generator)
+        drawn = network.draw(*images.shape[-2:], draws.photo_generators(SECRET, images))
         bands = parts.local_bands(images)
         if without == "local":
             bands = torch.zeros_like(bands)
