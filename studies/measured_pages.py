@@ -33,25 +33,25 @@ OTHERS = {"linkage": STUDIES / "linkage" / "records"}  # Records of a suite that
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
 
 
-def store_of(suite: str, seed: int) -> ResultStore:
-    """The published records; those of other seeds, and of suites that are not published, lie with a study."""
+def store_of(suite: str) -> ResultStore:
+    """The published records; those of suites that are not published lie with a study."""
     if suite in OTHERS:
         return ResultStore(OTHERS[suite])
-    return ResultStore(ROOT / "results" if seed == 0 and (ROOT / "results" / suite).is_dir() else RECORDS)
+    return ResultStore(ROOT / "results" if (ROOT / "results" / suite).is_dir() else RECORDS)
 
 
 @cache
-def records(where: str, seed: int = 0) -> list[Record]:
-    """All of a suite under a seed; of one data set, if it is named as in ``anonymizer/lfw``."""
+def records(where: str) -> list[Record]:
+    """All of a suite; of one data set, if it is named as in ``anonymizer/lfw``."""
     suite, _, dataset = where.partition("/")
-    return [one for one in store_of(suite, seed).records(suite) if dataset in ("", one.dataset.label)]
+    return [one for one in store_of(suite).records(suite) if dataset in ("", one.dataset.label)]
 
 
 @cache
 def rows(where: str) -> dict[str, Row]:
     """By label of the defense."""
     suite, _, dataset = where.partition("/")
-    plan = store_of(suite, 0).plan(suite)
+    plan = store_of(suite).plan(suite)
     assert plan is not None, f"no plan of {suite}"
     return {row.defense: row for row in build(records(where), plan) if dataset in ("", row.dataset)}
 
@@ -63,7 +63,7 @@ def said(value: float | None, interval: tuple[float, float] | list[float] | None
 
 
 def metric(
-    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, seed: int = 0, interval: bool = True,
+    suite: str, defense: str, attack: str, name: str, recognizer: str = "", *, interval: bool = True,
     part: Part = "value",
 ) -> str:  # fmt: skip
     """One number of one attack, three digits; a dash where the suite has no such defense, or did not measure it."""
@@ -71,8 +71,8 @@ def metric(
         return "–"
     found = [
         record.estimate(name, part)
-        for record in records(suite, seed)
-        if (record.defense.label, record.seed) == (defense, seed)
+        for record in records(suite)
+        if record.defense.label == defense
         and record.attack is not None
         and record.attack.label == attack
         and (record.recognizer.label if record.recognizer else "") in ("", recognizer)
@@ -182,19 +182,8 @@ def promise(suite: str, defense: str) -> str:
     return rows(suite)[defense].promise
 
 
-def leakage(suite: str, defense: str, attack: str, measure: str, seed: int = 0) -> str:
-    return metric(suite, defense, attack, measure, seed=seed, interval=False, part="leakage")
-
-
-def of_seed(suite: str, defense: str, seed: int) -> str:
-    """Mean accuracy of the unseen recognizers under one seed, per cent, without an interval."""
-    values = [
-        record.estimate("accuracy").value
-        for record in records(suite, seed)
-        if (record.cell, record.defense.label, record.seed) == ("utility", defense, seed) and not record.surrogate
-    ]
-    assert values and None not in values
-    return f"{100 * fmean(value for value in values if value is not None):.1f}"
+def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
+    return metric(suite, defense, attack, measure, interval=False, part="leakage")
 
 
 @cache
@@ -222,7 +211,7 @@ def protected_pairs(task: str) -> str:
 
 
 LOOKUPS: tuple[Callable[..., str], ...] = (
-    metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage, of_seed,
+    metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
     used, megabytes, times_less, protected, protected_mean, protected_pairs,
 )  # fmt: skip
 

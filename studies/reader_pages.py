@@ -29,7 +29,6 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
 README = ROOT / "README.md"
-LATER = STUDIES / "inversion" / "records"
 OPENS, CLOSES = "<!-- finding: python studies/reader_pages.py -->", "<!-- end of the finding -->"
 PAGES = (README, *(
     ROOT / "docs" / f"{name}.md"
@@ -67,7 +66,7 @@ def at_least(suite: str, defense: str, privacy: str) -> str:
 
 def set_by(suite: str, defense: str, privacy: str) -> str:
     """What set a privacy, in the words of the board's page."""
-    plan = store_of(suite, 0).plan(suite)
+    plan = store_of(suite).plan(suite)
     assert plan is not None, f"no plan of {suite}"
     return in_words(row(suite, defense).privacies[privacy].set_by, attack_titles(plan))
 
@@ -106,12 +105,12 @@ def chance(suite: str) -> str:
     return f"{100 / int(gallery(suite)):.1f}"
 
 
-def of_100(suite: str, defense: str, attack: str, recognizer: str, seed: int = 0) -> str:
+def of_100(suite: str, defense: str, attack: str, recognizer: str) -> str:
     """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval."""
     (found,) = [
         record.estimate("rank_1")
-        for record in records(suite, seed)
-        if (record.defense.label, record.seed) == (defense, seed)
+        for record in records(suite)
+        if record.defense.label == defense
         and record.attack is not None
         and record.attack.label == attack
         and record.recognizer is not None
@@ -120,23 +119,6 @@ def of_100(suite: str, defense: str, attack: str, recognizer: str, seed: int = 0
     assert found.value is not None and found.interval is not None
     low, high = found.interval
     return f"{100 * found.value:.0f} of 100 [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def stronger(defense: str) -> str:
-    """What later attacks leave of a row of ``lfw_quick``: the worst seed and measure of ``studies/inversion``."""
-    found = [one for one in ResultStore(LATER).records("lfw_quick") if one.defense.label == defense and one.attack]
-    assert found, f"studies/inversion has no records of {defense}"
-    leaks = [made.leakage for one in found if one.sets == "appearance" for made in one.metrics.values() if made.leakage]
-    least = 1 - max(leak.interval[1] if leak.interval else leak.value or 0.0 for leak in leaks)
-    named = [one.estimate("rank_1") for one in found if one.sets == "identity"]
-    most = max(named, key=lambda one: one.value or 0.0)
-    assert most.value is not None and most.interval is not None
-    low, high = (100 * end for end in most.interval)
-    return (
-        f"later attacks, not yet on this board, leave {least:.2f} of the face hidden at least, and "
-        f"{100 * most.value:.0f} of 100 [{low:.0f}, {high:.0f}] of the faces that they rebuild from four releases are "
-        "named first (the worst of three seeds and all measures)"
-    )
 
 
 def _competing(suite: str, track: str) -> list[Row]:
@@ -368,7 +350,7 @@ def costs() -> str:
 
 
 OWN: tuple[Callable[..., object], ...] = (
-    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching, stronger,
+    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching,
     hiding, competing, best_rows,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
     pairs, weak, accuracies, sources, tried_pairs, crops, costs,
