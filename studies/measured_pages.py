@@ -9,12 +9,10 @@ the template, with their source.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -186,33 +184,9 @@ def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
     return metric(suite, defense, attack, measure, interval=False, part="leakage")
 
 
-@cache
-def _protected() -> dict[str, Any]:
-    """Of ``studies/reference_defense/unseen.py``: by task, strength and recognizer."""
-    measured: dict[str, Any] = json.loads((STUDIES / "reference_defense" / "unseen.json").read_text(encoding="utf-8"))
-    return measured
-
-
-def protected(task: str, strength: float, recognizer: str) -> str:
-    """Accuracy of one recognizer on protected photographs, per cent."""
-    found = _protected()[task][str(strength)][recognizer]
-    return said(found["value"], found["interval"], 100, 1)
-
-
-def protected_mean(task: str, strength: float) -> str:
-    """The mean over the recognizers, per cent, two digits as the paper's."""
-    return f"{100 * fmean(one['value'] for one in _protected()[task][str(strength)].values()):.2f}"
-
-
-def protected_pairs(task: str) -> str:
-    counts = {one["pairs"] for strengths in _protected()[task].values() for one in strengths.values()}
-    (count,) = counts
-    return f"{count:,}"
-
-
 LOOKUPS: tuple[Callable[..., str], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
-    used, megabytes, times_less, protected, protected_mean, protected_pairs,
+    used, megabytes, times_less,
 )  # fmt: skip
 
 
