@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from ppfr_bench.leaderboard.canaries import Canary, canaries_of
+from ppfr_bench.leaderboard.changes import Changes, changes_of
 from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
 from ppfr_bench.leaderboard.dials import Dial, dials_of
 from ppfr_bench.leaderboard.price import Price, avoidable_column, prices_of
@@ -29,22 +31,6 @@ if TYPE_CHECKING:
     from ppfr_bench.records.store import ResultStore
 
 TARGETS = (0.25, 0.5, 0.75)  # Of the first privacy of a track: what defenses keep is compared among those above one.
-CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Clear against clear, one recognizer: if it moved from what is expected, the environment moved."""
-
-    dataset: str
-    recognizer: str
-    surrogate: bool
-    status: str
-    reason: str
-    accuracy: Estimate
-    expected: float | None
-    moved: bool
-    others: tuple[tuple[str, Estimate], ...]
 
 
 class AttackColumn(NamedTuple):
@@ -77,6 +63,7 @@ class Section:
         prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
             row where nothing is protected.
         attack_titles: by label, those of the board.
+        changed: labels of the attacks of the board that have changed since.
     """
 
     suite: str
@@ -94,6 +81,7 @@ class Section:
     prices: Mapping[str, Price] = field(default_factory=dict)
     unmeasured: tuple[str, ...] = ()
     attack_titles: Mapping[str, str] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
 
     @property
     def counted(self) -> str:
@@ -372,11 +360,21 @@ class Board:
         return {label: planned.component.name for table in tables for label, planned in table.attacks.items()}
 
     @cached_property
+    def changes(self) -> Changes:
+        """What has changed since it was measured."""
+        return changes_of(self.plan)
+
+    @cached_property
     def warning(self) -> str:
         """What stands above the numbers of a suite that is there for tests; empty of any other."""
         if self.suite not in suite_names() or not load_suite(self.suite).for_tests:
             return ""
         return f"{self.suite} is a suite for tests, on a handful of faces: its numbers and ranks mean nothing."
+
+    @property
+    def before_numbers(self) -> str:
+        """What is to be read before the numbers: ``warning``, and what has changed since they were measured."""
+        return " ".join(filter(None, (self.warning, self.changes.line)))
 
     @property
     def note(self) -> str:
@@ -422,11 +420,11 @@ class Board:
         return Section(
             self.suite, dataset, track, rules,
             tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)), privacies,
-            tuple(_canaries(records, planned.seed)),
+            tuple(canaries_of(records, planned.seed)),
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
-            self._elsewhere(dataset, track), self.attack_titles,
+            self._elsewhere(dataset, track), self.attack_titles, frozenset(self.changes.attacks),
         )  # fmt: skip
 
     def _elsewhere(self, dataset: str, track: str) -> tuple[str, ...]:
@@ -478,21 +476,3 @@ def _bounded(found: Privacy) -> Estimate:
     if found.bound is None:
         return found.estimate
     return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
-
-
-def _canaries(records: Sequence[Record], seed: int) -> list[Canary]:
-    found = []
-    for record in published([record for record in records if record.cell == "canary"], seed):
-        if record.recognizer is None:
-            continue
-        expected = record.log.get("expected_accuracy")
-        found.append(
-            Canary(
-                record.dataset.label, record.recognizer.label, record.surrogate, record.status, record.reason,
-                record.estimate("accuracy"),
-                float(expected) if isinstance(expected, int | float) and not isinstance(expected, bool) else None,
-                "canary_moved" in record.flags,
-                tuple((name, record.estimate(name)) for name in CANARY_METRICS),
-            )
-        )  # fmt: skip
-    return sorted(found, key=lambda canary: (canary.dataset, canary.surrogate, canary.recognizer))

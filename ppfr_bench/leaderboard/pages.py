@@ -137,6 +137,7 @@ def _link(board: Board) -> SuiteLink:
         ranked = [row for row in section.rows if row.rank is not None]
         claimed = sum(bool(row.claim) for row in section.rows)
         more = f" Claimed by their authors: {claimed}." if claimed else ""
+        more += f" {board.changes.head}." if board.changes.head else ""
         more += f" {board.warning}" if board.warning else ""
         lines.append(f"{section.heading}: {section.counted}.{more}")
         lines += [f"First: {full_title(row, section)}. {row_verdict(row, section)}" for row in ranked if row.rank == 1]

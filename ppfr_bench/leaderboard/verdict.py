@@ -155,7 +155,8 @@ def _with_interval(estimate: Estimate) -> str:
 def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
     """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these.
 
-    A privacy that is shown as 0 is not called an upper bound: no stronger attack could lower it.
+    A privacy that is shown as 0 is not called an upper bound, or the work of an earlier attack: no stronger attack
+    could lower it.
     """
     found: dict[str, list[Warned]] = {place: [] for place in ("retention", *shown_privacies(section), "")}
     for flag, raised in row.flags:
@@ -166,6 +167,9 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
             warned = _warned(flag, wheres, section)
             if not (warned.words.endswith(UPPER_BOUND) and place in row.privacies and _is_none(row.privacies[place])):
                 found[place].append(warned)
+    for name in shown_privacies(section):
+        if row.privacies[name].attack in section.changed and not row.control and not _is_none(row.privacies[name]):
+            found[name].append(_earlier(row.privacies[name].attack, section))
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
@@ -176,6 +180,12 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
     if not row.control and len(section.other_seeds.get(row.defense, {})) == 0:
         rest.append(Warned("one seed", "another training of the attacks may give other numbers"))
     return found
+
+
+def _earlier(attack: str, section: Section) -> Warned:
+    """What is said of a number that an attack has set which has changed since."""
+    title = section.attack_titles.get(attack, attack)
+    return Warned("set by an earlier attack", f"“{title}” has changed since: today's may recover more, or less")
 
 
 def _is_none(privacy: Privacy) -> bool:
@@ -267,4 +277,17 @@ def _how_surely(first: Row, ranked: list[Row], section: Section) -> str:
     )  # fmt: skip
     flagged = sum(bool(row.flags) for row in ranked)
     warned = f"; {flagged} of {len(ranked)} ranked rows carry a warning" if flagged else ""
+    warned += _since(first, section)
     return f"With 95% confidence {apart}; {trained}{warned}; a stronger attack can only lower what is claimed here."
+
+
+def _since(first: Row, section: Section) -> str:
+    """How many attacks have changed since, and whether one of them has set the first row; empty where none has."""
+    labels = [attack.label for attack in section.attacks]
+    changed = [label for label in labels if label in section.changed]
+    if not changed:
+        return ""
+    set_by = {first.privacies[name].attack for name in shown_privacies(section)}
+    among = ", what sets the first row among them," if set_by & section.changed else ""
+    have = "has" if len(changed) == 1 and not among else "have"
+    return f"; {len(changed)} of {counted(len(labels), 'attack')}{among} {have} changed since it was measured"
