@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from ppfr_bench.leaderboard.canaries import Canary, canaries_of
 from ppfr_bench.leaderboard.changes import Changes, changes_of
@@ -63,7 +65,7 @@ class Section:
         prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
             row where nothing is protected.
         attack_titles: by label, those of the board.
-        changed: labels of the attacks of the board that have changed since.
+        changes: what has changed since the board was measured.
     """
 
     suite: str
@@ -81,7 +83,7 @@ class Section:
     prices: Mapping[str, Price] = field(default_factory=dict)
     unmeasured: tuple[str, ...] = ()
     attack_titles: Mapping[str, str] = field(default_factory=dict)
-    changed: frozenset[str] = frozenset()
+    changes: Changes = field(default_factory=lambda: Changes(""))
 
     @property
     def counted(self) -> str:
@@ -317,6 +319,8 @@ class Board:
         plan: which of them make its tables.
         store: where the sample faces of the records lie; without it none are shown.
         claims: which rows are claimed by their authors, by data set and label.
+        results: leads from the folder of the suite's pages to the results that lie beside the pages; empty where they
+            lie elsewhere.
     """
 
     suite: str
@@ -324,6 +328,16 @@ class Board:
     plan: PlanFile
     store: ResultStore | None = None
     claims: Mapping[str, Claim] = field(default_factory=dict)
+    results: str = ""
+
+    @cached_property
+    def record_files(self) -> dict[str, str]:
+        """By the key of a record, what leads from the folder of the pages to its file; empty where none lies beside."""
+        if not self.results or self.store is None:
+            return {}
+        found = {record.key: self.store.file_of(record) for record in self.records}
+        there = {name for name in set(found.values()) if Path(str(self.store.root), name).is_file()}
+        return {key: quote(f"{self.results}/{name}") for key, name in found.items() if name in there}
 
     def strip(self, record: Record) -> bytes | None:
         """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
@@ -424,7 +438,7 @@ class Board:
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
-            self._elsewhere(dataset, track), self.attack_titles, frozenset(self.changes.attacks),
+            self._elsewhere(dataset, track), self.attack_titles, self.changes,
         )  # fmt: skip
 
     def _elsewhere(self, dataset: str, track: str) -> tuple[str, ...]:

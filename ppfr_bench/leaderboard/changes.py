@@ -70,15 +70,14 @@ class Changes:
         Args:
             most: so many names of a kind are listed, where there are more; 0: all.
         """
-        lead = "Changed as well" if self.attacks else "Changed since it was measured"
+        head = [f"{self.head} ({_names(self.attacks, most)})."] if self.attacks else []
         parts = (
-            (self.head, self.attacks),
-            (lead, self.others),
+            ("Changed as well" if self.attacks else "Changed since it was measured", self.others),
             ("With other parameters in the suite of today", self.set_otherwise),
             (f"Of the {counted(self.planned, 'attack')} of the suite, not run", self.not_run),
             ("Not here, so that whether they have changed is not known", self.gone),
         )  # fmt: skip
-        return " ".join(f"{what}: {_names(found, most)}." for what, found in parts if found)
+        return " ".join([*head, *(f"{what}: {_names(found, most)}." for what, found in parts if found)])
 
     @property
     def line(self) -> str:

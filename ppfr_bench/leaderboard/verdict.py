@@ -168,13 +168,16 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
             if not (warned.words.endswith(UPPER_BOUND) and place in row.privacies and _is_none(row.privacies[place])):
                 found[place].append(warned)
     for name in shown_privacies(section):
-        if row.privacies[name].attack in section.changed and not row.control and not _is_none(row.privacies[name]):
-            found[name].append(_earlier(row.privacies[name].attack, section))
+        privacy = row.privacies[name]
+        if privacy.attack in section.changes.attacks and not row.control and not _is_none(privacy):
+            found[name].append(_earlier(privacy.attack, section))
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
     if row.refuted:
         rest.append(Warned("refuted elsewhere", row.refuted))
+    if f"defense {row.defense}" in section.changes.others:
+        rest.append(Warned("an earlier version", "the defense has changed since: that of today may hide more, or less"))
     if not row.complete:
         rest.append(Warned(row.completeness, "what was not measured is no privacy"))
     if not row.control and len(section.other_seeds.get(row.defense, {})) == 0:
@@ -185,7 +188,7 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
 def _earlier(attack: str, section: Section) -> Warned:
     """What is said of a number that an attack has set which has changed since."""
     title = section.attack_titles.get(attack, attack)
-    return Warned("set by an earlier attack", f"“{title}” has changed since: today's may recover more, or less")
+    return Warned("set by an earlier attack", f"“{title}” has changed since: that of today may recover more, or less")
 
 
 def _is_none(privacy: Privacy) -> bool:
@@ -284,10 +287,10 @@ def _how_surely(first: Row, ranked: list[Row], section: Section) -> str:
 def _since(first: Row, section: Section) -> str:
     """How many attacks have changed since, and whether one of them has set the first row; empty where none has."""
     labels = [attack.label for attack in section.attacks]
-    changed = [label for label in labels if label in section.changed]
+    changed = [label for label in labels if label in section.changes.attacks]
     if not changed:
         return ""
     set_by = {first.privacies[name].attack for name in shown_privacies(section)}
-    among = ", what sets the first row among them," if set_by & section.changed else ""
+    among = ", what sets the first row among them," if set_by & set(changed) else ""
     have = "has" if len(changed) == 1 and not among else "have"
     return f"; {len(changed)} of {counted(len(labels), 'attack')}{among} {have} changed since it was measured"
