@@ -86,18 +86,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(lead, markdown)
 
 
-def _flagged() -> re.Pattern[str]:
-    """A flag of ``docs/flags.md`` as it stands on a page: alone in a badge, or before what raised it."""
-    names = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "flags.md").read_text(encoding="utf-8"), re.MULTILINE)
-    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names).replace('_', '[_ ]')})</\2>")
-
-
-def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
+def _linked(page: str, up: str) -> str:
     """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
-
-    def of_flag(match: re.Match[str]) -> str:
-        name = match[3].replace(" ", "_")
-        return f'{match[1]}<a href="{up}flags.html#{name}">{match[3]}</a></{match[2]}>'
 
     def of_attack(match: re.Match[str]) -> str:
         known = f'<a id="{match[2]}">' in catalogue
@@ -111,7 +101,7 @@ def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
 
     linked = NAMED.sub(of_file, WAITING.sub(of_docs, page))
     catalogue = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    return PLUGIN.sub(of_attack, flagged.sub(of_flag, linked))
+    return PLUGIN.sub(of_attack, linked)
 
 
 def _with_records(page: str, path: Path, board: Path, site: Path) -> str:
@@ -159,12 +149,12 @@ def _entry(page: str, location: str) -> dict[str, str]:
 def on_post_build(config: Any) -> None:
     """Copy the leaderboards with their links, and let the search find them."""
     folder, site = _boards(config), Path(config["site_dir"])
-    entries, flagged = [], _flagged()
+    entries = []
     for path in sorted(folder.rglob("*")):
         target = site / BOARDS / path.relative_to(folder)
         if path.suffix == ".html":
             location = target.relative_to(site).as_posix()
-            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"), flagged)
+            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"))
             board = folder / path.relative_to(folder).parts[0]
             page = _with_records(page, path, board, site / BOARDS / board.name) if board.is_dir() else page
             target.write_text(page, encoding="utf-8", newline="\n")

@@ -82,7 +82,7 @@ class Changes:
     @property
     def line(self) -> str:
         """All of it for a terminal: names, and what to type."""
-        return " ".join(filter(None, (self.said(), f"Measure anew:  {self.command}" if self.command else "")))
+        return " ".join(filter(None, (self.said(), f"Measure anew: {self.command}" if self.command else "")))
 
 
 def changes_of(plan: PlanFile) -> Changes:

@@ -235,13 +235,13 @@ def _leak_state(leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str
 
 
 def _utility(table: Table, cell: Cell, records: Sequence[Record]) -> Utility:
-    surrogate, adapted = table.recognizer_role(cell.recognizer)
+    role = table.recognizer_role(cell.recognizer)
     if cell.state not in ("ok", "unmeasured"):
-        return Utility(cell.recognizer, surrogate, adapted, cell.state, cell.reason, cell.key)
+        return Utility(cell.recognizer, state=cell.state, reason=cell.reason, key=cell.key, **role)
     record = records[0]
     return Utility(
-        cell.recognizer, surrogate, adapted, cell.state, "", cell.key, record.metrics, Curves.of_log(record.log),
-        Groups.of_log(record.log),
+        cell.recognizer, state=cell.state, key=cell.key, metrics=record.metrics, curves=Curves.of_log(record.log),
+        groups=Groups.of_log(record.log), **role,
     )  # fmt: skip
 
 

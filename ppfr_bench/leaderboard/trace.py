@@ -32,7 +32,8 @@ def sources(row: Row, column: str, titles: Mapping[str, str]) -> list[Source]:
         titles: of attacks, by label.
     """
     if column == "retention" or column.endswith("_retention"):
-        return [Source(f"utility / {use.recognizer}", use.key) for use in row.utilities if use.state == "ok"]
+        able = [use for use in row.utilities if use.state == "ok" and not use.weak]
+        return [Source(f"utility / {use.recognizer}", use.key) for use in able]
     if column == "score":
         kept = sources(row, "retention", titles)
         return [*kept, *(one for name in row.privacies for one in _setter(row, name, titles))]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ppfr_bench.leaderboard.board import Section
 from ppfr_bench.leaderboard.definitions import FLAGS, UPPER_BOUND
 from ppfr_bench.leaderboard.dials import setting_label
-from ppfr_bench.leaderboard.rows import Estimate, Named, Row
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Named, Row
 from ppfr_bench.leaderboard.text import counted, interval, number, plain, words
 from ppfr_bench.leaderboard.titles import in_words
 from ppfr_bench.tracks.base import Privacy
@@ -210,6 +210,11 @@ def flags(row: Row, section: Section) -> list[Warned]:
     return [_warned(flag, raised, section) for flag, raised in row.flags]
 
 
+def cell_flags(cell: Cell, section: Section) -> list[Warned]:
+    """The flags of one cell in words."""
+    return [_warned(flag, [cell.title], section) for flag in cell.flags]
+
+
 def _warned(flag: str, wheres: Sequence[str], section: Section) -> Warned:
     """A flag in words, and the titles of what raised it; of an attack that stopped early, at which of its steps."""
     _, _, steps = wheres[0].partition(" at ")
@@ -291,6 +296,9 @@ def _since(first: Row, section: Section) -> str:
     if not changed:
         return ""
     set_by = {first.privacies[name].attack for name in shown_privacies(section)}
-    among = ", what sets the first row among them," if set_by & set(changed) else ""
-    have = "has" if len(changed) == 1 and not among else "have"
-    return f"; {len(changed)} of {counted(len(labels), 'attack')}{among} {have} changed since it was measured"
+    one = len(changed) == 1
+    among = f", {'which' if one else 'among them one that'} sets a number of the first row,"
+    return (
+        f"; {len(changed)} of {counted(len(labels), 'attack')}{among if set_by & set(changed) else ''} "
+        f"{'has' if one else 'have'} changed since it was measured"
+    )
