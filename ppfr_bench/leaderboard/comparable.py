@@ -80,11 +80,6 @@ class Table:
         """The attack of a slot."""
         return self.planned.attacks[slot[1]]
 
-    def recognizer_role(self, label: str) -> dict[str, bool]:
-        """Whether a recognizer is the surrogate, is fine-tuned on what is released, and is weak; nothing of no one."""
-        found = self.planned.recognizers.get(label)
-        return {role: getattr(found, role) for role in ("surrogate", "adapted", "weak")} if found is not None else {}
-
 
 def tables(plan: PlanFile) -> list[Table]:
     """Every data set and track of a plan, in reading order.
