@@ -296,6 +296,10 @@ class Track(ABC):
         """
         return Retention(mean_over_unseen(utilities))
 
+    def kept_by(self, utilities: Sequence[Utility]) -> Sequence[Utility]:
+        """Those that ``retention`` is made of: pages lead from it to their records."""
+        return unseen(utilities)
+
     def score(self, retention: Estimate, privacies: Mapping[str, Estimate]) -> Estimate:
         """What rows are ranked by, with its draws: the harmonic mean of retention and the first of ``privacies``.
 
@@ -330,21 +334,27 @@ class Track(ABC):
 
 
 def mean_over_unseen(utilities: Sequence[Utility]) -> Estimate:
-    """Mean retention over the recognizers that no defense could train on, over all where none is unseen.
+    """Mean retention over ``unseen``."""
+    if utilities and all(utility.weak for utility in utilities):
+        return Estimate(None, reason="only weak recognizers were measured")
+    expected = [utility for utility in utilities if not (utility.surrogate or utility.weak)]
+    chosen = unseen(utilities)
+    if not chosen:
+        return Estimate(None, reason=f"no {'unseen ' if expected else ''}recognizer was measured")
+    reason = "" if expected else "on the surrogate: no recognizer is unseen"
+    if len(chosen) < len(expected):
+        reason = f"over {len(chosen)} of {len(expected)} unseen recognizers"
+    return mean_estimate([utility.retention for utility in chosen], reason)
 
-    One that is weak has no part in it.
+
+def unseen(utilities: Sequence[Utility]) -> list[Utility]:
+    """Those of recognizers that no defense could train on, or of all where there is none; none that is weak.
+
+    Without those that gave no number.
     """
     able = [utility for utility in utilities if not utility.weak]
-    if utilities and not able:
-        return Estimate(None, reason="only weak recognizers were measured")
-    unseen = [utility for utility in able if not utility.surrogate]
-    chosen = [one for one in unseen or able if one.state == "ok"]
-    if not chosen:
-        return Estimate(None, reason=f"no {'unseen ' if unseen else ''}recognizer was measured")
-    reason = "" if unseen else "on the surrogate: no recognizer is unseen"
-    if len(chosen) < len(unseen):
-        reason = f"over {len(chosen)} of {len(unseen)} unseen recognizers"
-    return mean_estimate([utility.retention for utility in chosen], reason)
+    chosen = [utility for utility in able if not utility.surrogate] or able
+    return [utility for utility in chosen if utility.state == "ok"]
 
 
 def load_track(name: str) -> Track:
