@@ -33,7 +33,7 @@ class Changes:
         set_otherwise: labels of attacks that the suite of today sets other parameters for.
         planned: how many attacks the suite has today; ``not_run``: labels of those that the board lacks. Of a suite
             that does not ship neither is known.
-        gone: what is not here, with its kind: whether it has changed is not known.
+        gone: what is not here, with its kind, and so cannot be compared.
     """
 
     suite: str
@@ -75,7 +75,7 @@ class Changes:
             ("Changed as well" if self.attacks else "Changed since it was measured", self.others),
             ("With other parameters in the suite of today", self.set_otherwise),
             (f"Of the {counted(self.planned, 'attack')} of the suite, not run", self.not_run),
-            ("Not here, so that whether they have changed is not known", self.gone),
+            ("Not here, and so not compared", self.gone),
         )  # fmt: skip
         return " ".join([*head, *(f"{what}: {_names(found, most)}." for what, found in parts if found)])
 

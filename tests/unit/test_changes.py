@@ -99,7 +99,7 @@ def test_a_plugin_that_is_not_here_any_more_is_named_and_not_called_changed() ->
     ]  # fmt: skip
     found = changes_of(made.plan_of(records))
     assert found == Changes("mine", measured=3, gone=("attack gone_attack", "defense gone_defense"))
-    assert found.said().startswith("Not here, so that whether they have changed is not known: attack gone_attack; ")
+    assert found.said().startswith("Not here, and so not compared: attack gone_attack; ")
     assert found.command == found.head == ""
 
 
