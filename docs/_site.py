@@ -5,7 +5,8 @@ site, and ``../leaderboards/`` is copied into it; a link to any other file of th
 plain text.
 
 Pages of leaderboards are whole without a site. What they know of the documentation stands in ``data-docs`` and in
-``docs/NAME.md``, and becomes links here. The search finds them as well.
+``docs/NAME.md``, and becomes links here. The search finds them as well. Where they lead to a file of records, each
+record gets a file of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import json
 import posixpath
 import re
 import shutil
+from functools import cache
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from ppfr_bench.records.rows import Row, read
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
@@ -24,6 +29,7 @@ BOARDS = "leaderboards"
 WAITING = re.compile(r' hidden data-docs="([^"]*)"')  # ppfr_bench/leaderboard/definitions.py
 PLUGIN = re.compile(r"(<dt>Plug-in</dt><dd><code>)(\w+)</code>")  # A defense of that name is no attack.
 NAMED = re.compile(r"<code>docs/([\w/]+)\.md</code>")
+RECORD = re.compile(r'(<code>ppfr-bench show ([0-9a-f]+)</code> <a href=")([^"]+\.jsonl)"')
 # The search knows these.
 SAID = re.compile(r"<(h[1-3]|p|figcaption|th(?= scope=\"row\"))\b[^>]*>(.*?)</\1>", re.DOTALL)
 
@@ -80,18 +86,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(lead, markdown)
 
 
-def _flagged() -> re.Pattern[str]:
-    """A flag of ``docs/flags.md`` as it stands on a page: alone in a badge, or before what raised it."""
-    names = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "flags.md").read_text(encoding="utf-8"), re.MULTILINE)
-    return re.compile(rf"(<(span|strong)\b[^>]*>)({'|'.join(names).replace('_', '[_ ]')})</\2>")
-
-
-def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
+def _linked(page: str, up: str) -> str:
     """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
-
-    def of_flag(match: re.Match[str]) -> str:
-        name = match[3].replace(" ", "_")
-        return f'{match[1]}<a href="{up}flags.html#{name}">{match[3]}</a></{match[2]}>'
 
     def of_attack(match: re.Match[str]) -> str:
         known = f'<a id="{match[2]}">' in catalogue
@@ -105,7 +101,37 @@ def _linked(page: str, up: str, flagged: re.Pattern[str]) -> str:
 
     linked = NAMED.sub(of_file, WAITING.sub(of_docs, page))
     catalogue = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    return PLUGIN.sub(of_attack, flagged.sub(of_flag, linked))
+    return PLUGIN.sub(of_attack, linked)
+
+
+def _with_records(page: str, path: Path, board: Path, site: Path) -> str:
+    """A page each of whose records has a file of its own, which is written below ``site``.
+
+    Args:
+        path: of the page, below ``board``, the folder of its suite.
+    """
+    up = "../" * (len(path.relative_to(board).parts) - 1)
+
+    def of_record(match: re.Match[str]) -> str:
+        start, key, link = match.groups()
+        target = site / "records" / f"{key}.json"
+        if not target.is_file():
+            source = path.parent / unquote(link)
+            assert source.is_file(), f"{path}: {link} leads nowhere"
+            row = _row(source)
+            (whole,) = [one for one in row.lines if one.startswith(key)]
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(json.dumps(row.raw(whole), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return f'{start}{up}records/{key}.json"'
+
+    return RECORD.sub(of_record, page)
+
+
+@cache
+def _row(source: Path) -> Row:
+    """The records of a row."""
+    suite, dataset = source.parts[-3:-1]
+    return read(source.read_bytes(), str(source), (suite, dataset, source.stem))
 
 
 def _words(text: str) -> str:
@@ -123,12 +149,14 @@ def _entry(page: str, location: str) -> dict[str, str]:
 def on_post_build(config: Any) -> None:
     """Copy the leaderboards with their links, and let the search find them."""
     folder, site = _boards(config), Path(config["site_dir"])
-    entries, flagged = [], _flagged()
+    entries = []
     for path in sorted(folder.rglob("*")):
         target = site / BOARDS / path.relative_to(folder)
         if path.suffix == ".html":
             location = target.relative_to(site).as_posix()
-            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"), flagged)
+            page = _linked(path.read_text(encoding="utf-8"), "../" * location.count("/"))
+            board = folder / path.relative_to(folder).parts[0]
+            page = _with_records(page, path, board, site / BOARDS / board.name) if board.is_dir() else page
             target.write_text(page, encoding="utf-8", newline="\n")
             entries.append(_entry(page, location))
         elif path.suffix == ".md":

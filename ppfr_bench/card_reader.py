@@ -21,10 +21,10 @@ _TEXTS = ("title", "description", "plain", "family", "reference", "licence", "co
 
 
 def described(kind: registry.Kind, name: str) -> Mapping[str, Any]:
-    """The fields of a plug-in's card that are written out as values, and its class's ``docstring``.
+    """The fields of a plug-in's card that are written out as values, and its class's ``docstring`` and ``version``.
 
-    Of a plug-in without a card: ``title`` and ``description`` of its class. Empty of one that is not here or whose file
-    cannot be read. A field that the source computes is missing.
+    Of a plug-in without a card: ``title`` and ``description`` of its class as well. Empty of one that is not here or
+    whose file cannot be read. A field that the source computes is missing.
     """
     try:
         path = source_file(kind, registry.current_name(kind, name))
@@ -61,7 +61,7 @@ def _of_class(kind: registry.Kind, name: str) -> Mapping[str, Any]:
     card = getattr(plugin, "card", None)
     said = card.model_dump() | {"plain": card.plain} if isinstance(card, Card) else {}
     titled = {key: value for key in ("title", "description") if isinstance(value := getattr(plugin, key, None), str)}
-    return titled | said | {"docstring": plugin.__doc__ or ""}
+    return titled | said | _version(getattr(plugin, "version", None)) | {"docstring": plugin.__doc__ or ""}
 
 
 @cache
@@ -81,7 +81,13 @@ def _of_file(path: Path, attribute: str) -> Mapping[str, Any]:
     members = dict(_assigned(cls.body))
     said = {name: _value(members[name]) for name in ("title", "description") if name in members}
     known = {name: value for name, value in (said | _card_of(members.get("card"))).items() if _is_plain(name, value)}
-    return known | {"docstring": ast.get_docstring(cls) or ""}
+    known.pop("version", None)  # That of the class counts, whatever its card says.
+    version = _version(_value(members["version"])) if "version" in members else {}
+    return known | version | {"docstring": ast.get_docstring(cls) or ""}
+
+
+def _version(found: Any) -> dict[str, Any]:
+    return {"version": found} if type(found) is int else {}
 
 
 def _value(node: ast.expr) -> Any:

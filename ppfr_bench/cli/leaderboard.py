@@ -35,7 +35,7 @@ def leaderboard(
     for board, paths in pages.publish_all(store, out_dir):
         published[board.suite] = [str(path) for path in (*paths, out_dir / "index.html")]
         if not as_json:
-            terminal.print_table(board.rows, out, board.note, board.attack_titles, board.warning)
+            terminal.print_table(board.rows, out, board.note, board.attack_titles, board.before_numbers)
     if as_json:
         print(json.dumps(published, indent=1))
     else:

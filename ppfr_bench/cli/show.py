@@ -44,8 +44,8 @@ def show(
     else:
         for name in sorted({record.suite for record in of_defense}):
             board = load_board(store, name)
-            if board.warning:
-                out.print(board.warning, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
+            if board.before_numbers:
+                out.print(board.before_numbers, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
             for row in board.rows:
                 if row.defense == label:
                     terminal.explain(row, out, board.attack_titles)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
+from ppfr_bench.leaderboard.canaries import Canary, canaries_of
+from ppfr_bench.leaderboard.changes import Changes, changes_of
 from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
 from ppfr_bench.leaderboard.dials import Dial, dials_of
 from ppfr_bench.leaderboard.price import Price, avoidable_column, prices_of
@@ -29,22 +33,6 @@ if TYPE_CHECKING:
     from ppfr_bench.records.store import ResultStore
 
 TARGETS = (0.25, 0.5, 0.75)  # Of the first privacy of a track: what defenses keep is compared among those above one.
-CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Clear against clear, one recognizer: if it moved from what is expected, the environment moved."""
-
-    dataset: str
-    recognizer: str
-    surrogate: bool
-    status: str
-    reason: str
-    accuracy: Estimate
-    expected: float | None
-    moved: bool
-    others: tuple[tuple[str, Estimate], ...]
 
 
 class AttackColumn(NamedTuple):
@@ -77,6 +65,7 @@ class Section:
         prices: of utility, by privacy, of those of which it was measured: in whichever table of the data set has the
             row where nothing is protected.
         attack_titles: by label, those of the board.
+        changes: what has changed since the board was measured.
     """
 
     suite: str
@@ -94,6 +83,7 @@ class Section:
     prices: Mapping[str, Price] = field(default_factory=dict)
     unmeasured: tuple[str, ...] = ()
     attack_titles: Mapping[str, str] = field(default_factory=dict)
+    changes: Changes = field(default_factory=lambda: Changes(""))
 
     @property
     def counted(self) -> str:
@@ -329,6 +319,8 @@ class Board:
         plan: which of them make its tables.
         store: where the sample faces of the records lie; without it none are shown.
         claims: which rows are claimed by their authors, by data set and label.
+        results: leads from the folder of the suite's pages to the results that lie beside the pages; empty where they
+            lie elsewhere.
     """
 
     suite: str
@@ -336,6 +328,16 @@ class Board:
     plan: PlanFile
     store: ResultStore | None = None
     claims: Mapping[str, Claim] = field(default_factory=dict)
+    results: str = ""
+
+    @cached_property
+    def record_files(self) -> dict[str, str]:
+        """By the key of a record, what leads from the folder of the pages to its file; empty where none lies beside."""
+        if not self.results or self.store is None:
+            return {}
+        found = {record.key: self.store.file_of(record) for record in self.records}
+        there = {name for name in set(found.values()) if Path(str(self.store.root), name).is_file()}
+        return {key: quote(f"{self.results}/{name}") for key, name in found.items() if name in there}
 
     def strip(self, record: Record) -> bytes | None:
         """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
@@ -372,11 +374,21 @@ class Board:
         return {label: planned.component.name for table in tables for label, planned in table.attacks.items()}
 
     @cached_property
+    def changes(self) -> Changes:
+        """What has changed since it was measured."""
+        return changes_of(self.plan)
+
+    @cached_property
     def warning(self) -> str:
         """What stands above the numbers of a suite that is there for tests; empty of any other."""
         if self.suite not in suite_names() or not load_suite(self.suite).for_tests:
             return ""
         return f"{self.suite} is a suite for tests, on a handful of faces: its numbers and ranks mean nothing."
+
+    @property
+    def before_numbers(self) -> str:
+        """What is to be read before the numbers: ``warning``, and what has changed since they were measured."""
+        return " ".join(filter(None, (self.warning, self.changes.line)))
 
     @property
     def note(self) -> str:
@@ -422,11 +434,11 @@ class Board:
         return Section(
             self.suite, dataset, track, rules,
             tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)), privacies,
-            tuple(_canaries(records, planned.seed)),
+            tuple(canaries_of(records, planned.seed)),
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
-            self._elsewhere(dataset, track), self.attack_titles,
+            self._elsewhere(dataset, track), self.attack_titles, self.changes,
         )  # fmt: skip
 
     def _elsewhere(self, dataset: str, track: str) -> tuple[str, ...]:
@@ -478,21 +490,3 @@ def _bounded(found: Privacy) -> Estimate:
     if found.bound is None:
         return found.estimate
     return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
-
-
-def _canaries(records: Sequence[Record], seed: int) -> list[Canary]:
-    found = []
-    for record in published([record for record in records if record.cell == "canary"], seed):
-        if record.recognizer is None:
-            continue
-        expected = record.log.get("expected_accuracy")
-        found.append(
-            Canary(
-                record.dataset.label, record.recognizer.label, record.surrogate, record.status, record.reason,
-                record.estimate("accuracy"),
-                float(expected) if isinstance(expected, int | float) and not isinstance(expected, bool) else None,
-                "canary_moved" in record.flags,
-                tuple((name, record.estimate(name)) for name in CANARY_METRICS),
-            )
-        )  # fmt: skip
-    return sorted(found, key=lambda canary: (canary.dataset, canary.surrogate, canary.recognizer))

@@ -80,11 +80,6 @@ class Table:
         """The attack of a slot."""
         return self.planned.attacks[slot[1]]
 
-    def recognizer_role(self, label: str) -> tuple[bool, bool]:
-        """Whether a recognizer is the surrogate, and whether it is fine-tuned on what is released."""
-        found = self.planned.recognizers.get(label)
-        return (found.surrogate, found.adapted) if found is not None else (False, False)
-
 
 def tables(plan: PlanFile) -> list[Table]:
     """Every data set and track of a plan, in reading order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,11 @@ def publishers() -> list[Publisher]:
     return sorted(found, key=lambda publisher: (publisher.order, publisher.name))
 
 
-def load_board(store: ResultStore, suite: str) -> Board:
+def load_board(store: ResultStore, suite: str, out: Path | None = None) -> Board:
     """The board of a suite, from the records and the plan in a results folder.
+
+    Args:
+        out: where its pages will lie; without it they name no files of records.
 
     Raises:
         UserError: no results there, no plan beside them, or a record that cannot be read.
@@ -63,7 +67,15 @@ def load_board(store: ResultStore, suite: str) -> Board:
             f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
             f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
         )
-    return Board(suite, records, plan, store, store.claims(suite))
+    return Board(suite, records, plan, store, store.claims(suite), _beside(store, out) if out is not None else "")
+
+
+def _beside(store: ResultStore, out: Path) -> str:
+    """What leads from the pages of a suite to the results, where both lie in one folder; else they may be parted."""
+    if not isinstance(store.root, Path):
+        return ""
+    root, folder = store.root.absolute(), Path(out).absolute().parent
+    return posixpath.join("../..", *root.relative_to(folder).parts) if root.is_relative_to(folder) else ""
 
 
 def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
@@ -79,7 +91,7 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
             written.
     """
     store = results if isinstance(results, ResultStore) else ResultStore(results)
-    board = load_board(store, suite)
+    board = load_board(store, suite, out)
     written = _write(board, out)
     links = {suite: _link(board)}
     for name in _published(out):
@@ -96,7 +108,7 @@ def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Pat
     """
     links: dict[str, SuiteLink] = {}
     for suite in store.suites():
-        board = load_board(store, suite)
+        board = load_board(store, suite, out)
         written = _write(board, out)
         links[suite] = _link(board)
         yield board, written
@@ -132,7 +144,7 @@ def _write_index(out: Path, known: Mapping[str, SuiteLink]) -> Path:
 
 def _link(board: Board) -> SuiteLink:
     """What the page of all suites says and shows of one."""
-    lines = []
+    lines = [f"{board.changes.head}."] if board.changes.head else []
     for section in board.sections:
         ranked = [row for row in section.rows if row.rank is not None]
         claimed = sum(bool(row.claim) for row in section.rows)

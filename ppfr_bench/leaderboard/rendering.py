@@ -86,7 +86,7 @@ def _templates() -> tuple[Environment, Markup, Markup]:
         shown_privacies=verdict.shown_privacies, full_title=verdict.full_title, worth_a_badge=_worth_a_badge,
         setting_label=setting_label, sources=sources, as_shown=_as_shown, citation=citation, show=text.show,
         tied=lambda row: text.tied(row.rank, row.rank_interval), in_words=in_words, with_titles=with_titles,
-        row_flags=verdict.flags,
+        row_flags=verdict.flags, cell_flags=verdict.cell_flags,
         plain=text.plain, number=text.number, percent=text.percent, interval=text.interval, speed=text.speed,
         duration=text.duration, link=text.link, measure=_measure, short=text.short_key, tip=_tip,
         scale=inline_plots.scale,

@@ -268,9 +268,9 @@ class Row:
 
     @property
     def by_group(self) -> dict[str, list[Grouped]]:
-        """What each recognizer keeps of each group of people, and what leaks of it where that sets a privacy.
+        """What recognizers keep of each group of people, and what leaks of it where that sets a privacy.
 
-        By what the groups differ in.
+        By what the groups differ in. Weak recognizers are left out.
         """
         found: dict[str, list[Grouped]] = {}
 
@@ -279,7 +279,7 @@ class Row:
                 if estimates := numbers.estimates(measure, key):
                     found.setdefault(of, []).append(Grouped(title, estimates, GAP, low_is_worse))
 
-        for use in self.utilities:
+        for use in (one for one in self.utilities if not one.weak):
             add(f"retention, {use.recognizer}", "retention", use.groups, use.key, low_is_worse=True)
         for name, privacy in self.privacies.items():
             for cell in self.cells:

@@ -235,14 +235,18 @@ def _leak_state(leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str
 
 
 def _utility(table: Table, cell: Cell, records: Sequence[Record]) -> Utility:
-    surrogate, adapted = table.recognizer_role(cell.recognizer)
-    if cell.state not in ("ok", "unmeasured"):
-        return Utility(cell.recognizer, surrogate, adapted, cell.state, cell.reason, cell.key)
-    record = records[0]
-    return Utility(
-        cell.recognizer, surrogate, adapted, cell.state, "", cell.key, record.metrics, Curves.of_log(record.log),
-        Groups.of_log(record.log),
-    )  # fmt: skip
+    if cell.state in ("ok", "unmeasured"):
+        log = records[0].log
+        found = Utility(
+            cell.recognizer, state=cell.state, key=cell.key, metrics=records[0].metrics, curves=Curves.of_log(log),
+            groups=Groups.of_log(log),
+        )  # fmt: skip
+    else:
+        found = Utility(cell.recognizer, state=cell.state, reason=cell.reason, key=cell.key)
+    planned = table.planned.recognizers.get(cell.recognizer)
+    if planned is None:
+        return found
+    return replace(found, surrogate=planned.surrogate, adapted=planned.adapted, weak=planned.weak)
 
 
 def _flags(

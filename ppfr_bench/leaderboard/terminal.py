@@ -53,12 +53,12 @@ def print_table(
     Args:
         note: what else is to be said, such as ``Board.note`` on records of no cell of the plan.
         titles: of attacks, by label; without them labels are shown.
-        warning: what is to be read before the numbers, such as ``Board.warning``.
+        warning: what is to be read before the numbers, such as ``Board.before_numbers``.
     """
     if not rows:
         console.print("No defense has been measured yet.", highlight=False)
     if warning:
-        console.print(f"[bold yellow]{_safe(warning)}[/bold yellow]", highlight=False)
+        console.print(f"[bold yellow]{_safe(warning, 3000)}[/bold yellow]", highlight=False, soft_wrap=True)
     for key in dict.fromkeys((row.suite, row.dataset, row.track) for row in rows):
         members = [row for row in rows if (row.suite, row.dataset, row.track) == key]
         console.print(_table(members, console.width, titles or {}))
@@ -238,6 +238,7 @@ def _explain_reconstruction(row: Row) -> list[str]:
 
 def _explain_utility(utility: Utility, rules: Track) -> list[str]:
     seen = "surrogate, not part of retention if another is unseen" if utility.surrogate else "unseen"
+    seen = "weak, not part of retention" if utility.weak else seen
     seen = "fine-tuned on what is released" if utility.adapted else seen
     name = f"  Recognizer {_safe(utility.recognizer)} ({seen}): " if utility.recognizer else "  Utility: "
     headline = utility.estimate(rules.headline)

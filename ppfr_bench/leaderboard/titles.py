@@ -61,7 +61,7 @@ def in_words(note: str, titles: Mapping[str, str]) -> str:
         name = found[0]
         return titles.get(name) or (measured(name) if is_measure(name) else name)
 
-    return re.sub(r"[\w.-]+", spelled, note)
+    return re.sub(r"[\w.-]*\w", spelled, note)
 
 
 def with_titles(shown: Shown, titles: Mapping[str, str]) -> Shown:

@@ -13,6 +13,7 @@ from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import bracketed, link, plain, short_key, tied
 from ppfr_bench.leaderboard.titles import in_words
+from ppfr_bench.tracks.base import Utility, load_track, unseen
 
 AUTHORS = "The ppfr-bench authors"
 NO_DATE = "n.d."  # What author-year styles print where a year is missing.
@@ -31,12 +32,18 @@ def sources(row: Row, column: str, titles: Mapping[str, str]) -> list[Source]:
     Args:
         titles: of attacks, by label.
     """
-    if column == "retention" or column.endswith("_retention"):
-        return [Source(f"utility / {use.recognizer}", use.key) for use in row.utilities if use.state == "ok"]
+    if column == "retention":
+        return _used(load_track(row.track).kept_by(row.utilities))
+    if column.endswith("_retention"):  # It stands beside that of the recognizer which was fine-tuned.
+        return _used(unseen([use for use in row.utilities if not use.adapted]))
     if column == "score":
         kept = sources(row, "retention", titles)
         return [*kept, *(one for name in row.privacies for one in _setter(row, name, titles))]
     return [one for name in row.privacies if name in column for one in _setter(row, name, titles)]
+
+
+def _used(utilities: Iterable[Utility]) -> list[Source]:
+    return [Source(f"utility / {use.recognizer}" if use.recognizer else "utility", use.key) for use in utilities]
 
 
 def _setter(row: Row, privacy: str, titles: Mapping[str, str]) -> list[Source]:

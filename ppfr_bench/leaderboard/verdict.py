@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ppfr_bench.leaderboard.board import Section
 from ppfr_bench.leaderboard.definitions import FLAGS, UPPER_BOUND
 from ppfr_bench.leaderboard.dials import setting_label
-from ppfr_bench.leaderboard.rows import Estimate, Named, Row
+from ppfr_bench.leaderboard.rows import Cell, Estimate, Named, Row
 from ppfr_bench.leaderboard.text import counted, interval, number, plain, words
 from ppfr_bench.leaderboard.titles import in_words
 from ppfr_bench.tracks.base import Privacy
@@ -155,7 +155,8 @@ def _with_interval(estimate: Estimate) -> str:
 def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
     """The warnings of a row by what they concern: ``retention``, a privacy of the short table, or nothing of these.
 
-    A privacy that is shown as 0 is not called an upper bound: no stronger attack could lower it.
+    A privacy that is shown as 0 is not called an upper bound, or the work of an earlier attack: no stronger attack
+    could lower it.
     """
     found: dict[str, list[Warned]] = {place: [] for place in ("retention", *shown_privacies(section), "")}
     for flag, raised in row.flags:
@@ -166,16 +167,28 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
             warned = _warned(flag, wheres, section)
             if not (warned.words.endswith(UPPER_BOUND) and place in row.privacies and _is_none(row.privacies[place])):
                 found[place].append(warned)
+    for name in shown_privacies(section):
+        privacy = row.privacies[name]
+        if privacy.attack in section.changes.attacks and not row.control and not _is_none(privacy):
+            found[name].append(_earlier(privacy.attack, section))
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))
     if row.refuted:
         rest.append(Warned("refuted elsewhere", row.refuted))
+    if f"defense {row.defense}" in section.changes.others:
+        rest.append(Warned("an earlier version", "the defense has changed since: that of today may hide more, or less"))
     if not row.complete:
         rest.append(Warned(row.completeness, "what was not measured is no privacy"))
     if not row.control and len(section.other_seeds.get(row.defense, {})) == 0:
         rest.append(Warned("one seed", "another training of the attacks may give other numbers"))
     return found
+
+
+def _earlier(attack: str, section: Section) -> Warned:
+    """What is said of a number that an attack has set which has changed since."""
+    title = section.attack_titles.get(attack, attack)
+    return Warned("set by an earlier attack", f"“{title}” has changed since: that of today may recover more, or less")
 
 
 def _is_none(privacy: Privacy) -> bool:
@@ -195,6 +208,11 @@ def _concerned(row: Row, section: Section, where: str) -> str:
 def flags(row: Row, section: Section) -> list[Warned]:
     """The flags of a row in words, with what raised each."""
     return [_warned(flag, raised, section) for flag, raised in row.flags]
+
+
+def cell_flags(cell: Cell, section: Section) -> list[Warned]:
+    """The flags of one cell in words."""
+    return [_warned(flag, [cell.title], section) for flag in cell.flags]
 
 
 def _warned(flag: str, wheres: Sequence[str], section: Section) -> Warned:
@@ -267,4 +285,20 @@ def _how_surely(first: Row, ranked: list[Row], section: Section) -> str:
     )  # fmt: skip
     flagged = sum(bool(row.flags) for row in ranked)
     warned = f"; {flagged} of {len(ranked)} ranked rows carry a warning" if flagged else ""
+    warned += _since(first, section)
     return f"With 95% confidence {apart}; {trained}{warned}; a stronger attack can only lower what is claimed here."
+
+
+def _since(first: Row, section: Section) -> str:
+    """How many attacks have changed since, and whether one of them has set the first row; empty where none has."""
+    labels = [attack.label for attack in section.attacks]
+    changed = [label for label in labels if label in section.changes.attacks]
+    if not changed:
+        return ""
+    set_by = {first.privacies[name].attack for name in shown_privacies(section)}
+    one = len(changed) == 1
+    among = f", {'which' if one else 'among them one that'} sets a number of the first row,"
+    return (
+        f"; {len(changed)} of {counted(len(labels), 'attack')}{among if set_by & set(changed) else ''} "
+        f"{'has' if one else 'have'} changed since it was measured"
+    )

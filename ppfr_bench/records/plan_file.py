@@ -104,11 +104,20 @@ class PlannedAttack(Config):
 
 
 class PlannedRecognizer(Config):
-    """A recognizer of a table."""
+    """A recognizer of a table; ``weak``: it misjudges too many clear pairs to tell what a defense keeps."""
 
     component: Component
     surrogate: bool = False
     adapted: bool = False
+    weak: bool = False
+
+    @model_serializer(mode="wrap")
+    def _usual_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans without a weak recognizer stay as they were, to the byte."""
+        written: dict[str, Any] = dump(self)
+        if not self.weak:
+            written.pop("weak", None)
+        return written
 
 
 class PlannedTable(Config):

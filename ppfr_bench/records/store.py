@@ -165,6 +165,10 @@ class ResultStore:
             for shelf in shelves
         )
 
+    def file_of(self, record: Record) -> str:
+        """The file, below the root, with all records of the row of a record, once a run has folded them."""
+        return f"{record.suite}/{record.dataset.label}/{record.defense.label}.jsonl"
+
     def aside(self, suite: str) -> Place:
         """Where records of a suite lie that others have taken the place of; no board reads them."""
         return self.root / suite / ASIDE

@@ -13,7 +13,7 @@ from ppfr_bench.api import Attack, AttackCard, FaceDataset
 from ppfr_bench.datasets.disjoint_splits import Training, WithoutCopies
 from ppfr_bench.errors import UserError
 from ppfr_bench.metrics import metric_info
-from ppfr_bench.recognizers import recognizer_component, recognizer_names
+from ppfr_bench.recognizers import recognizer_card, recognizer_component, recognizer_names
 from ppfr_bench.records.hashing import digest
 from ppfr_bench.records.plan_file import (
     PlanFile,
@@ -134,7 +134,7 @@ class Plan:
         recognizers = {
             cell.recognizer.label: PlannedRecognizer(
                 component=cell.recognizer, surrogate=cell.recognizer.name == self.setting.surrogate,
-                adapted=cell.adapted,
+                adapted=cell.adapted, weak=not cell.adapted and recognizer_card(cell.recognizer.name).weak,
             )
             for cell in self.cells if cell.recognizer is not None
         }  # fmt: skip

@@ -31,6 +31,7 @@ class Utility:
     Attributes:
         surrogate: learned defenses may have trained on it.
         adapted: it was itself fine-tuned on what is released.
+        weak: it misjudges too many clear pairs, so that what it fails to recognize says little of a defense.
         state: ``ok`` where it gave a number, as of any cell of a row.
         reason: why there are no measurements.
         key: of the record.
@@ -47,11 +48,13 @@ class Utility:
     metrics: Mapping[str, Measurement] = field(default_factory=dict)
     curves: Curves | None = field(default=None, repr=False)
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
+    weak: bool = False
 
     @property
     def mark(self) -> str:
-        """``fine-tuned``, ``surrogate`` or nothing: whether anyone trained on it."""
-        return "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
+        """``fine-tuned``, ``surrogate``, ``weak`` or nothing: why it is none of those whose mean is kept."""
+        role = "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
+        return ", ".join(filter(None, (role, "weak" if self.weak else "")))
 
     def estimate(self, name: str) -> Estimate:
         """A measured number with its draws; without a value and with the reason where there is none."""
@@ -287,8 +290,15 @@ class Track(ABC):
         return name in tracks if tracks else not self.stages
 
     def retention(self, utilities: Sequence[Utility]) -> Retention:
-        """What is kept: the mean over the recognizers that no defense could train on (over all, if none is unseen)."""
+        """What is kept: the mean over the recognizers that no defense could train on (over all, if none is unseen).
+
+        A weak recognizer has no part in it.
+        """
         return Retention(mean_over_unseen(utilities))
+
+    def kept_by(self, utilities: Sequence[Utility]) -> Sequence[Utility]:
+        """Those that ``retention`` is made of: pages lead from it to their records."""
+        return unseen(utilities)
 
     def score(self, retention: Estimate, privacies: Mapping[str, Estimate]) -> Estimate:
         """What rows are ranked by, with its draws: the harmonic mean of retention and the first of ``privacies``.
@@ -324,15 +334,27 @@ class Track(ABC):
 
 
 def mean_over_unseen(utilities: Sequence[Utility]) -> Estimate:
-    """Mean retention over the recognizers that no defense could train on, over all where none is unseen."""
-    unseen = [utility for utility in utilities if not utility.surrogate]
-    chosen = [one for one in unseen or utilities if one.state == "ok"]
+    """Mean retention over ``unseen``."""
+    if utilities and all(utility.weak for utility in utilities):
+        return Estimate(None, reason="only weak recognizers were measured")
+    expected = [utility for utility in utilities if not (utility.surrogate or utility.weak)]
+    chosen = unseen(utilities)
     if not chosen:
-        return Estimate(None, reason=f"no {'unseen ' if unseen else ''}recognizer was measured")
-    reason = "" if unseen else "on the surrogate: no recognizer is unseen"
-    if len(chosen) < len(unseen):
-        reason = f"over {len(chosen)} of {len(unseen)} unseen recognizers"
+        return Estimate(None, reason=f"no {'unseen ' if expected else ''}recognizer was measured")
+    reason = "" if expected else "on the surrogate: no recognizer is unseen"
+    if len(chosen) < len(expected):
+        reason = f"over {len(chosen)} of {len(expected)} unseen recognizers"
     return mean_estimate([utility.retention for utility in chosen], reason)
+
+
+def unseen(utilities: Sequence[Utility]) -> list[Utility]:
+    """Those of recognizers that no defense could train on, or of all where there is none; none that is weak.
+
+    Without those that gave no number.
+    """
+    able = [utility for utility in utilities if not utility.weak]
+    chosen = [utility for utility in able if not utility.surrogate] or able
+    return [utility for utility in chosen if utility.state == "ok"]
 
 
 def load_track(name: str) -> Track:

@@ -57,6 +57,11 @@ class Representation(Track):
         missing = Estimate(None, reason="no recognizer was fine-tuned on it")
         return Retention(mean_estimate(measured) if measured else missing, unadapted)
 
+    def kept_by(self, utilities: Sequence[Utility]) -> Sequence[Utility]:
+        """That of the fine-tuned recognizer; without one, those of the unseen ones."""
+        adapted = [utility for utility in utilities if utility.adapted]
+        return [one for one in adapted if one.state == "ok"] if adapted else super().kept_by(utilities)
+
     def axes(self) -> tuple[str, str]:
         """As of images, of the fine-tuned recognizer."""
         return "retention: what a fine-tuned recognizer keeps", super().axes()[1]

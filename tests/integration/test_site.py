@@ -22,6 +22,7 @@ from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.leaderboard import definitions
 from ppfr_bench.leaderboard.pages import publish
 from ppfr_bench.metrics import metric_names
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.tracks.base import load_track
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +57,11 @@ class Fetches(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation with the committed leaderboards, one of which is made anew."""
-    folder, boards = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("boards") / "leaderboards"
+    folder, checkout = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("checkout")
+    boards, results = checkout / "leaderboards", checkout / "results"
     shutil.copytree(ROOT / "leaderboards", boards)
-    publish(ROOT / "results", "template_quick", boards)
+    results.symlink_to(ROOT / "results")
+    publish(results, "template_quick", boards)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     environment = os.environ | {"PPFR_BENCH_BOARDS": str(boards)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -91,6 +94,25 @@ def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
             if path and not re.match(r"[a-z]+:", path):
                 target = page.parent / path
                 assert target.exists(), f"{page.relative_to(site)} -> {link}"
+
+
+def test_a_number_leads_to_the_record_that_it_stands_in(site: Path) -> None:
+    board = site / "leaderboards" / "template_quick"
+    there = {record.key: record for record in ResultStore(ROOT / "results").records("template_quick")}
+    led = set()
+    for page in sorted(board.rglob("*.html")):
+        text = page.read_text("utf-8")
+        assert ".jsonl" not in text, "the site has a file for each record"
+        for key, link in re.findall(r"ppfr-bench show (\w{12})</code> <a href=\"([^\"]+)\">JSON</a>", text):
+            led.add((page.parent / link).resolve())
+            assert link.endswith(f"/{key}.json")
+    assert {path.stem for path in led} == {key[:12] for key in there}
+    for path in led:
+        found = json.loads(path.read_text("utf-8"))
+        record = there[found["key"]]
+        value = {name: one["value"]["value"] for name, one in found["metrics"].items()}
+        assert value == {name: one.value.value for name, one in record.metrics.items()}
+        assert (found["defense"]["label"], found["seed"]) == (record.defense.label, record.seed)
 
 
 def test_leaderboards_and_documentation_lead_to_each_other(site: Path) -> None:

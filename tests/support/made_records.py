@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ppfr_bench.card_reader import described
 from ppfr_bench.cards import TrainingLog
+from ppfr_bench.errors import UserError
+from ppfr_bench.metrics import metric_info
 from ppfr_bench.records import samples as sample_faces
 from ppfr_bench.records.estimate import Estimate, Measurement
 from ppfr_bench.records.hashing import digest
@@ -45,11 +48,12 @@ def estimate(number: float | None, draws: Sequence[float] = (), *, reason: str =
 
 
 def value(
-    number: float | None, draws: Sequence[float] = (), *, metric: str = "accuracy", reason: str = "", version: int = 1,
-    **parts: Estimate,
+    number: float | None, draws: Sequence[float] = (), *, metric: str = "accuracy", reason: str = "",
+    version: int | None = None, **parts: Estimate,
 ) -> Measurement:  # fmt: skip
     return Measurement(
-        metric=metric, version=version, direction="lower_is_better" if metric in LOWER else "higher_is_better",
+        metric=metric, version=metric_version(metric) if version is None else version,
+        direction="lower_is_better" if metric in LOWER else "higher_is_better",
         value=estimate(number, draws, reason=reason), **parts,
     )  # fmt: skip
 
@@ -58,6 +62,22 @@ def around(number: float, spread: float, seed: int = 0) -> tuple[float, ...]:
     """Draws around a number, in five digits; the same seed moves them together, as paired draws do."""
     draws = np.random.RandomState(seed).normal(0, 1, REPLICATES)
     return tuple(float(f"{x:.5g}") for x in np.clip(number + spread * draws, 0, 1))
+
+
+def metric_version(name: str) -> int:
+    """The version that a metric has today; 1 of one that is made up."""
+    try:
+        return metric_info(name).version
+    except UserError:
+        return 1
+
+
+def of_today(
+    kind: Literal["attack", "defense"], label: str, name: str | None = None, config: dict[str, Any] | None = None
+) -> Component:
+    """A plug-in in the version that it has today; 1 of one that is not here."""
+    name = name or label
+    return Component(label=label, name=name, version=described(kind, name).get("version", 1), config=config or {})
 
 
 def record(
@@ -98,9 +118,8 @@ def record(
         }  # fmt: skip
     return Record(
         key=key, suite=suite, dataset=Component(label=dataset, name=dataset, version=1), dataset_revision=revision,
-        real_people=real_people, cell=cell, defense=Component(label=defense, name=defense_name or defense, version=1),
-        attack=Component(label=attack, name=attack_name or attack, version=1, config=attack_config or {})
-        if attack else None,
+        real_people=real_people, cell=cell, defense=of_today("defense", defense, defense_name),
+        attack=of_today("attack", attack, attack_name, attack_config) if attack else None,
         recognizer=Component(label=recognizer, name=recognizer, version=1) if recognizer else None,
         surrogate=surrogate, adapted=adapted, track=track, scorer=SCORERS.get(measures or "", measures or ""),
         sets=SETS.get(measures or "", ""), knowledge="aware" if attack else None, seed=seed, status=status,
@@ -129,7 +148,7 @@ def utility(
 
 def appearance(
     defense: str, attack: str, leakage: dict[str, float | None], *, draws: Mapping[str, Sequence[float]] | None = None,
-    reason: str = "broken", version: int = 1, **more: Any,
+    reason: str = "broken", version: int | None = None, **more: Any,
 ) -> Record:  # fmt: skip
     metrics = {}
     for name, leaked in leakage.items():

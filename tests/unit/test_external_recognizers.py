@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from awaiting import AWAITING
 from made_networks import by_hand, write_card, write_onnx
 from PIL import Image
 from typer.testing import CliRunner
@@ -21,6 +20,7 @@ from ppfr_bench.assets import MANIFEST, asset_path
 from ppfr_bench.cli import app
 from ppfr_bench.contracts.check import examine_recognizer
 from ppfr_bench.errors import Unavailable, UserError
+from ppfr_bench.leaderboard.changes import changes_of
 from ppfr_bench.recognizers import load_recognizer, recognizer_card, recognizer_component
 from ppfr_bench.recognizers.store import EmbeddingStore
 from ppfr_bench.records.store import ResultStore
@@ -267,13 +267,15 @@ def test_two_recognizers_of_one_label_are_refused(tmp_path: Path) -> None:
 
 
 def test_built_in_recognizers_keep_the_keys_of_the_committed_records() -> None:
-    """Every cell of the first and the last defenses of a suite; of one that is measured anew, what has no defense."""
+    """Every cell of the first and the last defenses of a suite; of one of earlier attacks, what has no defense."""
     store = ResultStore(ROOT / "results")
     recorded, of = store.statuses("quick"), next(store.records("quick"))
     whole = load_suite("quick")
     some = whole.model_copy(update={"defense": whole.defense[:2] + whole.defense[-2:]})
     cells = make_plan(some, revision(of.dataset_revision, of.dataset.version)).cells
-    awaited = "quick" in AWAITING  # Then all is released anew, and only clear images are what they were.
+    plan_file = store.plan("quick")
+    assert plan_file is not None
+    awaited = bool(changes_of(plan_file))  # Then all is released anew, and only clear images are what they were.
     kept = {cell.key for cell in cells if cell.kind == "canary" or not awaited}
     assert len(kept) > (2 if awaited else 10) and kept <= set(recorded)
 

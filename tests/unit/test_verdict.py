@@ -188,6 +188,20 @@ def test_the_records_behind_a_number_are_those_of_its_cells() -> None:
     assert {one.key for one in trace.sources(row, "score", titles)} == set(keys.values())
 
 
+def test_what_is_kept_leads_to_the_recognizers_that_it_is_the_mean_of() -> None:
+    """Not to the surrogate; and of a representation to the recognizer that was fine-tuned, the others beside it."""
+
+    def kept(column: str, *more: Record, **track: str) -> list[str]:
+        found = [*made.simple("a", 0.9, 0.5, **track), made.utility("a", "faceplugin", 0.7, surrogate=True, **track)]
+        return [one.title for one in trace.sources(section_of([*found, *more]).rows[0], column, {})]
+
+    assert kept("retention") == ["utility / dlib_resnet"]
+    of = {"track": "representation"}
+    tuned = made.utility("a", "faceplugin_adapted", 0.8, surrogate=True, adapted=True, **of)
+    assert kept("retention", tuned, **of) == ["utility / faceplugin_adapted"]
+    assert kept("black_box_retention", tuned, **of) == kept("retention", **of) == ["utility / dlib_resnet"]
+
+
 def test_a_row_can_be_cited(tmp_path: Path) -> None:
     records = attacked("a", 0.3, 0.6)
     pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")

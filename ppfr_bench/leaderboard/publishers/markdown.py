@@ -31,6 +31,8 @@ class MarkdownPage(Publisher):
         parts = [f"# {markdown(board.suite)}", "Made by `ppfr-bench leaderboard`; do not edit."]
         if not board.count:
             parts.append("There are no records of this suite yet.")
+        if board.changes:
+            parts.append(f"**{markdown(board.changes.line, 3000)}**")
         if board.note:
             parts.append(markdown(board.note))
         for section, strip in zip(board.sections, suite_strips(board), strict=True):
