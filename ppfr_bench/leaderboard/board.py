@@ -329,6 +329,7 @@ class Board:
         plan: which of them make its tables.
         store: where the sample faces of the records lie; without it none are shown.
         claims: which rows are claimed by their authors, by data set and label.
+        loaded: boards of the same results that are at hand already, by suite.
     """
 
     suite: str
@@ -336,6 +337,7 @@ class Board:
     plan: PlanFile
     store: ResultStore | None = None
     claims: Mapping[str, Claim] = field(default_factory=dict)
+    loaded: Mapping[str, Board] = field(default_factory=dict, repr=False, compare=False)
 
     def strip(self, record: Record) -> bytes | None:
         """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
@@ -447,6 +449,18 @@ class Board:
             return {}
         plans = {suite: self.store.plan(suite) for suite in self.store.suites() if suite != self.suite}
         return {suite: plan for suite, plan in sorted(plans.items()) if plan is not None}
+
+    @cached_property
+    def together(self) -> dict[str, Board]:
+        """This board and those of the other suites of the same results, by name."""
+        found = {self.suite: self}
+        for suite, plan in self.siblings.items():
+            if suite in self.loaded:
+                found[suite] = self.loaded[suite]
+            elif self.store is not None:
+                records = tuple(self.store.records(suite))
+                found[suite] = Board(suite, records, plan, self.store, self.store.claims(suite))
+        return found
 
     @property
     def reading(self) -> list[tuple[str, str]]:

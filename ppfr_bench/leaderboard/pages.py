@@ -9,6 +9,7 @@ from pathlib import Path
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
+from ppfr_bench.leaderboard.across import across, in_order
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, first_strip
@@ -17,8 +18,6 @@ from ppfr_bench.leaderboard.verdict import full_title, row_verdict
 from ppfr_bench.records.store import ResultStore
 
 __all__ = ["load_board", "publish", "publish_all", "publishers"]
-
-FIRST = ("quick", "standard", "lfw_quick")  # Suites of images stand first, all others follow by name.
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,11 @@ def publishers() -> list[Publisher]:
     return sorted(found, key=lambda publisher: (publisher.order, publisher.name))
 
 
-def load_board(store: ResultStore, suite: str) -> Board:
+def load_board(store: ResultStore, suite: str, loaded: Mapping[str, Board] | None = None) -> Board:
     """The board of a suite, from the records and the plan in a results folder.
+
+    Args:
+        loaded: boards of the same results, by suite, which it takes in place of reading them again.
 
     Raises:
         UserError: no results there, no plan beside them, or a record that cannot be read.
@@ -63,7 +65,7 @@ def load_board(store: ResultStore, suite: str) -> Board:
             f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
             f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
         )
-    return Board(suite, records, plan, store, store.claims(suite))
+    return Board(suite, records, plan, store, store.claims(suite), loaded or {})
 
 
 def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
@@ -81,11 +83,7 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
     store = results if isinstance(results, ResultStore) else ResultStore(results)
     board = load_board(store, suite)
     written = _write(board, out)
-    links = {suite: _link(board)}
-    for name in _published(out):
-        if name != suite and name in store.suites() and store.plan(name) is not None:
-            links[name] = _link(load_board(store, name))
-    return [*written, _write_index(out, links)]
+    return [*written, _write_index(out, board.together)]
 
 
 def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Path]]]:
@@ -94,13 +92,12 @@ def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Pat
     Raises:
         UserError: as ``publish``.
     """
-    links: dict[str, SuiteLink] = {}
+    boards: dict[str, Board] = {}
     for suite in store.suites():
-        board = load_board(store, suite)
-        written = _write(board, out)
-        links[suite] = _link(board)
-        yield board, written
-    _write_index(out, links)
+        boards[suite] = load_board(store, suite, boards)
+    for board in boards.values():
+        yield board, _write(board, out)
+    _write_index(out, boards)
 
 
 def _write(board: Board, out: Path) -> list[Path]:
@@ -118,15 +115,15 @@ def _write(board: Board, out: Path) -> list[Path]:
 
 def _published(out: Path) -> list[str]:
     """The suites that have a page in the folder, in the order of the page of all suites."""
-    found = [page.parent.name for page in Path(out).glob("*/leaderboard.html")]
-    return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    return in_order(page.parent.name for page in Path(out).glob("*/leaderboard.html"))
 
 
-def _write_index(out: Path, known: Mapping[str, SuiteLink]) -> Path:
+def _write_index(out: Path, boards: Mapping[str, Board]) -> Path:
     """The page of all suites; of one whose records are not at hand it has a link alone."""
-    page = Path(out) / "index.html"
-    links = [known.get(name) or SuiteLink(name) for name in _published(out)]
-    write_atomic(page, render("index.html", root="", suites=links))
+    page, published = Path(out) / "index.html", _published(out)
+    links = [_link(boards[name]) if name in boards else SuiteLink(name) for name in published]
+    tables = across(boards.values())
+    write_atomic(page, render("index.html", root="", suites=links, tables=tables, published=published))
     return page
 
 
