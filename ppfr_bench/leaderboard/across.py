@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ppfr_bench.leaderboard.board import Board, Section
@@ -113,21 +113,32 @@ def in_order(suites: Iterable[str]) -> list[str]:
     return sorted(suites, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
 
 
-def across(boards: Iterable[Board]) -> list[Across]:
+def across(boards: Iterable[Board], tracks: Collection[str] | None = None) -> list[Across]:
     """For each track that two tables at least have: who was measured where.
 
     Defenses that were measured everywhere stand first, then in the order of the least that is hidden anywhere.
     Controls are left out.
+
+    Args:
+        tracks: by name, the only ones that are asked for; all by default.
     """
     by_suite = {board.suite: board for board in boards}
     versions = _versions(by_suite.values())
     by_track: dict[str, list[tuple[Board, Section]]] = {}
     for suite in in_order(by_suite):
-        for section in by_suite[suite].sections:
-            if section.rules is not None and section.rows:
-                by_track.setdefault(section.track, []).append((by_suite[suite], section))
+        board = by_suite[suite]
+        if tracks is not None and _tracks(board).isdisjoint(tracks):
+            continue  # Its rows would be made for nothing.
+        for section in board.sections:
+            if section.rules is not None and section.rows and (tracks is None or section.track in tracks):
+                by_track.setdefault(section.track, []).append((board, section))
     found = [_track(tables, versions) for tables in by_track.values() if len(tables) > 1]
     return [one for one in found if one.lines]
+
+
+def _tracks(board: Board) -> set[str]:
+    """Those of its plan."""
+    return {planned.track for table in board.plan.tables.values() for planned in table.defenses.values()}
 
 
 def _versions(boards: Iterable[Board]) -> dict[str, int]:

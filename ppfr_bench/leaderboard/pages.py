@@ -65,7 +65,7 @@ def load_board(store: ResultStore, suite: str, loaded: Mapping[str, Board] | Non
             f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
             f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
         )
-    return Board(suite, records, plan, store, store.claims(suite), loaded or {})
+    return Board(suite, records, plan, store, store.claims(suite), {} if loaded is None else loaded)
 
 
 def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
@@ -122,8 +122,8 @@ def _write_index(out: Path, boards: Mapping[str, Board]) -> Path:
     """The page of all suites; of one whose records are not at hand it has a link alone."""
     page, published = Path(out) / "index.html", _published(out)
     links = [_link(boards[name]) if name in boards else SuiteLink(name) for name in published]
-    tables = across(boards.values())
-    write_atomic(page, render("index.html", root="", suites=links, tables=tables, published=published))
+    tables = across([boards[name] for name in published if name in boards])
+    write_atomic(page, render("index.html", root="", suites=links, tables=tables))
     return page
 
 

@@ -154,6 +154,17 @@ def test_pages_say_it_and_the_same_whether_one_suite_is_published_or_all(store: 
     assert table.count(">not measured</td>") == 2
     links = re.findall(r'href="([^"]+)">≥', table)
     assert len(links) == 6 and all((together / link).is_file() for link in links)
-    # What has no page yet is no link.
-    alone = (one / "index.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'href="quick/[^"]+">≥', alone)) == 3 and 'href="standard/' not in alone
+    # A suite without pages is on the pages of others, and has no link on the page of all.
+    assert 'id="measured"' not in (one / "index.html").read_text(encoding="utf-8")
+
+
+def test_another_track_is_another_table(tmp_path: Path) -> None:
+    """It stands on the page of all suites, and not on the pages of this track."""
+    templates = [rows(suite, {"t": 0.3}, track="template") for suite in ("first", "second")]
+    store = written(tmp_path, rows("quick", EASY), rows("standard", HARD), *templates)
+    boards = [pages.load_board(store, suite) for suite in store.suites()]
+    assert [[place.title for place in one.places] for one in across(boards)] == [
+        ["quick", "standard"], ["first", "second"],
+    ]  # fmt: skip
+    (only,) = across(boards, {"template"})
+    assert [place.title for place in only.places] == ["first", "second"]

@@ -24,7 +24,7 @@ class DefensePages(Publisher):
             for row in section.rows:
                 entries.setdefault(row.defense, []).append((section, row, _by_scorer(row)))
         files: dict[str, bytes] = {}
-        tables = across(board.together.values())
+        tables = across(board.together.values(), {section.track for section in board.sections})
         for label, found in entries.items():
             place, picture = f"defenses/{label}", defense_grid(board, label)
             if picture:
