@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from ppfr_bench.leaderboard.canaries import Canary, canaries_of
 from ppfr_bench.leaderboard.comparable import foreign_note, foreign_records, planned_records, tables
 from ppfr_bench.leaderboard.dials import Dial, dials_of
 from ppfr_bench.leaderboard.price import Price, avoidable_column, prices_of
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
     from ppfr_bench.records.store import ResultStore
 
 TARGETS = (0.25, 0.5, 0.75)  # Of the first privacy of a track: what defenses keep is compared among those above one.
-CANARY_METRICS = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3")
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Clear against clear, one recognizer: if it moved from what is expected, the environment moved."""
-
-    dataset: str
-    recognizer: str
-    surrogate: bool
-    status: str
-    reason: str
-    accuracy: Estimate
-    expected: float | None
-    moved: bool
-    others: tuple[tuple[str, Estimate], ...]
 
 
 class AttackColumn(NamedTuple):
@@ -424,7 +409,7 @@ class Board:
         return Section(
             self.suite, dataset, track, rules,
             tuple(row for row in self.rows if (row.dataset, row.track) == (dataset, track)), privacies,
-            tuple(_canaries(records, planned.seed)),
+            tuple(canaries_of(records, planned.seed)),
             planned.real_people or any(record.real_people for record in records), planned.revision,
             tuple(sorted({record.seed for record in published(records, planned.seed)})), spread,
             other_seeds or {}, prices_of([row for row in self.rows if row.dataset == dataset], privacies),
@@ -492,21 +477,3 @@ def _bounded(found: Privacy) -> Estimate:
     if found.bound is None:
         return found.estimate
     return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
-
-
-def _canaries(records: Sequence[Record], seed: int) -> list[Canary]:
-    found = []
-    for record in published([record for record in records if record.cell == "canary"], seed):
-        if record.recognizer is None:
-            continue
-        expected = record.log.get("expected_accuracy")
-        found.append(
-            Canary(
-                record.dataset.label, record.recognizer.label, record.surrogate, record.status, record.reason,
-                record.estimate("accuracy"),
-                float(expected) if isinstance(expected, int | float) and not isinstance(expected, bool) else None,
-                "canary_moved" in record.flags,
-                tuple((name, record.estimate(name)) for name in CANARY_METRICS),
-            )
-        )  # fmt: skip
-    return sorted(found, key=lambda canary: (canary.dataset, canary.surrogate, canary.recognizer))
