@@ -30,7 +30,7 @@ ROWS = (
 )  # fmt: skip
 WORDS = {1: "one release", 4: "four releases"}
 PERSON = 1  # Of a strip.
-SHOWN, GAP, HEADING, LABEL, LETTERS = 140, 14, 60, 190, 21
+SHOWN, GAP, HEADING, LABEL, LETTERS = 140, 14, 66, 160, 24
 INK = (120, 128, 143, 255)  # Read on white and on black.
 
 

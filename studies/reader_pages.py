@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from line_up import alt, named, recorded
 from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows, said, store_of
 from reference_pages import safe
 
@@ -187,6 +188,16 @@ def best_rows(suite: str, track: str, most: int = 3) -> str:
 
 def _page(one: Row) -> str:
     return f"../leaderboards/{one.suite}/defenses/{one.defense}.html"
+
+
+def line_up() -> str:
+    """What the picture of ``line_up.py`` shows, for who does not see it."""
+    return alt(recorded())
+
+
+def line_up_named() -> str:
+    """``3 of 3 (blur) and 2 of 3 (pixelation)``."""
+    return named(recorded())
 
 
 # Three risks of a released face ------------------------------------------------------------------------------------
@@ -369,7 +380,7 @@ def costs() -> str:
 
 OWN: tuple[Callable[..., object], ...] = (
     rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching, stronger,
-    hiding, competing, best_rows,
+    hiding, competing, best_rows, line_up, line_up_named,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
     pairs, weak, accuracies, sources, tried_pairs, crops, costs,
 )  # fmt: skip

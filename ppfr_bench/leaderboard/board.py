@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
 from ppfr_bench.leaderboard.canaries import Canary, canaries_of
 from ppfr_bench.leaderboard.changes import Changes, changes_of
@@ -319,8 +317,9 @@ class Board:
         plan: which of them make its tables.
         store: where the sample faces of the records lie; without it none are shown.
         claims: which rows are claimed by their authors, by data set and label.
-        results: leads from the folder of the suite's pages to the results that lie beside the pages; empty where they
-            lie elsewhere.
+        record_files: by the key of a record, what leads from the folder of the pages to its file; empty where none lies
+            beside them.
+        loaded: boards of the same results that are at hand already, by suite.
     """
 
     suite: str
@@ -328,16 +327,8 @@ class Board:
     plan: PlanFile
     store: ResultStore | None = None
     claims: Mapping[str, Claim] = field(default_factory=dict)
-    results: str = ""
-
-    @cached_property
-    def record_files(self) -> dict[str, str]:
-        """By the key of a record, what leads from the folder of the pages to its file; empty where none lies beside."""
-        if not self.results or self.store is None:
-            return {}
-        found = {record.key: self.store.file_of(record) for record in self.records}
-        there = {name for name in set(found.values()) if Path(str(self.store.root), name).is_file()}
-        return {key: quote(f"{self.results}/{name}") for key, name in found.items() if name in there}
+    record_files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    loaded: Mapping[str, Board] = field(default_factory=dict, repr=False, compare=False)
 
     def strip(self, record: Record) -> bytes | None:
         """JPEG of the sample faces of a record, side by side, 112 pixels high; None where there are none."""
@@ -459,6 +450,18 @@ class Board:
             return {}
         plans = {suite: self.store.plan(suite) for suite in self.store.suites() if suite != self.suite}
         return {suite: plan for suite, plan in sorted(plans.items()) if plan is not None}
+
+    @cached_property
+    def together(self) -> dict[str, Board]:
+        """This board and those of the other suites of the same results, by name."""
+        found = {self.suite: self}
+        for suite, plan in self.siblings.items():
+            if suite in self.loaded:
+                found[suite] = self.loaded[suite]
+            elif self.store is not None:
+                records = tuple(self.store.records(suite))
+                found[suite] = Board(suite, records, plan, self.store, self.store.claims(suite))
+        return found
 
     @property
     def reading(self) -> list[tuple[str, str]]:

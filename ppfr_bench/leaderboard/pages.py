@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ppfr_bench import registry
 from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
+from ppfr_bench.leaderboard.across import across, in_order
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, first_strip
 from ppfr_bench.leaderboard.rendering import render
 from ppfr_bench.leaderboard.verdict import full_title, row_verdict
+from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
 __all__ = ["load_board", "publish", "publish_all", "publishers"]
-
-FIRST = ("quick", "standard", "lfw_quick")  # Suites of images stand first, all others follow by name.
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,14 @@ def publishers() -> list[Publisher]:
     return sorted(found, key=lambda publisher: (publisher.order, publisher.name))
 
 
-def load_board(store: ResultStore, suite: str, out: Path | None = None) -> Board:
+def load_board(
+    store: ResultStore, suite: str, out: Path | None = None, loaded: Mapping[str, Board] | None = None
+) -> Board:
     """The board of a suite, from the records and the plan in a results folder.
 
     Args:
         out: where its pages will lie; without it they name no files of records.
+        loaded: boards of the same results, by suite, which it takes in place of reading them again.
 
     Raises:
         UserError: no results there, no plan beside them, or a record that cannot be read.
@@ -67,15 +71,19 @@ def load_board(store: ResultStore, suite: str, out: Path | None = None) -> Board
             f"{store.root}/{suite} has records and no plan.json, which says which of them make its tables",
             f"It is written by  ppfr-bench run {suite} --results {store.root}   which measures nothing again.",
         )
-    return Board(suite, records, plan, store, store.claims(suite), _beside(store, out) if out is not None else "")
+    files = _beside(store, records, out) if out is not None else {}
+    return Board(suite, records, plan, store, store.claims(suite), files, {} if loaded is None else loaded)
 
 
-def _beside(store: ResultStore, out: Path) -> str:
-    """What leads from the pages of a suite to the results, where both lie in one folder; else they may be parted."""
-    if not isinstance(store.root, Path):
-        return ""
-    root, folder = store.root.absolute(), Path(out).absolute().parent
-    return posixpath.join("../..", *root.relative_to(folder).parts) if root.is_relative_to(folder) else ""
+def _beside(store: ResultStore, records: Iterable[Record], out: Path) -> dict[str, str]:
+    """By key, what leads from the pages of a suite to the file of a record, where both lie in one folder."""
+    folder = Path(out).absolute().parent
+    if not isinstance(store.root, Path) or not store.root.absolute().is_relative_to(folder):
+        return {}  # Pages and results may be parted.
+    prefix = posixpath.join("../..", *store.root.absolute().relative_to(folder).parts)
+    found = {record.key: store.file_of(record) for record in records}
+    there = {name for name in set(found.values()) if (store.root / name).is_file()}
+    return {key: quote(f"{prefix}/{name}") for key, name in found.items() if name in there}
 
 
 def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
@@ -93,11 +101,7 @@ def publish(results: ResultStore | Path, suite: str, out: Path) -> list[Path]:
     store = results if isinstance(results, ResultStore) else ResultStore(results)
     board = load_board(store, suite, out)
     written = _write(board, out)
-    links = {suite: _link(board)}
-    for name in _published(out):
-        if name != suite and name in store.suites() and store.plan(name) is not None:
-            links[name] = _link(load_board(store, name))
-    return [*written, _write_index(out, links)]
+    return [*written, _write_index(out, board.together)]
 
 
 def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Path]]]:
@@ -106,13 +110,12 @@ def publish_all(store: ResultStore, out: Path) -> Iterator[tuple[Board, list[Pat
     Raises:
         UserError: as ``publish``.
     """
-    links: dict[str, SuiteLink] = {}
+    boards: dict[str, Board] = {}
     for suite in store.suites():
-        board = load_board(store, suite, out)
-        written = _write(board, out)
-        links[suite] = _link(board)
-        yield board, written
-    _write_index(out, links)
+        boards[suite] = load_board(store, suite, out, boards)
+    for board in boards.values():
+        yield board, _write(board, out)
+    _write_index(out, boards)
 
 
 def _write(board: Board, out: Path) -> list[Path]:
@@ -130,15 +133,15 @@ def _write(board: Board, out: Path) -> list[Path]:
 
 def _published(out: Path) -> list[str]:
     """The suites that have a page in the folder, in the order of the page of all suites."""
-    found = [page.parent.name for page in Path(out).glob("*/leaderboard.html")]
-    return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    return in_order(page.parent.name for page in Path(out).glob("*/leaderboard.html"))
 
 
-def _write_index(out: Path, known: Mapping[str, SuiteLink]) -> Path:
+def _write_index(out: Path, boards: Mapping[str, Board]) -> Path:
     """The page of all suites; of one whose records are not at hand it has a link alone."""
-    page = Path(out) / "index.html"
-    links = [known.get(name) or SuiteLink(name) for name in _published(out)]
-    write_atomic(page, render("index.html", root="", suites=links))
+    page, published = Path(out) / "index.html", _published(out)
+    links = [_link(boards[name]) if name in boards else SuiteLink(name) for name in published]
+    tables = across([boards[name] for name in published if name in boards])
+    write_atomic(page, render("index.html", root="", suites=links, tables=tables))
     return page
 
 

@@ -17,7 +17,7 @@ from ppfr_bench.leaderboard import pages
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.inline_plots import deviate
 from ppfr_bench.leaderboard.publishers import _plot
-from ppfr_bench.leaderboard.publishers._samples import FACE
+from ppfr_bench.leaderboard.publishers._samples import FACE, stretched
 from ppfr_bench.leaderboard.publishers.det_plot import DetPlot
 from ppfr_bench.leaderboard.publishers.faces import GAP, FaceStrip, first_strip, release_strip, suite_strips
 from ppfr_bench.leaderboard.publishers.gallery import SIDE, galleries
@@ -150,6 +150,36 @@ def test_the_page_of_all_suites_shows_the_first_row_that_has_faces(tmp_path: Pat
 def test_a_suite_without_faces_has_no_picture_on_the_page_of_all(tmp_path: Path) -> None:
     pages.publish(made.write(tmp_path, made.simple("a", 0.5, 0.5)), "quick", tmp_path / "out")
     assert "faces.jpg" not in (tmp_path / "out/index.html").read_text()
+
+
+def of_tones(tones: Any) -> Image.Image:
+    return Image.fromarray(np.asarray(tones, dtype=np.uint8))
+
+
+def test_a_flat_face_is_stretched_alike_in_all_channels() -> None:
+    """A pattern of few tones becomes visible, a bright spot does not hide that the rest is flat, grey stays grey."""
+    tones = np.full((FACE, FACE, 3), 120)
+    tones[::2] = 140
+    tones[:2, :2] = 250
+    (shown,), changed = stretched([of_tones(tones)])
+    found = np.asarray(shown, dtype=np.int64)
+    assert changed and set(np.unique(found[4:])) == {0, 255}
+    assert np.ptp(found, axis=2).max() == 0
+
+
+def test_what_differs_by_one_tone_is_not_blown_up_to_black_and_white() -> None:
+    tones = np.full((FACE, FACE, 3), 128)
+    tones[::2, :, 0] = 127
+    (shown,), changed = stretched([of_tones(tones)])
+    assert changed and 0 < np.ptp(np.asarray(shown, dtype=np.int64)) <= 16
+
+
+def test_a_dark_face_in_colour_and_an_empty_one_stay_as_they_are() -> None:
+    brown = np.full((FACE, FACE, 3), (100, 70, 40))
+    brown[::2] -= 10
+    for tones in (brown, np.zeros((FACE, FACE, 3))):
+        (shown,), changed = stretched([of_tones(tones)])
+        assert not changed and (np.asarray(shown) == tones.astype(np.uint8)).all()
 
 
 # The gallery --------------------------------------------------------------------------------------------------------

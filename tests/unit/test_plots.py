@@ -70,6 +70,20 @@ def test_no_label_of_a_crowded_suite_is_nearer_another_point(side: float, height
         check(axes, points)
 
 
+@pytest.mark.parametrize(
+    ("columns", "places"),
+    [([1], [(0, 0)]), ([2, 2], [(0, 0), (0, 1), (1, 0), (1, 1)]), ([3, 1], [(0, 0), (0, 1), (1, 0), (2, 0)])],
+)
+def test_no_more_than_two_panels_stand_beside_each_other(columns: list[int], places: list[tuple[int, int]]) -> None:
+    """Those of a third start a row, and each keeps what it draws and its place in the order."""
+    marks = [(lambda axes, theme, at=at: None) for at in range(sum(columns))]
+    at = [(row, column) for row, count in enumerate(columns) for column in range(count)]
+    panels = [_plot.Panel(*place, mark, mark) for place, mark in zip(at, marks, strict=True)]
+    found = _plot.wrapped(panels[::-1])
+    assert [(panel.row, panel.column) for panel in found] == places
+    assert [panel.draw for panel in found] == marks
+
+
 def test_the_check_would_notice_a_label_at_another_point(standard: Board) -> None:
     with _plot.plain_style():
         figure = _plot.drawn(ParetoPlot().panels(standard), *SIDES[0])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SIDE = 6.4  # A panel is so many inches wide.
 NARROW = 4.2  # So many on a phone, where text has the size that it has on a wide page.
+BESIDE = 2  # Panels in one row of a wide page, at most: text of three would be too small to read.
 DPI = 160
 
 
@@ -75,7 +76,7 @@ class Plot(Publisher):
         if not panels:
             return {}
         with plain_style():
-            figure = drawn(panels, SIDE, self.height)
+            figure = drawn(wrapped(panels), SIDE, self.height)
             files = {f"{self.stem}.png": _saved(figure, "png", {"Software": None})}
             wide = _saved(figure, "svg", {"Date": None, "Creator": None})
             del figure
@@ -114,6 +115,18 @@ def stacked(panels: list[Panel]) -> list[Panel]:
     """The same panels, one a row."""
     ordered = sorted(panels, key=lambda panel: (panel.row, panel.column))
     return [replace(panel, row=at, column=0) for at, panel in enumerate(ordered)]
+
+
+def wrapped(panels: list[Panel]) -> list[Panel]:
+    """The same panels in the same order, each row broken where it has more than ``BESIDE``."""
+    by_row: dict[int, list[Panel]] = {}
+    for panel in sorted(panels, key=lambda panel: (panel.row, panel.column)):
+        by_row.setdefault(panel.row, []).append(panel)
+    lines = [row[at : at + BESIDE] for row in by_row.values() for at in range(0, len(row), BESIDE)]
+    return [
+        replace(panel, row=line, column=column)
+        for line, beside in enumerate(lines) for column, panel in enumerate(beside)
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.rows import Cell, Row
@@ -18,7 +18,8 @@ from ppfr_bench.records.record import Record
 FACE = 112  # A face in a strip has so many pixels a side.
 SHOWN = 84
 FACES = 3
-FLAT = 48  # Tones of 256: a face that spans fewer is stretched, and the page says so.
+FLAT = 48  # Tones of 256: a face of which 98% of all values span fewer is stretched, and the page says so.
+MOST = 16  # No more than so many times: differences of one tone are noise of JPEG.
 GAP = 3
 MARGIN = 16
 LABEL = 196
@@ -91,13 +92,21 @@ def faces_of(board: Board, record: Record | None, side: int = SHOWN) -> list[Ima
 
 
 def stretched(faces: Sequence[Image.Image]) -> tuple[tuple[Image.Image, ...], bool]:
-    """The faces, those that are nearly flat with their tones stretched; and whether one was."""
+    """The faces, those that are nearly flat with their tones stretched; and whether one was.
+
+    All channels are stretched alike, around the middle of their tones, so that no colour appears that was not there.
+    """
     found, changed = [], False
     for face in faces:
-        tones = np.asarray(face.convert("L"), dtype=np.int64)
-        flat = 0 < int(tones.max() - tones.min()) < FLAT
+        tones = np.asarray(face, dtype=np.float64)
+        low, high = np.percentile(tones, (1, 99))
+        flat = bool(high - low < FLAT and tones.max() > tones.min())
         changed |= flat
-        found.append(ImageOps.autocontrast(face) if flat else face)
+        if flat:
+            gain = min(255 / max(high - low, 1), MOST)
+            middle = (low + high) / 2
+            face = Image.fromarray(np.clip(127.5 + gain * (tones - middle), 0, 255).round().astype(np.uint8))
+        found.append(face)
     return tuple(found), changed
 
 

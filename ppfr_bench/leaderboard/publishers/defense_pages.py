@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ppfr_bench.leaderboard.across import across
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.publishers._samples import defense_grid
 from ppfr_bench.leaderboard.publishers.base import Publisher
@@ -23,6 +24,7 @@ class DefensePages(Publisher):
             for row in section.rows:
                 entries.setdefault(row.defense, []).append((section, row, _by_scorer(row)))
         files: dict[str, bytes] = {}
+        tables = across(board.together.values(), {section.track for section in board.sections})
         for label, found in entries.items():
             place, picture = f"defenses/{label}", defense_grid(board, label)
             if picture:
@@ -31,7 +33,7 @@ class DefensePages(Publisher):
             files |= {f"defenses/{strip.file}": strip.jpeg() for strip in strips if strip is not None}
             files[f"{place}.html"] = render(
                 "defense.html", root="../", board=board, label=label, entries=found, has_picture=bool(picture),
-                strips=strips,
+                strips=strips, tables=tables,
             )  # fmt: skip
         return files
 
