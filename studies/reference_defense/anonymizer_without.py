@@ -18,8 +18,7 @@ filters = import_module("ppfr_bench.defenses._filters")
 draws = import_module("ppfr_bench.defenses._draws")
 SECRET = 0
 
-# ppfr-bench train stochastic_anonymizer --set privacy=0 --set link=0 --set warm=0 --set drills=1 and with the people,
-# shots and steps of version 2 of the reference defense: --set people=8 --set shots=2 --set steps=400
+# ppfr-bench train stochastic_anonymizer --set privacy=0 --set link=0 --set warm=0 --set shots=2 --set drills=1
 WEIGHTS = Path(__file__).with_name("no_adversary.safetensors")
 
 
