@@ -65,11 +65,11 @@ def test_the_picture_is_of_the_published_faces() -> None:
 
 
 def test_the_first_page_says_from_how_many_releases_its_faces_are_rebuilt() -> None:
-    said = {(1, 4): "this suite attacks with one release and with four, not with 16 or 64"}
+    said = {(1,): "Each of these defenses always releases the same image of a photo"}
     found = said[tuple(face_picture.counts())]
     for name in ("README.md", "docs/index.md"):
         text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
-        assert found in text and "what attackers rebuild from one release and from four" in text
+        assert found in text and re.search(r"what attackers rebuild from one release[]\"]", text)
 
 
 def test_the_readme_cites_this_version() -> None:
