@@ -21,7 +21,7 @@ class Place:
 
     Attributes:
         title: the suite, with the data set where it has several tables of the track.
-        earlier: whether another suite of the same results runs a later version of one of its attacks.
+        earlier: whether one of its attacks has changed since.
     """
 
     title: str
@@ -123,7 +123,6 @@ def across(boards: Iterable[Board], tracks: Collection[str] | None = None) -> li
         tracks: by name, the only ones that are asked for; all by default.
     """
     by_suite = {board.suite: board for board in boards}
-    versions = _versions(by_suite.values())
     by_track: dict[str, list[tuple[Board, Section]]] = {}
     for suite in in_order(by_suite):
         board = by_suite[suite]
@@ -132,7 +131,7 @@ def across(boards: Iterable[Board], tracks: Collection[str] | None = None) -> li
         for section in board.sections:
             if section.rules is not None and section.rows and (tracks is None or section.track in tracks):
                 by_track.setdefault(section.track, []).append((board, section))
-    found = [_track(tables, versions) for tables in by_track.values() if len(tables) > 1]
+    found = [_track(tables) for tables in by_track.values() if len(tables) > 1]
     return [one for one in found if one.lines]
 
 
@@ -141,24 +140,13 @@ def _tracks(board: Board) -> set[str]:
     return {planned.track for table in board.plan.tables.values() for planned in table.defenses.values()}
 
 
-def _versions(boards: Iterable[Board]) -> dict[str, int]:
-    """The latest version of each attack in any plan, by the name of its plug-in."""
-    found: dict[str, int] = {}
-    for board in boards:
-        for table in board.plan.tables.values():
-            for attack in table.attacks.values():
-                name, version = attack.component.name, attack.component.version
-                found[name] = max(version, found.get(name, version))
-    return found
-
-
-def _track(tables: Sequence[tuple[Board, Section]], versions: dict[str, int]) -> Across:
+def _track(tables: Sequence[tuple[Board, Section]]) -> Across:
     suites = [board.suite for board, _ in tables]
     places = []
     for board, section in tables:
         title = board.suite if suites.count(board.suite) == 1 else f"{board.suite}, {section.dataset}"
-        attacks = [board.plan.tables[section.dataset].attacks[one.label].component for one in section.attacks]
-        places.append(Place(title, section, any(one.version < versions[one.name] for one in attacks)))
+        earlier = not {one.label for one in section.attacks}.isdisjoint(board.changes.attacks)
+        places.append(Place(title, section, earlier))
     keys: dict[tuple[str, str], None] = {}
     for place in places:
         keys |= {_key(row): None for row in place.section.rows if not row.control}
@@ -182,12 +170,11 @@ def _hidden(entry: Entry | None) -> float:
 
 def _line(key: tuple[str, str], places: Sequence[Place]) -> Line:
     rows = [next((row for row in place.section.rows if _key(row) == key), None) for place in places]
-    newest = max(row.version for row in rows if row is not None)
     title = next(full_title(row, place.section) for row, place in zip(rows, places, strict=True) if row is not None)
-    return Line(key[0], title, tuple(_entry(place, row, newest) for place, row in zip(places, rows, strict=True)))
+    return Line(key[0], title, tuple(_entry(place, row) for place, row in zip(places, rows, strict=True)))
 
 
-def _entry(place: Place, row: Row | None, newest: int) -> Entry:
+def _entry(place: Place, row: Row | None) -> Entry:
     if row is None:
         return Entry(place, gap=NOT_MEASURED)
     if row.claim == "claimed":
@@ -195,6 +182,6 @@ def _entry(place: Place, row: Row | None, newest: int) -> Entry:
     first, *others = (lower(row.privacies[name].estimate) for name in shown_privacies(place.section))
     if first is None or not row.complete:
         return Entry(place, row, gap=NOT_MEASURED if row.complete else row.completeness)
-    old, refuted = row.version < newest, bool(row.refuted)
+    old, refuted = f"defense {row.defense}" in place.section.changes.others, bool(row.refuted)
     notes = ["earlier version of the defense"] * old + ["refuted elsewhere"] * refuted
     return Entry(place, row, first, tuple(others), notes=tuple(notes))

@@ -96,7 +96,7 @@ def test_every_command_runs_of_pages_on_which_nothing_is_yet(tmp_path: Path, com
     """Those of an index without suites and of nights before the first; a suite of one defense stands for ``quick``."""
     (tmp_path / "few.toml").write_text(FEW, encoding="utf-8")
     pages = [tmp_path / "index.html", tmp_path / "nightly.html"]
-    pages[0].write_bytes(render("index.html", root="", suites=[]))
+    pages[0].write_bytes(render("index.html", root="", suites=[], tables=[]))
     pages[1].write_bytes(nightly.trend([]))
     lines = [line for page in pages for line in printed(page)]
     assert lines == ["ppfr-bench run quick", "ppfr-bench leaderboard", "ppfr-bench nightly quick"]

@@ -283,9 +283,10 @@ def test_every_number_of_the_heat_map_opens_to_its_record(tmp_path: Path) -> Non
         entry = leak_entry(row, attack.label)
         assert entry.key in {cell.key for cell in row.cells if cell.attack == attack.label}
         assert value == f"{entry.estimate.value:.2f}" and f"<code>{show(entry.key)}</code>" in opened
-        (link,) = re.findall(r'href="([^"]+)"', opened)
+        link, record = re.findall(r'href="([^"]+)"', opened)
         target, anchor = link.split("#")
         assert f'id="{anchor}"' in (tmp_path / "out/quick" / target).read_text()
+        assert entry.key in (tmp_path / "out/quick" / record).read_text()
     setting = sum(privacy.attack == attack.label for row, attack in expected for name, privacy in row.privacies.items()
                   if name == attack.sets)  # fmt: skip
     assert matrix.count("sets the privacy</span>") == setting > 0
