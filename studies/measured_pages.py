@@ -9,10 +9,12 @@ the template, with their source.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -184,9 +186,34 @@ def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
     return metric(suite, defense, attack, measure, interval=False, part="leakage")
 
 
-LOOKUPS: tuple[Callable[..., str], ...] = (
+@cache
+def protected_photographs(task: str) -> dict[str, dict[str, Any]]:
+    """Of ``studies/reference_defense/unseen.py``: by strength and recognizer."""
+    file = STUDIES / "reference_defense" / "unseen.json"
+    measured: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))[task]
+    return measured
+
+
+def protected_line(task: str, strength: str) -> str:
+    """Accuracy of each recognizer on protected photographs and, as the paper gives it, their mean; per cent."""
+    found = protected_photographs(task)[strength]
+    parts = [said(found[name]["value"], found[name]["interval"], 100, 1) for name in sorted(found)]
+    return " | ".join([*parts, protected_mean(task, strength)])
+
+
+def protected_mean(task: str, strength: str) -> str:
+    return f"{100 * fmean(one['value'] for one in protected_photographs(task)[strength].values()):.2f}"
+
+
+def protected_pairs(task: str) -> str:
+    (count,) = {one["pairs"] for found in protected_photographs(task).values() for one in found.values()}
+    return f"{count:,}"
+
+
+LOOKUPS: tuple[Callable[..., object], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
-    used, megabytes, times_less,
+    used, megabytes, times_less, protected_photographs, protected_line,
+    protected_mean, protected_pairs,
 )  # fmt: skip
 
 
