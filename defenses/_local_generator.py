@@ -45,7 +45,8 @@ class LocalGenerator(nn.Module):
 
     def forward(self, images: torch.Tensor, strength: float, keys: Sequence[torch.Generator]) -> torch.Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same; the randomness of each image is that of its generator."""
-        return self.compose(local_bands(images), self.draw(*images.shape[-2:], keys), strength)
+        height, width = images.shape[-2:]
+        return self.compose(local_bands(images), self.draw(height, width, keys), strength)
 
     def draw(self, height: int, width: int, keys: Sequence[torch.Generator]) -> dict[str, torch.Tensor]:
         """The randomness of n images: carrier weights, displacement and a field of unit noise for every band."""
