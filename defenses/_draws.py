@@ -57,7 +57,7 @@ def photo_generators(secret: int, images: torch.Tensor) -> list[torch.Generator]
 
 def _coarse_looks(images: torch.Tensor) -> torch.Tensor:
     """Images (n, c, h, w) in [0, 1] -> int64 (n, 16) in 0..7, in whole numbers: the same on every device."""
-    sums = (images * 255).round().long().cpu().sum(1)
+    sums = (images * 255).round().long().sum(1).cpu()  # The hash is made of bytes there.
     counts = torch.full(sums.shape[1:], images.shape[1])
     for axis in (-1, -2):
         to = torch.arange(sums.shape[axis]) * FIELDS // sums.shape[axis]
