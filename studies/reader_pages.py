@@ -30,7 +30,6 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
 README = ROOT / "README.md"
-LATER = STUDIES / "inversion" / "records"
 OPENS, CLOSES = "<!-- finding: python studies/reader_pages.py -->", "<!-- end of the finding -->"
 PAGES = (README, *(
     ROOT / "docs" / f"{name}.md"
@@ -121,23 +120,6 @@ def of_100(suite: str, defense: str, attack: str, recognizer: str) -> str:
     assert found.value is not None and found.interval is not None
     low, high = found.interval
     return f"{100 * found.value:.0f} of 100 [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def stronger(defense: str) -> str:
-    """What later attacks leave of a row of ``lfw_quick``: the worst seed and measure of ``studies/inversion``."""
-    found = [one for one in ResultStore(LATER).records("lfw_quick") if one.defense.label == defense and one.attack]
-    assert found, f"studies/inversion has no records of {defense}"
-    leaks = [made.leakage for one in found if one.sets == "appearance" for made in one.metrics.values() if made.leakage]
-    least = 1 - max(leak.interval[1] if leak.interval else leak.value or 0.0 for leak in leaks)
-    named = [one.estimate("rank_1") for one in found if one.sets == "identity"]
-    most = max(named, key=lambda one: one.value or 0.0)
-    assert most.value is not None and most.interval is not None
-    low, high = (100 * end for end in most.interval)
-    return (
-        f"later attacks, not yet on this board, leave {least:.2f} of the face hidden at least, and "
-        f"{100 * most.value:.0f} of 100 [{low:.0f}, {high:.0f}] of the faces that they rebuild from four releases are "
-        "named first (the worst of three seeds and all measures)"
-    )
 
 
 def _competing(suite: str, track: str) -> list[Row]:
@@ -379,7 +361,7 @@ def costs() -> str:
 
 
 OWN: tuple[Callable[..., object], ...] = (
-    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching, stronger,
+    rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching,
     hiding, competing, best_rows, line_up, line_up_named,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
     pairs, weak, accuracies, sources, tried_pairs, crops, costs,
