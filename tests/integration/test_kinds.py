@@ -36,7 +36,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, command_environment: Environm
 def test_each_is_listed(work: Path, command_environment: Environment) -> None:
     for what, name in (("metrics", "edge_error"), ("scorers", "brightness"), ("attacks", "brightness"),
                        ("datasets", "drawn_faces"), ("tracks", "line_drawing"), ("defenses", "line_drawing"),
-                       ("engines", "told")):  # fmt: skip
+                       ("engines", "printing")):  # fmt: skip
         command = ["-m", "ppfr_bench.cli", "list", what]
         alone, beside = (
             warm_python.run([*command, *more], command_environment, work).stdout

@@ -35,7 +35,7 @@ KNOWN = [(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in
 # These commands are parsed and not run; a test holds each reason to a command that is documented.
 NOT_RUN = {
     r"^(accept|check|nightly|protect|run|show|submit|train|data (export|prepare|releases))$": "a name alone",
-    r"--scheduler (tcp|told)|s3:": "a cluster or a bucket; test_cluster.py and test_kinds.py run their like",
+    r"--scheduler (tcp|printing)|s3:": "a cluster or a bucket; test_cluster.py and test_kinds.py run their like",
     r"--device cuda": "a GPU",
     r"^assets fetch": "a download; test_assets.py fetches from a server of its own",
     r"^train ": "hours; test_training.py trains for a few steps",

@@ -15,6 +15,7 @@ from reader_pages import PAGES, hiding, rendered
 from ppfr_bench import __version__, registry
 
 ROOT = Path(__file__).parents[2]
+ENCRYPTED = ("ckks_cosine", "cryptomask")
 pytestmark = pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="no checkout: no committed records")
 
 
@@ -37,6 +38,20 @@ def test_what_is_said_of_templates_and_cloaks_holds() -> None:
     for row in cloaks:
         interval = row.privacies["recognition"].estimate.interval
         assert interval is not None and interval[0] < 0.25, row.defense
+
+
+def test_no_row_of_templates_protects_a_stolen_database() -> None:
+    """Three pages say why: the transforms hide nothing with the key, and both encrypted rows keep a clear gallery."""
+    transforms = {"biohashing", "polyprotect", "random_projection", "slerp_rotation"}
+    assert {name for name, row in rows("template_quick").items() if not row.control} == {*transforms, *ENCRYPTED}
+    scores = {name: registry.load("defense", name).reveals_scores for name in ENCRYPTED}
+    assert all(registry.load("defense", name).stored_in_clear for name in ENCRYPTED)
+    assert scores == {"ckks_cosine": True, "cryptomask": False}
+
+
+def test_the_rows_that_a_published_attack_links_are_those_that_the_pages_name() -> None:
+    """``gdpr.md`` names them: their own numbers say less than is known."""
+    assert {name for name, row in rows("lfw_quick").items() if row.refuted} == {"minusface", "partialface"}
 
 
 def test_stochastic_anonymizer_has_not_met_the_attacks_of_standard() -> None:
