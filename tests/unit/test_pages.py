@@ -358,7 +358,7 @@ def test_a_guarantee_is_shown_wherever_the_row_is(tmp_path: Path) -> None:
         assert "epsilon 1.5 per 16 pixels" in (tmp_path / "out/quick" / name).read_text()
 
 
-def test_a_page_of_many_rows_stays_small(tmp_path: Path) -> None:
+def test_a_page_of_many_rows_stays_small() -> None:
     """Thirty-one rows, as the quick suite has at its largest: the page with all that is folded is under 2 MB."""
     records, _ = made.quick()
     one = [record for record in records if record.defense.label == "stochastic_local"]

@@ -35,7 +35,7 @@ def test_a_defense_that_releases_open_is_named_in_the_plot(tmp_path: Path) -> No
     assert "steady falls" not in (folder / "leaderboard.html").read_text()
 
 
-def test_a_defense_whose_averaging_failed_is_not_drawn_as_steady(tmp_path: Path) -> None:
+def test_a_defense_whose_averaging_failed_is_not_drawn_as_steady() -> None:
     failing = made.record(
         "steady", "attack", attack="averaging", measures="appearance", status="failed", reason="out of memory"
     )
