@@ -1,7 +1,9 @@
 """What has changed since a board was measured: its plan, held against the plug-ins and the suite of today.
 
-Versions are compared, and the parameters that a suite writes out. That needs no data set and runs no plug-in. What
-else determines a number is in the keys of records, which ``ppfr-bench run SUITE --dry-run`` compares.
+Versions are compared, and the parameters that a suite writes out. That needs no data set and runs no plug-in. Not seen
+are a scorer's own version, which no plan holds, a default that was changed under the same version, and other settings
+of the protocol or the data set. All of these are in the keys of records. ``ppfr-bench run SUITE --dry-run`` makes the
+keys of today, for which it opens the data set and loads the plug-ins, and says which records are missing.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
+from ppfr_bench.runner.scoring import environment
 from ppfr_bench.suites import Suite
 from ppfr_bench.text import parse_json, printable, read_text
 
@@ -44,7 +45,7 @@ _SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are ma
 
 @dataclass(frozen=True)
 class Night:
-    """What one night came to; a line of the history."""
+    """What one night came to; a line of the history. ``commit`` is that of the code that ran it."""
 
     night: str
     suite: str
@@ -96,8 +97,8 @@ def run_night(
     records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
     made = build(records, published, store.claims(plan.suite))
     rows = numbers_of_rows(row for row in made if row.dataset == plan.dataset.label)
-    commit = next((record.environment.commit for record in records), None)
-    result = Night(night.isoformat(), plan.suite, commit, len(changed), len(sample), tuple(found), rows, ratios)
+    here = environment(plan.setting.protocol.threads, plan.setting.device)
+    result = Night(night.isoformat(), plan.suite, here.commit, len(changed), len(sample), tuple(found), rows, ratios)
     append_history(history, past, result)
     return result
 

@@ -27,7 +27,7 @@ from ppfr_bench.stages.spec import Stage
 from ppfr_bench.stages.store import Output, StageStore
 
 Rerun = Literal["failed", "all"] | None
-LOCAL, INLINE = "dask", "inline"  # Names of engines.
+LOCAL = "dask"  # The engine where none is named.
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Bfv:
                 f"expected templates of 1 to {degree} numbers, got {dimension}", "Raise the parameter `degree`."
             )
         self.dimension, self.degree, self.modulus = dimension, degree, 1 << plain_bits
-        self._seal, self._plain_bits = sealapi(), plain_bits
+        self._seal = sealapi()
         self._secret = self._seal.KeyGenerator(self._new_context(seed)).secret_key()
         self._context = self._new_context(None)
         self._public = self._seal.PublicKey()

@@ -1,6 +1,8 @@
-"""Faces that attacks of the contract tests learn from."""
+"""What attacks of the contract tests learn from, and on how many threads."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,3 +24,12 @@ def crowd() -> tuple[Faces, ByteArray]:
     people = (torch.einsum("np,pchw->nchw", weights, basis) / 3 * (0.5 + light)).clamp(0, 1)
     images = to_bytes(torch.cat([people[:120], people[:120].flip(3)]))
     return ArrayFaces(images, np.tile(np.arange(120), 2), [str(i) for i in range(240)]), to_bytes(people[120:])
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for each other on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from attacked_faces import MINE, TARGETS, TINY
 
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Answers, Attack, ByteArray, Faces
-from ppfr_bench.datasets.faces import subset
 
-FACES = testing.example_faces()
-MINE = subset(FACES, np.flatnonzero(FACES.identities < 2))
-TARGETS = FACES.load(np.flatnonzero(FACES.identities >= 2))
-TINY = {"size": 32, "width": 8, "batch": 4}
+pytestmark = pytest.mark.usefixtures("one_thread")
 HALF, STEPS = 20, 40  # A quarter of so few steps is not worth a cycle.
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small only wait for each other on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def answered(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,43 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 import warm_python
+from run_commands import Environment, few, ppfr_bench, records
 
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import rotating
-from ppfr_bench.records.estimate import Estimate, column
+from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
 pytestmark = pytest.mark.assets
-Environment = dict[str, str]
-
-SAYS = {
-    "nan": "not_finite|NaN",
-    "shape": "shape",
-    "range": "range|\\[0, 1\\]",
-    "raises": "no face found",
-    "dies": "process died",
-    "hangs": "timeout: more than 20 s",
-    "eats": "memory: more than 4 GiB",
-    "leaks": "lets clear images out|clear_image",
-}  # fmt: skip
-BROKEN = {
-    "nan": "return images / 0 * 0",
-    "shape": "return images[:, :, :100]",
-    "range": "return images + 2",
-    "raises": "raise RuntimeError('no face found')",
-    "dies": "import os; os.kill(os.getpid(), 9)",
-    "hangs": "import time; time.sleep(1000)",
-    "eats": "import time, torch; [(torch.ones(1 << 25), time.sleep(0.05)) for _ in range(1000)]",
-    "leaks": "out = 1 - images; out[:, :, :60] = images[:, :, :60]; return out",
-}
-
-
-def ppfr_bench(*arguments: object, env: Environment, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = warm_python.run(["-m", "ppfr_bench.cli", *arguments], env)
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +35,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_environment: Environm
     results = tmp_path_factory.mktemp("smoke") / "results"
     ppfr_bench("run", "smoke", "--results", results, env=worker_environment)
     return results
-
-
-def flat(record: Record) -> dict[str, Any]:
-    """A record as JSON, its numbers under the names that tidy tables have."""
-    numbers = {column(name, part): one for name, found in record.metrics.items() for part, one in found.parts()}
-    kept = {name: {"value": one.value, "interval": one.interval, "n": one.n} for name, one in numbers.items()}
-    return record.model_dump(mode="json") | {"metrics": kept}
-
-
-def records(results: Path) -> list[dict[str, Any]]:
-    return [flat(record) for record in ResultStore(results).records()] if ResultStore(results).suites() else []
 
 
 def rewrite(results: Path, change: Callable[[Record], Record]) -> None:
@@ -145,11 +105,6 @@ def test_the_same_command_again_does_nothing(smoke: Path, command_environment: E
     assert content(smoke) == before
 
 
-def few(*more: object) -> tuple[object, ...]:
-    """A run of one defense that takes seconds."""
-    return ("run", "smoke", "--attack", "visual", "--recognizer", "faceplugin", *more)
-
-
 def test_settings_stand_side_by_side_and_a_sweep_is_the_same_records(
     tmp_path: Path, command_environment: Environment
 ) -> None:
@@ -195,92 +150,6 @@ def test_what_a_run_takes_the_place_of_is_told_of_and_comes_back(
     assert json.loads(done.stdout)["outside"] == []
 
 
-@pytest.fixture(scope="module")
-def doubled(smoke: Path, tmp_path_factory: pytest.TempPathFactory, command_environment: Environment) -> Path:
-    """A folder of people in which a photograph that is measured is one of the attacker's too, stored anew."""
-    from PIL import Image
-
-    from ppfr_bench.datasets import load_dataset
-    from ppfr_bench.suites import load_suite
-
-    root = tmp_path_factory.mktemp("doubled")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PPFR_BENCH_CACHE", command_environment["PPFR_BENCH_CACHE"])
-        made = load_dataset("synthetic", load_suite("smoke").dataset.params)
-        for faces in (made.evaluation, made.attacker):
-            for name, image in zip(faces.names, faces.load(range(len(faces))), strict=True):
-                split, person, photo = name.split("/")
-                (root / f"{split}_{person}").mkdir(exist_ok=True)
-                Image.fromarray(image.transpose(1, 2, 0)).save(root / f"{split}_{person}" / f"{photo}.png")
-        split = load_dataset("folder", {"root": str(root), "folds": 2})
-        there, here = (faces.names[0].split("/")[0] for faces in (split.attacker, split.evaluation))
-        Image.open(root / here / "0.png").save(root / there / "copy.jpg", quality=80)
-    return root
-
-
-FOLDER = ("dataset.folds=2", "dataset.targets=12", "dataset.gallery=12")
-
-
-def test_copies_of_measured_photographs_are_refused_or_left_out(
-    doubled: Path, tmp_path: Path, command_environment: Environment, worker_environment: Environment
-) -> None:
-    results = tmp_path / "results"
-    command = few("--defense", "pixelate", "--dataset", "folder", "--dataset-root", doubled, "--results", results,
-                  *(word for setting in FOLDER for word in ("--set", setting)))  # fmt: skip
-    refused = ppfr_bench(*command, env=command_environment, code=2)
-    assert "1 photographs are both measured" in refused.stderr and "--drop-duplicates" in refused.stderr
-    assert records(results) == []
-    done = ppfr_bench(*command, "--drop-duplicates", "--workers", 2, env=worker_environment)
-    assert "1 of the attacker's images are copies" in done.stderr and "/copy.jpg" in done.stderr
-    found = records(results)
-    assert {record["status"] for record in found} == {"ok"}
-    for record in found:
-        (name,) = record["dataset"]["config"]["drop_duplicates"]["attacker"]
-        assert name.endswith("/copy.jpg")
-    done = ppfr_bench(*command, "--drop-duplicates", "--json", env=command_environment)
-    assert json.loads(done.stdout)["already_recorded"] == len(found)
-    shutil.copytree(doubled, tmp_path / "by_hand")
-    next((tmp_path / "by_hand").glob("*/copy.jpg")).unlink()
-    by_hand = few("--defense", "pixelate", "--dataset", "folder", "--dataset-root", tmp_path / "by_hand", "--results",
-                  tmp_path / "r", *(word for setting in FOLDER for word in ("--set", setting)))  # fmt: skip
-    ppfr_bench(*by_hand, env=command_environment)
-    mine, theirs = ({r["cell"]: r["metrics"] for r in records(one) if r["cell"] != "attack"} for one in
-                    (results, tmp_path / "r"))  # fmt: skip
-    assert mine == theirs, "what is measured is what is measured without them"
-
-
-def test_a_suite_that_leaves_copies_out_does_so_in_every_command(
-    doubled: Path, tmp_path: Path, command_environment: Environment
-) -> None:
-    suite, results = tmp_path / "without.toml", tmp_path / "results"
-    params = json.dumps(str(doubled))
-    suite.write_text(
-        "title = 'Without copies'\ndrop_duplicates = true\nrecognizers = ['faceplugin']\n"
-        f"[dataset]\nname = 'folder'\nparams = {{ root = {params}, folds = 2, targets = 12, gallery = 12 }}\n"
-        "[[defense]]\nname = 'pixelate'\n[[attack]]\nname = 'visual'\n"
-    )
-    command = [sys.executable, "-m", "ppfr_bench.cli", "run", str(suite), "--results", str(results)]
-    process = subprocess.Popen(command, env=command_environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not list(results.rglob(".cells/*.json")):
-        pass
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    ppfr_bench("run", suite, "--results", results, env=command_environment)
-    revisions = {record["dataset_revision"] for record in records(results)}
-    assert len(records(results)) == 3 and len(revisions) == 1
-    done = ppfr_bench("score", "pixelate", "--suite", suite, "--results", results, "--json", env=command_environment)
-    assert json.loads(done.stdout)["same"] == 2
-    done = ppfr_bench("nightly", suite, "--results", results, "--out", tmp_path / "nights", "--share", 1, "--json",
-                      env=command_environment)  # fmt: skip
-    night = json.loads(done.stdout)
-    assert (night["changed"], night["sampled"], night["findings"]) == (0, 3, [])
-    ppfr_bench("data", "export", suite, tmp_path / "work", env=command_environment)
-    assert {json.loads((tmp_path / "work/manifest.json").read_text())["revision"]} == revisions
-    shutil.copytree(tmp_path / "work/clear", tmp_path / "work/protected")
-    photos = len([path for path in doubled.rglob("*") if path.is_file()])
-    assert len(list((tmp_path / "work/clear").glob("*.png"))) == photos - 1
-
-
 def test_killed_and_resumed_gives_the_same_bytes(smoke: Path, tmp_path: Path, worker_environment: Environment) -> None:
     command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--results", str(tmp_path / "r")]
     process = subprocess.Popen(command, env=worker_environment, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -320,79 +189,6 @@ def test_recorded_numbers_are_measured_again_to_the_last_digit(
     rewrite(tmp_path / "edited", flattered)
     done = ppfr_bench(*command[:-1], tmp_path / "edited", env=command_environment, code=1)
     assert "leakage_lpips" in done.stdout
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_defense_fails_alone(how: str, tmp_path: Path, worker_environment: Environment) -> None:
-    plugin = tmp_path / f"broken_{how}.py"
-    limits = {"hangs": "protocol.timeout=20", "eats": "protocol.memory=4"}
-    plugin.write_text(
-        "from ppfr_bench.api import Config, Defense, DefenseCard\n"
-        "class Broken(Defense):\n"
-        "    version = 1\n"
-        "    card = DefenseCard(title='Broken', family='test', reference='none', licence='MIT')\n"
-        "    def protect(self, images, generator):\n"
-        f"        {BROKEN[how]}\n"
-        "DEFENSE = Broken\n"
-    )
-    results = tmp_path / "results"
-    ppfr_bench("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
-               "--set", limits.get(how, "protocol.timeout=300"), "--results", results,
-               env=worker_environment, code=1)  # fmt: skip
-    mine = [record for record in records(results) if record["defense"]["label"] == f"broken_{how}"]
-    assert mine and {record["status"] for record in mine} == {"failed"}
-    assert all(re.search(SAYS[how], record["reason"]) and not record["metrics"] for record in mine), mine
-    canary = [record for record in records(results) if record["cell"] == "canary"]
-    assert {record["status"] for record in canary} == {"ok"}
-    ppfr_bench("leaderboard", "--results", results, "--out", tmp_path / "pages", env=worker_environment)
-
-
-def test_a_mask_passes_once_its_card_says_what_it_leaves_clear(
-    tmp_path: Path, command_environment: Environment
-) -> None:
-    plugin = tmp_path / "lower_half.py"
-    command = ("run", "smoke", "--plugin", plugin, "--attack", "visual", "--recognizer", "dlib_resnet",
-               "--rerun", "failed", "--results", tmp_path / "results")  # fmt: skip
-    for share, code in ((0.0, 1), (0.7, 0)):
-        plugin.write_text(
-            "from ppfr_bench.api import Defense, DefenseCard\n"
-            "class LowerHalf(Defense):\n"
-            "    version = 1\n"
-            "    card = DefenseCard(title='Lower half', family='test', reference='none', licence='MIT', "
-            f"clear_share={share})\n"
-            "    def protect(self, images, generator):\n"
-            "        return images * (images.new_ones(112, 1).cumsum(0) > 45)\n"
-            "DEFENSE = LowerHalf\n"
-        )
-        ppfr_bench(*command, env=command_environment, code=code)
-        mine = [record for record in records(tmp_path / "results") if record["defense"]["label"] == "lower_half"]
-        assert mine and {record["status"] for record in mine} == {"failed" if code else "ok"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("run", "quik"), "Did you mean 'quick'"),
-        (("run", "smoke", "--defense", "pixelat"), "Did you mean 'pixelate'"),
-        (("run", "smoke", "--recognizer", "dlib"), "Did you mean 'dlib_resnet'"),
-        (("run", "smoke", "--set", "defense.blackout.sigma=1"), "sigma"),
-        (("run", "smoke", "--set", "dataset.identities=4"), "unknown key 'identities'"),
-        (("run", "smoke", "--set", "dataset.targets=many"), "targets"),
-        (("run", "smoke", "--results", "/proc/nowhere"), "cannot write"),
-        (("run", "lfw_quick"), "PPFR_BENCH_LFW"),
-        (("leaderboard", "--results", "/nonexistent"), "no results at"),
-        (("show", "nothing", "--results", "/nonexistent"), "no results at"),
-        (("check", "pixelat"), "Did you mean 'pixelate'"),
-        (("protect", "pixelate", "/nonexistent", "/tmp/out"), "a folder of images is expected"),
-    ],
-)
-def test_wrong_usage_is_explained(
-    arguments: tuple[str, ...], says: str, command_environment: Environment, tmp_path: Path
-) -> None:
-    environment = {k: v for k, v in command_environment.items() if k != "PPFR_BENCH_LFW"}
-    if arguments[0] == "run" and "--results" not in arguments:
-        arguments += ("--results", str(tmp_path))
-    assert says in ppfr_bench(*arguments, env=environment, code=2).stderr
 
 
 def test_protect_a_folder(tmp_path: Path, command_environment: Environment) -> None:

@@ -143,10 +143,6 @@ def linked(place: str) -> Any:
     return write
 
 
-def packed_by(method: int) -> Any:
-    return lambda files, path: archive_of(files, path, method)
-
-
 def bomb(place: str, size: int, method: int = zipfile.ZIP_DEFLATED) -> Any:
     """One of the files as so many bytes of nothing, which is small when it is packed."""
     return lambda files, path: archive_of(files | {place: b" " * size}, path, method)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,9 @@ from PIL import Image, ImageDraw
 from ppfr_bench.card_reader import described
 from ppfr_bench.cards import TrainingLog
 from ppfr_bench.errors import UserError
+from ppfr_bench.leaderboard import table
+from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records import samples as sample_faces
 from ppfr_bench.records.estimate import Estimate, Measurement
@@ -267,6 +270,21 @@ def plan_of(records: Sequence[Record], seed: int = 0) -> PlanFile:
     return PlanFile(suite=records[0].suite if records else "quick", title="Quick", tables=tables)
 
 
+def build(records: list[Record], of: list[Record] | None = None) -> list[Row]:
+    """Rows under the plan of the records, or of others."""
+    return table.build(records, plan_of(records if of is None else of))
+
+
+def by_label(rows: Iterable[Row]) -> dict[str, Row]:
+    """Rows by the label of their defense."""
+    return {row.defense: row for row in rows}
+
+
+def board_of(records: list[Record]) -> Board:
+    """The board of the suite of the records, under their plan."""
+    return Board(records[0].suite, tuple(records), plan_of(records))
+
+
 def _table_of(record: Record, seed: int) -> PlannedTable:
     kind, attack, recognizer = record.slot
     attacks = {attack: _attack_of(record)} if record.attack else {}
@@ -312,3 +330,8 @@ def write(
     store.write_plan(plan or plan_of(records))
     store.compact(records[0].suite)
     return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a folder by their path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

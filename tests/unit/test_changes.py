@@ -7,6 +7,7 @@ from pathlib import Path
 
 import made_records as made
 import pytest
+from made_records import board_of
 from rich.console import Console
 
 from ppfr_bench.leaderboard import pages, terminal, verdict
@@ -35,10 +36,6 @@ def with_earlier(records: list[Record], attack: str) -> list[Record]:
         one.model_copy(update={"attack": earlier(one.attack)}) if one.attack and one.attack.label == attack else one
         for one in records
     ]
-
-
-def board_of(records: list[Record]) -> Board:
-    return Board(records[0].suite, tuple(records), made.plan_of(records))
 
 
 def printed(board: Board) -> str:

@@ -6,16 +6,26 @@ import json
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import made_records as made
+import numpy as np
 import pytest
+from made_plans import plan_of
 
+from ppfr_bench.datasets.faces import subset
 from ppfr_bench.errors import UserError
 from ppfr_bench.maintenance import nightly
 from ppfr_bench.maintenance.comparison import Finding, compare
 from ppfr_bench.maintenance.nightly import Night
 from ppfr_bench.records.record import Component
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.plan import Cell
+from ppfr_bench.runner.request import Request
+from ppfr_bench.runner.scoring import environment
+from ppfr_bench.suites import load_suite
+from ppfr_bench.testing import example_faces
 
 DEFENSE = Component(label="a", name="a", version=1)
 CELLS = [Cell("attack", DEFENSE, None, None, "image", "reconstruction", key=f"{i:064x}") for i in range(200)]
@@ -78,6 +88,21 @@ def test_the_history_keeps_one_line_a_night(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "not json\n")
     with pytest.raises(UserError, match="line 4"):
         nightly.read_history(path)
+
+
+def test_the_commit_of_a_night_is_that_of_the_code_that_ran_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records may be older, which say the commits that they were measured with."""
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path / "cache"))
+    faces = example_faces()
+    mine, measured = (subset(faces, np.flatnonzero(half)) for half in (faces.identities < 2, faces.identities >= 2))
+    data: Any = SimpleNamespace(attacker=mine, defender=mine, evaluation=measured, revision="r")
+    request = Request(load_suite("smoke"), replace(plan_of("smoke"), cells=()), data)
+    store = ResultStore(made.write(tmp_path / "results", made.simple("a", 0.5, 0.5, suite="smoke")))
+    history = tmp_path / "nights.jsonl"
+    night = nightly.run_night(request, store, history, date(2026, 11, 23), share=0)
+    assert night.commit == environment(1, "cpu").commit != made.ENVIRONMENT.commit
+    assert (night.changed, night.sampled, night.findings, list(night.rows)) == (0, 0, (), ["a"])
+    assert [one["commit"] for one in nightly.read_history(history)] == [night.commit]
 
 
 def test_the_pages_say_what_moved_and_run_nothing_from_records(tmp_path: Path) -> None:

@@ -10,22 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import made_records as made
-from made_records import write
+from made_records import build, by_label, write
 from rich.console import Console
 
-from ppfr_bench.leaderboard import pages, table, terminal, text
-from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard import pages, terminal, text
 from ppfr_bench.records.record import Record
 
 HOSTILE = '"><script>alert(1)</script>| `rm -rf` [x](javascript:alert(1)) \x1b[31m\u202e\n=cmd()'
-
-
-def by_label(rows: list[Row]) -> dict[str, Row]:
-    return {row.defense: row for row in rows}
-
-
-def build(records: list[Record]) -> list[Row]:
-    return table.build(records, made.plan_of(records))
 
 
 def html_of(folder: Path) -> dict[str, str]:

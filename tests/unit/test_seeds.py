@@ -7,17 +7,13 @@ from typing import Any
 import made_records as made
 import numpy as np
 import pytest
+from made_records import build
 
-from ppfr_bench.leaderboard import seeds, table
+from ppfr_bench.leaderboard import seeds
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.html import HtmlPage
-from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.seeds import Spread
 from ppfr_bench.records.record import Record
-
-
-def build(records: list[Record]) -> list[Row]:
-    return table.build(records, made.plan_of(records))
 
 
 def split(records: list[Record], seed: int = 0) -> tuple[list[Record], Spread]:
