@@ -72,6 +72,7 @@ def run_night(
     """
     make_cache_folder()  # Every worker would fail on a folder that cannot be made.
     plan, past = request.plan, read_history(history)
+    here = environment(plan.setting.protocol.threads, plan.setting.device)  # Before somebody commits what comes next.
     changed = missing(plan, store)
     before = {cell.key: _superseded(plan, store, cell) for cell in changed}
     new = {cell.key for cell in changed}
@@ -97,7 +98,6 @@ def run_night(
     records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
     made = build(records, published, store.claims(plan.suite))
     rows = numbers_of_rows(row for row in made if row.dataset == plan.dataset.label)
-    here = environment(plan.setting.protocol.threads, plan.setting.device)
     result = Night(night.isoformat(), plan.suite, here.commit, len(changed), len(sample), tuple(found), rows, ratios)
     append_history(history, past, result)
     return result
