@@ -305,7 +305,8 @@ def test_names_of_links_are_told_apart_and_none_is_empty(site: Path, tmp_path: P
         for (const link of document.querySelectorAll("a[href]")) {
           const name = link.computedName, place = link.href;
           if (!link.checkVisibility()) continue;
-          if (!name || (places.has(name) && places.get(name) !== place && !link.closest("td, th"))) bad.push(name + place);
+          const another = places.has(name) && places.get(name) !== place && !link.closest("td, th");
+          if (!name || another) bad.push(name + place);
           places.set(name, place);
         }
         const silent = [...document.querySelectorAll("img, svg[role=img]")].filter(one => !one.computedName).length;

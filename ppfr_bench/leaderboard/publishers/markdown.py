@@ -20,8 +20,8 @@ ONE_SEED = (
 )
 TARGETS = "What is kept at a privacy"
 SUITES_DIFFER = (
-    "Suites differ in people, in attacks and in how long these train: only the least of the numbers of a defense can "
-    "be claimed. Where it was not measured, nothing is known of it. Earlier attacks have changed since, and may recover "
+    "Suites differ in people, in attacks and in how long these train: only the least of a defense's numbers can be "
+    "claimed. Where it was not measured, nothing is known of it. Earlier attacks have changed since, and may recover "
     "more today."
 )
 

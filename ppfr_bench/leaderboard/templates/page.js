@@ -1,5 +1,5 @@
 "use strict";
-// A screen reader names a number by its table: "0.50, LPIPS, Ridge inversion"; and a head without what stands around it.
+// A screen reader names a number by its table, "0.50, LPIPS, Ridge inversion", and a head by its own words alone.
 const said = (cell) => {
   const copy = cell.cloneNode(true);
   for (const part of copy.querySelectorAll("small, .definition, .point, .badge, details, p, img")) part.remove();
