@@ -87,7 +87,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Keep the paragraph signs behind headings from screen readers and the Tab key: the contents list has those links."""
+    """Keep the signs behind headings from screen readers and the Tab key: the contents list has the same links."""
     return html.replace('<a class="headerlink"', '<a class="headerlink" tabindex="-1" aria-hidden="true"')
 
 

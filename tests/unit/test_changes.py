@@ -164,7 +164,8 @@ def test_attacks_of_one_plugin_that_were_not_run_are_told_apart() -> None:
     suite = load_suite("standard")
     titles = entry_titles(suite.attack)
     assert set(titles) == {one.label for one in suite.attack}
-    assert titles["averaging_16"] == "Averaging several releases, releases 16" != titles["averaging_4"]
+    assert titles["averaging_16"].startswith("Averaging several releases, releases 16")
+    assert len(set(titles.values())) == len(titles)
 
 
 def test_the_page_of_coverage_says_why_an_attack_has_no_numbers(tmp_path: Path) -> None:
