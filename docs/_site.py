@@ -86,6 +86,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(lead, markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep the signs behind headings from screen readers and the Tab key: the contents list has the same links."""
+    return html.replace('<a class="headerlink"', '<a class="headerlink" tabindex="-1" aria-hidden="true"')
+
+
 def _linked(page: str, up: str) -> str:
     """A page of a leaderboard whose addresses in the documentation are links; ``up`` leads to the site's root."""
 

@@ -8,13 +8,14 @@ keys of today, for which it opens the data set and loads the plug-ins, and says 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ppfr_bench import registry
 from ppfr_bench.card_reader import described
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.text import counted
+from ppfr_bench.leaderboard.titles import entry_titles
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.records.plan_file import PlanFile, PlannedTable
 from ppfr_bench.records.record import Component
@@ -34,7 +35,7 @@ class Changes:
         others: the same of all else, with its kind: ``defense dp_snow``, ``measure d_sys``.
         set_otherwise: labels of attacks that the suite of today sets other parameters for.
         planned: how many attacks the suite has today; ``not_run``: labels of those that the board lacks. Of a suite
-            that does not ship neither is known.
+            that does not ship neither is known. ``titles``: of those, by label.
         gone: what is not here, with its kind, and so cannot be compared.
     """
 
@@ -47,6 +48,7 @@ class Changes:
     planned: int = 0
     not_run: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any((self.attacks, self.others, self.set_otherwise, self.not_run, self.gone))
@@ -95,6 +97,7 @@ def changes_of(plan: PlanFile) -> Changes:
     attacks = {label: one for table in tables for label, one in table.attacks.items()}
     baselines = {label for label, one in attacks.items() if one.faces == "unrelated"}
     changed = {label for label, one in attacks.items() if _has_changed("attack", one.component)}
+    not_run = entries.keys() - attacks.keys()
     differing = {
         label for label, one in attacks.items()
         if any(one.component.config.get(key, value) != value for key, value in entries.get(label, {}).items())
@@ -107,8 +110,9 @@ def changes_of(plan: PlanFile) -> Changes:
         others=_sorted({*(f"baseline {label}" for label in changed & baselines), *_others(tables)}),
         set_otherwise=_sorted(differing - changed),
         planned=len(entries),
-        not_run=_sorted(entries.keys() - attacks.keys()),
+        not_run=_sorted(not_run),
         gone=_sorted(_gone(tables)),
+        titles={label: title for label, title in entry_titles(of_today).items() if label in not_run},
     )
 
 

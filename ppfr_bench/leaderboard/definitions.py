@@ -115,4 +115,6 @@ def mark(name: object) -> Markup:
     found = address(words)
     if not found:
         return Markup("")
-    return Markup('<a class="definition" hidden data-docs="{}" aria-label="What {} is">?</a>').format(found, words)
+    return Markup('<a class="definition" hidden data-docs="{}" aria-label="Definition: {}">?</a>').format(
+        found, text.words(words)
+    )

@@ -15,6 +15,7 @@ from ppfr_bench.leaderboard.text import measure, plain, words
 from ppfr_bench.metrics import LEAKING
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Component
+from ppfr_bench.suites.schema import Entry
 from ppfr_bench.tracks.base import Shown
 
 LONGEST = 120  # Characters of a title.
@@ -44,6 +45,18 @@ def attack_title(component: Component, others: Sequence[Component]) -> str:
     ]  # fmt: skip
     said = (f"{words(key)} {_valued(config[key])}" for key in differing)
     return plain(", ".join([str(title), *said]), LONGEST)
+
+
+def entry_titles(entries: Sequence[Entry]) -> dict[str, str]:
+    """The same of the attacks of a suite, by label: its parameters are those that the suite writes out."""
+    found = {}
+    for entry in entries:
+        same = [one.params for one in entries if one.name == entry.name]
+        differing = [key for key in sorted(entry.params) if any(one.get(key) != entry.params[key] for one in same)]
+        title = described("attack", entry.name).get("title") or words(entry.label).capitalize()
+        said = (f"{words(key)} {_valued(entry.params[key])}" for key in differing)
+        found[entry.label] = plain(", ".join([str(title), *said]), LONGEST)
+    return found
 
 
 def _valued(value: Any) -> str:

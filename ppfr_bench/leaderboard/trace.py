@@ -89,13 +89,14 @@ def citation(board: Board, section: Section, row: Row, published: Mapping[str, s
     )
     seeds = f"seed {', '.join(map(str, section.seeds))}"
     where = f"suite {board.suite}, {section.heading}, revision {section.revision}, {seeds}, {made_by(board)}"
-    keys = tuple(dict.fromkeys(short_key(one.key) for one in sources(row, "score", {})))
+    keys = tuple(dict.fromkeys(one.key for one in sources(row, "score", {})))
     sentence = plain(
         f"{name}: {'; '.join(numbers)}; {rank}. 95% intervals in brackets. {where[0].upper()}{where[1:]}.", 1500
     )
     fields = {
         "title": f"{name} in the suite {board.suite} of ppfr-bench", "author": f"{{{AUTHORS}}}",
-        "year": known.get("date-released", NO_DATE)[:4], "howpublished": where, "note": f"Records {', '.join(keys)}",
+        "year": known.get("date-released", NO_DATE)[:4], "howpublished": where,
+        "note": f"Records {', '.join(map(short_key, keys))}",
     }  # fmt: skip
     unfilled = tuple(field for field in ("date-released", "url") if field not in known)
     entry = f"ppfr-bench-{board.suite}-{section.dataset}-{row.defense}"

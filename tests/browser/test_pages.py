@@ -243,6 +243,100 @@ def test_each_face_of_the_gallery_is_a_tile_of_its_picture(width: int, site: Pat
     assert found == [f"{3 * len(made.STORY)} true true"]
 
 
+NAMES = "--enable-blink-features=ComputedAccessibilityInfo"  # What a screen reader is told, as ``computedName``.
+
+
+def named(page: Path, folder: Path, script: str, width: int = 1400) -> str:
+    """What a script with ``said(selector)``, the accessible names of what it selects, reports of a page."""
+    helper = "const said = where => [...document.querySelectorAll(where)].map(part => part.computedName);"
+    folder.mkdir(exist_ok=True)
+    path = changed(page, page.with_name("asked.html"), f"<script>{{ {helper} {script} }}</script></body>")
+    try:
+        (found,) = reported(folder, [path], width, NAMES)
+    finally:
+        path.unlink()
+    return found
+
+
+def test_a_screen_reader_hears_which_number_of_which_defense(site: Path, tmp_path: Path) -> None:
+    """The name of what opens a record, of a count and of a record's file, without the table around it."""
+    ask = """
+      for (const part of document.querySelectorAll("details")) part.open = true;
+      requestAnimationFrame(() => report([
+        said("table.verdicts tbody tr:first-child td.number details.trace > summary")[0],
+        said("#t1-numbers tbody tr:first-child td.number details.trace > summary").slice(3, 5).join("; "),
+        said("details.trace > summary").every(name => /[a-z]/i.test(name)),
+      ].join("|")));"""
+    first, wide, every = named(site / "quick/leaderboard.html", tmp_path, ask).split("|")
+    title = made_title(site)
+    assert re.fullmatch(rf"0\.\d\d, What recognizers keep, {re.escape(title)}", first), first
+    assert all(one.endswith(f", {title}") and one.count(", ") >= 2 for one in wide.split("; ")), wide
+    assert every == "true"
+    counts = named(site / "quick/coverage.html", tmp_path / "c", "report(said('.matrix td > a').join('|'));").split("|")
+    assert len(counts) > 20 and len(set(counts)) == len(counts)
+    assert all(re.match(r"\d, \w", one) for one in counts), counts
+
+
+def made_title(site: Path) -> str:
+    """The defense of the first row of the short table."""
+    page = (site / "quick/leaderboard.html").read_text(encoding="utf-8")
+    found = re.search(r'<span class="point">1</span> <a [^>]*>(.*?)</a>', page)
+    assert found is not None
+    return found[1]
+
+
+def test_a_head_of_a_table_is_read_without_arrows_definitions_and_verdicts(site: Path, tmp_path: Path) -> None:
+    ask = """
+      const arrows = said("button.sort").filter(name => /[↕↑↓]/.test(name)).length;
+      report([arrows, said("table.verdicts thead th").join(", "), said("table.verdicts tbody th")[0]].join("|"));"""
+    arrows, heads, row = named(site / "quick/leaderboard.html", tmp_path, ask).split("|")
+    assert arrows == "0"
+    least = "Images hidden at least, Identity hidden at least"
+    assert heads == f"Rank, Defense, What recognizers keep, {least}, Warnings"
+    assert row == made_title(site)
+
+
+def test_names_of_links_are_told_apart_and_none_is_empty(site: Path, tmp_path: Path) -> None:
+    """Two links of one name lead to one place; pictures have texts; the first Tab leads past lists of links."""
+    ask = """
+      for (const part of document.querySelectorAll("details.fold")) part.open = true;
+      requestAnimationFrame(() => {
+        const places = new Map(), bad = [];
+        for (const link of document.querySelectorAll("a[href]")) {
+          const name = link.computedName, place = link.href;
+          if (!link.checkVisibility()) continue;
+          const another = places.has(name) && places.get(name) !== place && !link.closest("td, th");
+          if (!name || another) bad.push(name + place);
+          places.set(name, place);
+        }
+        const silent = [...document.querySelectorAll("img, svg[role=img]")].filter(one => !one.computedName).length;
+        const skip = document.querySelector("a[href]");
+        const main = document.querySelector(skip.getAttribute("href"));
+        report([bad.join(" ; "), silent, main.querySelectorAll("nav").length, document.documentElement.lang].join("|"));
+      });"""
+    for kind in ("index.html", "quick/leaderboard.html", "quick/coverage.html", "quick/defenses/pixelate.html"):
+        assert named(site / kind, tmp_path / kind.replace("/", "_"), ask) == "|0|0|en", kind
+
+
+def test_on_a_phone_a_warning_stays_within_the_name_of_its_attack(site: Path, tmp_path: Path) -> None:
+    """It breaks, and does not lie over the numbers beside it; what is tapped by itself is 24 pixels high."""
+    ask = """
+      const over = [...document.querySelectorAll("tbody th .badge")].filter(badge =>
+        badge.getBoundingClientRect().right > badge.closest("th").getBoundingClientRect().right).length;
+      const low = [...document.querySelectorAll("a.definition:not([hidden]), details.trace > summary")]
+        .map(part => part.getBoundingClientRect()).filter(box => box.width && box.height < 24).length;
+      report([document.querySelectorAll("tbody th .badge").length > 0, over, low].join(" "));"""
+    for label in ("pixelate", made_label(site)):
+        found = named(site / f"quick/defenses/{label}.html", tmp_path / label, ask, 390)
+        assert found == "true 0 0", (label, found)
+
+
+def made_label(site: Path) -> str:
+    """A defense whose page has a warning beside an attack."""
+    pages_ = sorted((site / "quick/defenses").glob("*.html"))
+    return next(page.stem for page in pages_ if 'badge gap">' in page.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 def test_axe_finds_nothing(width: int, dark: bool, site: Path, tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ def test_what_boards_name_is_defined_in_the_documentation(site: Path) -> None:
     assert definitions.address("no such thing") == "" == definitions.mark("no such thing")
 
 
+def test_a_screen_reader_hears_no_sign_behind_a_heading(site: Path) -> None:
+    signs = re.findall(r'<a class="headerlink"[^>]*>', (site / "metrics.html").read_text("utf-8"))
+    assert len(signs) > 5 and all('tabindex="-1" aria-hidden="true"' in sign for sign in signs)
+
+
 def test_pages_from_beside_the_docs_are_in_it(site: Path) -> None:
     assert (site / "design" / "001-representations.html").is_file() and (site / "changelog.html").is_file()
     assert "design/001-representations.html" in (site / "threat_model.html").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from html import unescape
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_a_suite_of_earlier_attacks_is_called_so(tmp_path: Path) -> None:
     store = written(tmp_path, rows("quick", EASY), older(rows("standard", HARD), "attack"))
     assert [place.earlier for place in table_of(store).places] == [False, True]
     assert line_of(store, "both").sentence == sentence(store, "both", ", earlier attacks")
+
+
+def test_markdown_and_csv_say_where_it_was_measured_and_with_earlier_attacks(tmp_path: Path) -> None:
+    store = written(tmp_path, rows("quick", EASY), older(rows("standard", HARD), "attack"))
+    for suite, count in (("quick", "0"), ("standard", "1")):
+        pages.publish(store, suite, tmp_path / "out")
+        folder = tmp_path / "out" / suite
+        said = folder.joinpath("leaderboard.md").read_text(encoding="utf-8")
+        assert r"| defense | quick | standard \(earlier attacks\) | least anywhere |" in said
+        quick, standard = (number(entry.hidden) for entry in line_of(store, "both").entries)
+        both = f"| both | ≥ {quick} (not measured) | ≥ {standard} (not measured) | ≥ {standard} |"
+        assert both in said
+        assert ("| winner |" in said.split("### Where these")[1].split("\n\n")[2]) == (suite == "quick"), (
+            "rows of others"
+        )
+        with folder.joinpath("leaderboard.csv").open(encoding="utf-8", newline="") as lines:
+            assert {line["cells_of_earlier_attacks"] for line in csv.DictReader(lines)} == {count}
 
 
 def test_an_earlier_version_of_a_defense_is_called_so(tmp_path: Path) -> None:

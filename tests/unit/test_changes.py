@@ -13,6 +13,7 @@ from rich.console import Console
 from ppfr_bench.leaderboard import pages, terminal, verdict
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.changes import Changes, changes_of
+from ppfr_bench.leaderboard.titles import entry_titles
 from ppfr_bench.records.plan_file import PlanFile
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.suites import load_suite
@@ -153,6 +154,22 @@ def test_a_suite_that_ships_is_held_against_its_attacks_and_their_parameters(qui
         "With other parameters in the suite of today: unet. "
         f"Of the {len(load_suite('quick').attack)} attacks of the suite, not run: ridge."
     )
+    assert found.titles == {"ridge": "Ridge inversion"}
+
+
+def test_attacks_of_one_plugin_that_were_not_run_are_told_apart() -> None:
+    suite = load_suite("standard")
+    titles = entry_titles(suite.attack)
+    assert set(titles) == {one.label for one in suite.attack}
+    assert titles["averaging_16"].startswith("Averaging several releases, releases 16")
+    assert len(set(titles.values())) == len(titles)
+
+
+def test_the_page_of_coverage_says_why_an_attack_has_no_numbers(tmp_path: Path) -> None:
+    pages.publish(made.write(tmp_path, made.simple("pixelate", 0.8, 0.6, suite="quick")), "quick", tmp_path / "out")
+    page = (tmp_path / "out/quick/coverage.html").read_text(encoding="utf-8")
+    assert "Unshuffling by content (<code>unshuffle</code>)" in page
+    assert "The plan of this board has no cell of them" in page
 
 
 def test_long_lists_are_cut_on_the_page_and_nowhere_else() -> None:

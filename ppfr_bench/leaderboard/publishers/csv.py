@@ -49,7 +49,7 @@ def _filled(lines: list[list[dict[str, str]]]) -> list[dict[str, str]]:
 def _line(section: Section, row: Row, recognizers: Sequence[str], attacks: Sequence[str]) -> list[dict[str, str]]:
     return [
         _place(row), _numbers(section, row), _recognizers(section, row, recognizers), _likeness(section, row),
-        _attacks(row, attacks), _rest(row),
+        _attacks(row, attacks), _rest(section, row),
     ]  # fmt: skip
 
 
@@ -107,10 +107,12 @@ def _attacks(row: Row, attacks: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _rest(row: Row) -> dict[str, str]:
+def _rest(section: Section, row: Row) -> dict[str, str]:
     gaps = (f"{cell.title} {cell.state}: {cell.reason}" for cell in row.gaps)
+    earlier = sum(cell.attack in section.changes.attacks for cell in row.cells)
     return {
         "images_per_second": _digits(row.images_per_second), "seconds": _digits(row.seconds),
+        "cells_of_earlier_attacks": str(earlier),
         "flags": text.csv_text(" ".join(flag for flag, _ in row.flags)),
         "not_measured": text.csv_text("; ".join(gaps)),
     }  # fmt: skip

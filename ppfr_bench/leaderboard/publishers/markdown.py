@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppfr_bench.leaderboard import text
+from ppfr_bench.leaderboard.across import Across, Entry, across
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, suite_strips
@@ -18,6 +19,11 @@ ONE_SEED = (
     "show by how much."
 )
 TARGETS = "What is kept at a privacy"
+SUITES_DIFFER = (
+    "Suites differ in people, in attacks and in how long these train: only the least of a defense's numbers can be "
+    "claimed. Where it was not measured, nothing is known of it. Earlier attacks have changed since, and may recover "
+    "more today."
+)
 
 
 class MarkdownPage(Publisher):
@@ -35,8 +41,11 @@ class MarkdownPage(Publisher):
             parts.append(f"**{markdown(board.changes.line, 3000)}**")
         if board.note:
             parts.append(markdown(board.note))
+        together = across(board.together.values(), {section.track for section in board.sections})
         for section, strip in zip(board.sections, suite_strips(board), strict=True):
             parts += _section(section, strip)
+            for table in together:
+                parts += _measured(table, section)
         parts.append("Brackets hold 95% intervals over identities. " + " ".join(_reading(board)))
         parts.append(
             "A control, and a row with a cell that gave no number, has no rank. More in `docs/metrics.md`."
@@ -91,6 +100,31 @@ def _section(section: Section, strip: FaceStrip | None) -> list[str]:
     if section.canaries:
         parts += ["### Canaries (clear against clear)", _table(_canaries(section))]
     return parts
+
+
+def _measured(table: Across, section: Section) -> list[str]:
+    """Where the defenses of a section were measured: its lines of the table of all suites."""
+    lines = [line for row in section.rows if (line := table.of(section, row))]
+    if not lines:
+        return []
+    places = [markdown(" ".join([place.title, *(f"({note})" for note in place.notes)])) for place in table.places]
+    rows = [["defense", *places, "least anywhere"]]
+    for line in lines:
+        least = f"≥ {text.number(line.least.hidden)}" if line.least else text.MISSING
+        rows.append([markdown(line.label), *map(_hidden, line.entries), least])
+    numbers = "; in parentheses: ".join(filter(None, (table.hidden[0], ", ".join(table.hidden[1:]).lower())))
+    return [
+        "### Where these defenses were measured",
+        markdown(f"{numbers}: at least, the lower limit of a 95% interval. {SUITES_DIFFER}", 1000), _table(rows),
+    ]  # fmt: skip
+
+
+def _hidden(entry: Entry) -> str:
+    if entry.hidden is None:
+        return markdown(entry.gap)
+    others = ", ".join("not measured" if value is None else f"≥ {text.number(value)}" for value in entry.others)
+    said = f"≥ {text.number(entry.hidden)}{f' ({others})' if others else ''}"
+    return "; ".join([said, *map(markdown, entry.notes)])
 
 
 def _prices(section: Section) -> str:
