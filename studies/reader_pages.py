@@ -2,13 +2,14 @@
 
     python studies/reader_pages.py
 
-Each is made from its template, ``studies/pages/NAME.md.j2``, and so is the finding in README.md. Every figure is looked
-up in the published records.
+Each is made from its template, ``studies/pages/NAME.md.j2``, and so is the finding on the first pages. Every figure is
+looked up in the published records.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -29,9 +30,9 @@ from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.suites import load_suite
 
-README = ROOT / "README.md"
+FIRST_PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md")  # They hold the finding between two comments.
 OPENS, CLOSES = "<!-- finding: python studies/reader_pages.py -->", "<!-- end of the finding -->"
-PAGES = (README, *(
+PAGES = (*FIRST_PAGES, *(
     ROOT / "docs" / f"{name}.md"
     for name in (
         "reading_a_row", "which_defense", "gdpr", "synthetic_faces", "reference_defense_card", "howto/rotate_keys",
@@ -380,12 +381,15 @@ def made(template: str) -> str:
 
 def rendered(page: Path) -> str:
     """The text that a page must have."""
-    if page != README:
+    if page not in FIRST_PAGES:
         return made(page.stem)
     before, _, rest = page.read_text(encoding="utf-8").partition(OPENS)
     _, _, after = rest.partition(CLOSES)
     assert after, f"{page.name} has no place for the finding"
-    return f"{before}{OPENS}\n{made('finding')}{CLOSES}{after}"
+    found = made("finding")
+    if page.parent != ROOT:  # The site has boards as pages, beside the documentation.
+        found = re.sub(r"\]\((leaderboards/[^)]+)\.md\)", r"](../\1.html)", found)
+    return f"{before}{OPENS}\n{found}{CLOSES}{after}"
 
 
 if __name__ == "__main__":
