@@ -17,11 +17,13 @@ from ppfr_bench.errors import UserError
 __all__ = ["described", "source_file"]
 
 _LARGEST = 1 << 20  # Bytes of a source file that is read.
+_CLAIM = "stored_in_clear"
 _TEXTS = ("title", "description", "plain", "family", "reference", "licence", "code_url", "measures", "knowledge")
 
 
 def described(kind: registry.Kind, name: str) -> Mapping[str, Any]:
-    """The fields of a plug-in's card that are written out as values, and its class's ``docstring`` and ``version``.
+    """The fields of a plug-in's card that are written out as values, and ``docstring``, ``version`` and, of a template
+    method, ``stored_in_clear`` of its class.
 
     Of a plug-in without a card: ``title`` and ``description`` of its class as well. Empty of one that is not here or
     whose file cannot be read. A field that the source computes is missing.
@@ -60,7 +62,11 @@ def _of_class(kind: registry.Kind, name: str) -> Mapping[str, Any]:
     plugin = registry.load(kind, name)
     card = getattr(plugin, "card", None)
     said = card.model_dump() | {"plain": card.plain} if isinstance(card, Card) else {}
-    titled = {key: value for key in ("title", "description") if isinstance(value := getattr(plugin, key, None), str)}
+    titled: dict[str, Any] = {
+        key: value for key in ("title", "description") if isinstance(value := getattr(plugin, key, None), str)
+    }
+    if getattr(plugin, _CLAIM, False) is True:
+        titled[_CLAIM] = True
     return titled | said | _version(getattr(plugin, "version", None)) | {"docstring": plugin.__doc__ or ""}
 
 
@@ -79,7 +85,7 @@ def _of_file(path: Path, attribute: str) -> Mapping[str, Any]:
     if cls is None:
         return {}
     members = dict(_assigned(cls.body))
-    said = {name: _value(members[name]) for name in ("title", "description") if name in members}
+    said = {name: _value(members[name]) for name in ("title", "description", _CLAIM) if name in members}
     known = {name: value for name, value in (said | _card_of(members.get("card"))).items() if _is_plain(name, value)}
     known.pop("version", None)  # That of the class counts, whatever its card says.
     version = _version(_value(members["version"])) if "version" in members else {}

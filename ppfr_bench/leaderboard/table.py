@@ -147,10 +147,10 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
 
 
 def _card(name: str, first: Record | None) -> dict[str, Any]:
-    """The card in the records of a row; ``plain``, which no record holds, from the source of the plug-in, if there."""
+    """The card in the records of a row, and what no record holds from the source of the plug-in, if there."""
     card = dict(first.defense_card) if first else {}
-    said = described("defense", name).get("plain") if card and not card.get("plain") else ""
-    return card | ({"plain": said} if said else {})
+    said = described("defense", name) if card else {}
+    return card | {key: said[key] for key in ("plain", "stored_in_clear") if said.get(key) and not card.get(key)}
 
 
 def _scores(rules: Track, kept: Estimate, privacies: Mapping[str, Privacy]) -> tuple[Estimate, ...]:

@@ -19,6 +19,7 @@ LEVELS = (
 )  # fmt: skip
 LISTED = 5  # A warning lists so many of what has raised it.
 HIDDEN, PARTLY = 0.5, 0.25  # Something is hidden, or hidden in part, whose lower limit is at least this.
+IN_CLEAR = "who steals its database has the faces' templates unprotected: no attack here counts that"
 LOOKS = ("appearance", "identity")  # A table with these privacies is of images that a recognizer can name.
 NAMING: dict[Named, str] = {
     "released": "the released face is named for {}",
@@ -171,6 +172,8 @@ def warnings(row: Row, section: Section) -> dict[str, list[Warned]]:
         privacy = row.privacies[name]
         if privacy.attack in section.changes.attacks and not row.control and not _is_none(privacy):
             found[name].append(_earlier(privacy.attack, section))
+    if row.card.get("stored_in_clear") and not row.control:
+        found[shown_privacies(section)[0]].append(Warned("the matcher stores plain templates", IN_CLEAR))
     rest = found[""]
     if row.claim:
         rest.append(Warned(row.claim_title, row.unranked))

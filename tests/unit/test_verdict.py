@@ -117,6 +117,19 @@ def test_a_warning_stands_under_the_number_that_it_concerns() -> None:
     assert [one.words for one in warned[""]] == ["one seed"]
 
 
+@pytest.mark.parametrize("suite", ["template_quick", "template_lfw_quick"])
+def test_a_matcher_that_stores_plain_templates_is_warned_of_under_the_first_privacy(suite: str) -> None:
+    store = ResultStore(Path(__file__).parents[2] / "results")
+    plan = store.plan(suite)
+    assert plan is not None
+    (section,) = Board(suite, tuple(store.records(suite)), plan).sections
+    warned = {row.defense: verdict.warnings(row, section)["irreversibility"] for row in section.rows}
+    in_clear = {
+        name for name, found in warned.items() if "the matcher stores plain templates" in {w.words for w in found}
+    }
+    assert in_clear == {"cryptomask", "ckks_cosine"}
+
+
 @pytest.mark.parametrize(("leakage", "warned"), [(0.9, True), (1.0, False)])
 def test_a_privacy_of_which_nothing_is_left_is_no_upper_bound(leakage: float, warned: bool) -> None:
     early = {"steps": 28, "validation": [[0, 0.2], [28, 0.1]]}
