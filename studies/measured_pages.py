@@ -20,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ppfr_bench.leaderboard.reported_figures import reported_figures
 from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.seeds import split
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Part
@@ -56,6 +57,22 @@ def rows(where: str) -> dict[str, Row]:
     return {row.defense: row for row in build(records(where), plan) if dataset in ("", row.dataset)}
 
 
+@cache
+def published_records(where: str) -> list[Record]:
+    """Those of the published seed, their intervals widened by what the other seeds say, as boards show them."""
+    plan = store_of(where.partition("/")[0]).plan(where.partition("/")[0])
+    assert plan is not None, f"no plan of {where}"
+    (seed,) = {table.seed for table in plan.tables.values()}
+    return split(records(where), seed)[0]
+
+
+def seeds_of(suite: str, defense: str) -> str:
+    """How often the attacks on a row were trained: ``one seed`` or ``2 seeds``."""
+    found = {one.seed for one in records(suite) if one.defense.label == defense and one.attack}
+    assert found, f"{suite} has no attack on {defense}"
+    return "one seed" if len(found) == 1 else f"{len(found)} seeds"
+
+
 def said(value: float | None, interval: tuple[float, float] | list[float] | None, scale: float, digits: int) -> str:
     assert value is not None and interval is not None
     low, high = interval
@@ -71,7 +88,7 @@ def metric(
         return "–"
     found = [
         record.estimate(name, part)
-        for record in records(suite)
+        for record in published_records(suite)
         if record.defense.label == defense
         and record.attack is not None
         and record.attack.label == attack
@@ -89,7 +106,9 @@ def metric(
 def by_steps(suite: str, defense: str, attack: str, measure: str) -> str:
     """What leaks after each part of an attack's budget: ``0.55 (125), 0.65 (250)``."""
     found = [
-        one for one in records(suite) if one.defense.label == defense and one.attack and one.attack.label == attack
+        one
+        for one in published_records(suite)
+        if one.defense.label == defense and one.attack and one.attack.label == attack
     ]
     (curve,) = [BudgetCurve.of_log(one.log) for one in found]
     assert curve is not None
@@ -213,7 +232,7 @@ def protected_pairs(task: str) -> str:
 LOOKUPS: tuple[Callable[..., object], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
     used, megabytes, times_less, protected_photographs, protected_line,
-    protected_mean, protected_pairs,
+    protected_mean, protected_pairs, seeds_of,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from line_up import alt, named, recorded
-from measured_pages import LOOKUPS, ROOT, STUDIES, records, rows, said, store_of
+from measured_pages import LOOKUPS, ROOT, STUDIES, published_records, records, rows, said, store_of
 from reference_pages import safe
 
 from ppfr_bench.cards import WEAK
@@ -111,7 +111,7 @@ def of_100(suite: str, defense: str, attack: str, recognizer: str) -> str:
     """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval."""
     (found,) = [
         record.estimate("rank_1")
-        for record in records(suite)
+        for record in published_records(suite)
         if record.defense.label == defense
         and record.attack is not None
         and record.attack.label == attack
@@ -190,7 +190,7 @@ def _d_sys(one: Row) -> str:
     """The largest D_sys over recognizers; in bold where its lower limit is above what chance gives."""
     found = [
         (record.estimate("d_sys"), record.estimate("d_sys_bias").value or 0.0)
-        for record in records(one.suite)
+        for record in published_records(one.suite)
         if record.defense.label == one.defense and record.attack is not None and record.attack.name == "unlinkability"
     ]
     if not found:
