@@ -107,20 +107,24 @@ def chance(suite: str) -> str:
     return f"{100 / int(gallery(suite)):.1f}"
 
 
-def of_100(suite: str, defense: str, attack: str, recognizer: str) -> str:
-    """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval."""
-    (found,) = [
+def of_100(suite: str, defense: str, attack: str, recognizer: str = "") -> str:
+    """Of 100 targets, so many are named first among the people of the gallery, with the 95% interval.
+
+    By that recognizer; if none is named, by the one that names most.
+    """
+    found = [
         record.estimate("rank_1")
         for record in published_records(suite)
         if record.defense.label == defense
         and record.attack is not None
         and record.attack.label == attack
         and record.recognizer is not None
-        and record.recognizer.label == recognizer
+        and recognizer in ("", record.recognizer.label)
     ]
-    assert found.value is not None and found.interval is not None
-    low, high = found.interval
-    return f"{100 * found.value:.0f} of 100 [{100 * low:.0f}, {100 * high:.0f}]"
+    most = max(found, key=lambda one: one.value or 0.0)
+    assert most.value is not None and most.interval is not None
+    low, high = most.interval
+    return f"{100 * most.value:.0f} of 100 [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _competing(suite: str, track: str) -> list[Row]:
