@@ -1,38 +1,40 @@
 "use strict";
 // A screen reader names a number by its table, "0.50, LPIPS, Ridge inversion", and a head by its own words alone.
-const said = (cell) => {
-  const copy = cell.cloneNode(true);
-  for (const part of copy.querySelectorAll("small, .definition, .point, .badge, details, p, img")) part.remove();
-  for (const part of copy.querySelectorAll("br")) part.replaceWith(" ");
-  return copy.textContent.replace(/\s+/g, " ").trim();
-};
-const wide = (cells) => cells.reduce((sum, cell) => sum + cell.colSpan, 0);
-for (const table of document.querySelectorAll("table")) {
-  const heads = [...(table.tHead?.rows ?? [])].map((row) => [...row.cells]);
-  const columns = (heads.at(-1) ?? []).flatMap((head) => Array(head.colSpan).fill(said(head)));
-  const groups = heads.length > 1 ? heads[0].flatMap((head) => Array(head.colSpan).fill(said(head))) : [];
-  for (const head of heads.flat()) if (head.matches("th")) head.setAttribute("aria-label", said(head));
-  let named = "";
-  for (const row of table.tBodies[0]?.rows ?? []) {
-    const cells = [...row.cells];
-    const head = cells.find((cell) => cell.matches("th"));
-    named = head ? said(head) : named;
-    if (head && named) head.setAttribute("aria-label", named);
-    const absent = columns.length - wide(cells); // Below a head that spans several rows.
-    for (const [at, cell] of cells.entries()) {
-      const column = absent + wide(cells.slice(0, at));
-      const place = [...(cell === head ? [] : [columns[column], groups[column]]), named].filter(Boolean).join(", ");
-      for (const part of cell.querySelectorAll("summary, a[href]")) {
-        const words = part.textContent.replace(/\s+/g, " ").trim();
-        if (part.hasAttribute("aria-label") || part.querySelector("img") || !place) continue;
-        if (part.matches("summary") || !/[a-z]/i.test(words)) part.setAttribute("aria-label", `${words}, ${place}`);
+{
+  const said = (cell) => {
+    const copy = cell.cloneNode(true);
+    for (const part of copy.querySelectorAll("small, .definition, .point, .badge, details, p, img")) part.remove();
+    for (const part of copy.querySelectorAll("br")) part.replaceWith(" ");
+    return copy.textContent.replace(/\s+/g, " ").trim();
+  };
+  const wide = (cells) => cells.reduce((sum, cell) => sum + cell.colSpan, 0);
+  for (const table of document.querySelectorAll("table")) {
+    const heads = [...(table.tHead?.rows ?? [])].map((row) => [...row.cells]);
+    const columns = (heads.at(-1) ?? []).flatMap((head) => Array(head.colSpan).fill(said(head)));
+    const groups = heads.length > 1 ? heads[0].flatMap((head) => Array(head.colSpan).fill(said(head))) : [];
+    for (const head of heads.flat()) if (head.matches("th")) head.setAttribute("aria-label", said(head));
+    let named = "";
+    for (const row of table.tBodies[0]?.rows ?? []) {
+      const cells = [...row.cells];
+      const head = cells.find((cell) => cell.matches("th"));
+      named = head ? said(head) : named;
+      if (head && named) head.setAttribute("aria-label", named);
+      const absent = columns.length - wide(cells); // Below a head that spans several rows.
+      for (const [at, cell] of cells.entries()) {
+        const column = absent + wide(cells.slice(0, at));
+        const place = [...(cell === head ? [] : [columns[column], groups[column]]), named].filter(Boolean).join(", ");
+        for (const part of cell.querySelectorAll("summary, a[href]")) {
+          const words = part.textContent.replace(/\s+/g, " ").trim();
+          if (part.hasAttribute("aria-label") || part.querySelector("img") || !place) continue;
+          if (part.matches("summary") || !/[a-z]/i.test(words)) part.setAttribute("aria-label", `${words}, ${place}`);
+        }
       }
     }
   }
-}
-for (const link of document.querySelectorAll(".record code + a, .records code + a")) {
-  const key = link.previousElementSibling.textContent.split(" ").at(-1);
-  link.setAttribute("aria-label", `${link.textContent} of record ${key}`);
+  for (const link of document.querySelectorAll(".record code + a, .records code + a")) {
+    const key = link.previousElementSibling.textContent.split(" ").at(-1);
+    link.setAttribute("aria-label", `${link.textContent} of record ${key}`);
+  }
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
