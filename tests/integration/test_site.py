@@ -138,7 +138,7 @@ def test_leaderboards_and_documentation_lead_to_each_other(site: Path) -> None:
                 assert name in names[target], link
     assert any(target.name == "metrics.html" for target in names)
     board = parsed(site / "leaderboards" / "lfw_quick" / "leaderboard.html")
-    assert "../../flags.html#attack_stopped_early" in board.links
+    assert "../../flags.html#attack_still_rising" in board.links
     attack = parsed(site / "leaderboards" / "quick" / "attacks" / "averaging_4.html")
     assert "../../../attacks.html#averaging" in attack.links
 
