@@ -392,7 +392,7 @@ def rendered(page: Path) -> str:
     assert after, f"{page.name} has no place for the finding"
     found = made("finding")
     if page.parent != ROOT:  # The site has boards as pages, beside the documentation.
-        found = re.sub(r"\]\((leaderboards/[^)]+)\.md\)", r"](../\1.html)", found)
+        found = re.sub(r"\]\((leaderboards/[^)]+)\.md\)", r"](../\1.html)", found).replace("](docs/", "](")
     return f"{before}{OPENS}\n{found}{CLOSES}{after}"
 
 

@@ -103,3 +103,10 @@ def test_the_first_page_says_from_how_many_releases_its_faces_are_rebuilt() -> N
 def test_the_readme_cites_this_version() -> None:
     cited = re.search(r"version = \{(.+?)\}", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert cited is not None and cited[1] == __version__
+
+
+@pytest.mark.parametrize("label", ["stochastic_anonymizer", "stochastic_anonymizer_100"])
+def test_the_attack_that_sets_a_row_of_the_finding_still_gained(label: str) -> None:
+    row = rows("lfw_quick")[label]
+    (raised,) = [cells for flag, cells in row.flags if flag == "attack_still_rising"]
+    assert row.privacies["appearance"].attack in {cell.split(" ")[0] for cell in raised}
