@@ -10,6 +10,7 @@ import typer
 from ppfr_bench import __version__
 from ppfr_bench.cli import process
 from ppfr_bench.cli.assets import assets_app
+from ppfr_bench.cli.cache import cache_app
 from ppfr_bench.cli.data import data_app
 from ppfr_bench.cli.leaderboard import leaderboard
 from ppfr_bench.cli.listing import list_
@@ -31,6 +32,7 @@ for command in (run, leaderboard, show, nightly, protect, check, new, submit, ac
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(assets_app, name="assets")
+app.add_typer(cache_app, name="cache")
 
 
 def _version(asked: bool) -> None:

@@ -18,6 +18,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from ppfr_bench.records.hashing import canonical_json, digest
 
 logger = logging.getLogger(__name__)
 
+NOTES = "meta.json"
 FORMAT = "4"  # Each format of the store has a folder of its own.
+FREE = "Free some space, as ppfr-bench cache prune --keep 10 does, or choose another folder:  PPFR_BENCH_CACHE=DIR"
 _MAPPED = 1 << 20  # An array is memory-mapped from so many bytes on.
 # What the notes of every output have. ``files``: the sha256 of every array by its name; ``sha256``: of all other notes.
 _NOTED = {"kind", "key", "files", "peak_memory_mib", "seconds", "spec", "sha256"}
@@ -178,7 +181,7 @@ class StageStore:
     def _not_kept(self, kind: str, error: OSError) -> UserError:
         return UserError(
             f"cannot keep the stage '{kind}' under {self.root.parent}: {error.strerror or error}",
-            "Free some space, or choose another folder:  PPFR_BENCH_CACHE=DIR",
+            FREE,
         )
 
     def _folder(self, kind: str, key: str) -> Path:
@@ -200,6 +203,7 @@ class StageStore:
             found = Output(key, folder, _read_notes(folder, kind, key))
             for name in found if whole else ():
                 found.check(name)
+            _note_use(folder)
             return found
         except _UNREADABLE as error:
             self._say(folder, str(error) or type(error).__name__)
@@ -290,7 +294,7 @@ def _seal(folder: Path, meta: dict[str, Any]) -> None:
     meta["files"] = {path.stem: integrity.file_sha256_once(path) for path in sorted(folder.glob("*.npy"))}
     meta = json.loads(json.dumps(meta, allow_nan=False))  # As it will be read: a tuple is a list then.
     text = json.dumps(meta | {"sha256": _hash_of(meta)})
-    (folder / "meta.json").write_text(text, encoding="utf-8")
+    (folder / NOTES).write_text(text, encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         integrity.sync(path)
 
@@ -299,9 +303,9 @@ def _read_notes(folder: Path, kind: str, key: str) -> dict[str, Any]:
     """Raises:
     OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError: they are not what was published there.
     """
-    if not is_file(folder / "meta.json"):  # A pipe may never end.
+    if not is_file(folder / NOTES):  # A pipe may never end.
         raise ValueError("it has no notes")
-    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta: dict[str, Any] = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     if not meta.keys() >= _NOTED:
         raise ValueError(f"its notes lack {', '.join(sorted(_NOTED - meta.keys()))}")
     if (meta["kind"], meta["key"]) != (kind, key):
@@ -309,6 +313,12 @@ def _read_notes(folder: Path, kind: str, key: str) -> dict[str, Any]:
     if _hash_of({name: value for name, value in meta.items() if name != "sha256"}) != meta["sha256"]:
         raise ValueError("its notes have another hash")
     return meta
+
+
+def _note_use(folder: Path) -> None:
+    """The time of its notes says when an output was used; a cache that can only be read keeps no account of it."""
+    with suppress(OSError):
+        os.utime(folder / NOTES)
 
 
 def _hash_of(meta: Mapping[str, Any]) -> str:
