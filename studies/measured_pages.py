@@ -207,21 +207,29 @@ def leakage(suite: str, defense: str, attack: str, measure: str) -> str:
 
 @cache
 def protected_photographs(task: str) -> dict[str, dict[str, Any]]:
-    """Of ``studies/reference_defense/unseen.py``: by strength and recognizer."""
+    """Of ``studies/reference_defense/unseen.py``: by strength, or ``face_renderer``, and by recognizer."""
     file = STUDIES / "reference_defense" / "unseen.json"
     measured: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))[task]
     return measured
 
 
-def protected_line(task: str, strength: str) -> str:
-    """Accuracy of each recognizer on protected photographs and, as the paper gives it, their mean; per cent."""
-    found = protected_photographs(task)[strength]
-    parts = [said(found[name]["value"], found[name]["interval"], 100, 1) for name in sorted(found)]
-    return " | ".join([*parts, protected_mean(task, strength)])
+def protected_line(task: str, design: str) -> str:
+    """Accuracy of each recognizer on protected photographs, per cent."""
+    found = protected_photographs(task)[design]
+    return " | ".join(said(found[name]["value"], found[name]["interval"], 100, 1) for name in sorted(found))
 
 
-def protected_mean(task: str, strength: str) -> str:
-    return f"{100 * fmean(one['value'] for one in protected_photographs(task)[strength].values()):.2f}"
+def protected_mean(task: str, design: str, *names: str) -> str:
+    """As the paper gives it, the mean of some recognizers, of all by default."""
+    found = protected_photographs(task)[design]
+    return f"{100 * fmean(found[name]['value'] for name in names or found):.2f}"
+
+
+def most_leaked(suite: str, defense: str, measure: str) -> str:
+    """What the best attack by one measure recovers."""
+    found = [one.estimate(measure, "leakage") for one in published_records(suite) if one.defense.label == defense]
+    most = max(found, key=lambda estimate: -1.0 if estimate.value is None else estimate.value)
+    return said(most.value, most.interval, 1, 3)
 
 
 def protected_pairs(task: str) -> str:
@@ -229,10 +237,16 @@ def protected_pairs(task: str) -> str:
     return f"{count:,}"
 
 
+def renderer_log(name: str) -> str:
+    """Of the training of ``studies/reference_defense/face_renderer.py``."""
+    log = json.loads((STUDIES / "reference_defense" / "face_renderer.json").read_text(encoding="utf-8"))
+    return f"{log[name]:,}"
+
+
 LOOKUPS: tuple[Callable[..., object], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
     used, megabytes, times_less, protected_photographs, protected_line,
-    protected_mean, protected_pairs, seeds_of,
+    protected_mean, protected_pairs, most_leaked, renderer_log, seeds_of,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from face_renderer import DEFENSE as RENDERER
 
 from ppfr_bench import registry
 from ppfr_bench.api import Defense, FaceDataset, Pairs, to_bytes, to_float
@@ -75,16 +76,16 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     name, params = ("cfp", {"protocol": "FF"}) if asked.task == "choose" else ("lfw", {})
     data = load_dataset(name, params | {"root": str(root)})
-    for strength in STRENGTHS[asked.task]:
-        defense = registry.build("defense", DEFENSE, {"strength": strength})
+    judged = {str(at): registry.build("defense", DEFENSE, {"strength": at}) for at in STRENGTHS[asked.task]}
+    for label, defense in (judged | {"face_renderer": RENDERER(RENDERER.Config())}).items():
         for recognizer in UNSEEN:
             measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
-            at = measured.setdefault(asked.task, {}).setdefault(str(strength), {})
+            at = measured.setdefault(asked.task, {}).setdefault(label, {})
             if at.get(recognizer, {}).get("defense_version") == defense.version:
                 continue
             at[recognizer] = accuracy(recognizer, defense, data, EVERY[asked.task])
             MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8", newline="\n")
-            print(f"{asked.task} {strength} {recognizer}: {at[recognizer]['value']}", flush=True)
+            print(f"{asked.task} {label} {recognizer}: {at[recognizer]['value']}", flush=True)
 
 
 if __name__ == "__main__":
