@@ -1,7 +1,8 @@
 """Trains what ships with weights: step by step, resumable, the weights as safetensors beside a log of how they came.
 
 A plug-in that can be trained names its recipe: ``training = "module:class"`` in its class. A recipe is built from its
-``Config``, the defender's faces, a surrogate recognizer with gradients and a seed, and trained by number of step.
+``Config``, the defender's faces, a surrogate recognizer with gradients and a seed, and trained by number of step. It
+may ask for other synthetic people than the default by ``data``, parameters of that set.
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ def recipe_of(name: str) -> type[Training]:
     module, _, attribute = where.partition(":")
     found: type[Training] = getattr(import_module(module), attribute)
     return found
+
+
+def people_of(recipe: type[Training]) -> dict[str, Any]:
+    """Parameters of the synthetic set that it learns from: its ``data`` where it has one, otherwise the defaults."""
+    return dict(getattr(recipe, "data", {}))
 
 
 def configured(recipe: type[Training], params: dict[str, Any]) -> Config:

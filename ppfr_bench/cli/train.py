@@ -41,7 +41,7 @@ def train(
     judge = load_recognizer(surrogate)
     if not isinstance(judge, Differentiable):
         raise UserError(f"{surrogate} has no gradients to learn from", "For example:  --surrogate faceplugin")
-    data = load_dataset("synthetic", {})
+    data = load_dataset("synthetic", training.people_of(recipe))
     made = recipe(config, data.defender, judge.differentiable(), seed)
     spec = {"defense": defense, "recipe": config.model_dump(mode="json"), "dataset": data.revision,
             "surrogate": surrogate, "seed": seed}  # fmt: skip

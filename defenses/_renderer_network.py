@@ -1,31 +1,18 @@
-"""A face that is drawn from what two recognizers read of a photo, and from nothing else of it.
-
-The other design for the reference defense, beside its gated bands of local features: the release is a function of two
-embeddings and of random draws, so that no attack can rebuild more of the photo than these embeddings hold.
-"""
+"""The network of the face renderer: embeddings and random draws in, a face out. Nothing else of a photo reaches it."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
-from importlib import import_module
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from ppfr_bench import device
-from ppfr_bench.api import SIZE, Config, Defense, DefenseCard, Differentiable, Randomness, per_image_generators
-from ppfr_bench.learning.unet import weights_from
-from ppfr_bench.recognizers import load_recognizer
+from ppfr_bench.api import SIZE
 
-filters = import_module("ppfr_bench.defenses._filters")
-draws = import_module("ppfr_bench.defenses._draws")
+from ._filters import gaussian
 
-WEIGHTS = Path(__file__).with_suffix(".safetensors")
 RECOGNIZERS = ("faceplugin", "dlib_resnet")
 PARTS = (512, 128)  # Numbers of each one's embedding.
 DIMENSION = sum(PARTS)
@@ -33,10 +20,14 @@ CARRIERS, CARRIER_SIDE = 16, 14  # Random light, colour and background: directio
 DETAIL = 8.0  # The network draws detail finer than this (sigma, in pixels); what is coarser is random.
 _START, _LEVELS = 7, 4  # 7, 14, 28 and 56 pixels; the last is unshuffled to 112.
 _TURN, _SCALE, _SHIFT = math.radians(4), 0.03, 1.5  # Standard deviations of the random pose; the last in pixels.
-_BATCH = 8
 
 
-class FaceRenderer(nn.Module):
+def read(recognizers: Iterable[nn.Module], images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, 112, 112) in [0, 1] -> embeddings (n, 640), each recognizer's part of length 1."""
+    return torch.cat([network(images) for network in recognizers], dim=1)
+
+
+class RendererNetwork(nn.Module):
     """Draws detail from embeddings (n, 640) on low frequencies and in a pose that are random: about a million weights.
 
     Args:
@@ -82,7 +73,7 @@ class FaceRenderer(nn.Module):
             features = functional.silu(norm(first(features)) * (1 + gain) + offset)
             features = functional.silu(last(features))
         luma = functional.pixel_shuffle(self.out(features), 2).float()
-        return luma - filters.gaussian(luma, DETAIL)
+        return luma - gaussian(luma, DETAIL)
 
     def draw(self, keys: list[torch.Generator]) -> dict[str, torch.Tensor]:
         """The randomness of n images: weights of the carrier, and the pose (mirrored, turn, scale, shift)."""
@@ -106,61 +97,3 @@ class FaceRenderer(nn.Module):
         places = functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), [len(detail), 1, SIZE, SIZE], False)
         posed = functional.grid_sample(detail, places, padding_mode="reflection", align_corners=False)
         return (carrier + posed).clamp(0, 1)
-
-
-class FaceRendererConfig(Config):
-    """``draws``: a face for each photo, from a secret key and the photo's coarse look, or a fresh one every call."""
-
-    draws: Literal["photo", "call"] = "call"
-
-
-class RenderedFace(Defense):
-    """Reads a photo with two recognizers and releases a face that is drawn from their embeddings."""
-
-    version = 1
-    card = DefenseCard(
-        title="Face rendered from embeddings", family="local features", licence="MIT",
-        reference="ppfr-bench, docs/reference_defense.md", randomness="per_call",
-        training_data="synthetic identities of the defender (DigiFace GAN); no real person",
-    )  # fmt: skip
-    Config = FaceRendererConfig
-
-    @property
-    def randomness(self) -> Randomness:
-        """``per_session_key`` if each photo has one draw."""
-        return "per_session_key" if self.config.draws == "photo" else "per_call"
-
-    def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """float32 (n, 3, 112, 112) in [0, 1] -> the same."""
-        fresh = self.config.draws == "call"
-        keys = per_image_generators(generator, len(images)) if fresh else draws.photo_generators(0, images)
-        network, released = _renderer.on(images.device), []
-        with torch.no_grad():
-            for start in range(0, len(images), _BATCH):
-                detail = network.detail(network.person(read(images[start : start + _BATCH])))
-                released.append(network.compose(detail, network.draw(keys[start : start + _BATCH])))
-        return torch.cat(released) if released else images.clone()
-
-
-@cache
-def recognizers() -> tuple[nn.Module, ...]:
-    """The two networks, with gradients to the images."""
-    with weights_from(torch.Generator()):  # Layers draw weights when they are made, which the file then replaces.
-        found = [load_recognizer(name) for name in RECOGNIZERS]
-    return tuple(one.differentiable().eval() for one in found if isinstance(one, Differentiable))
-
-
-def read(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, 3, 112, 112) in [0, 1] -> embeddings (n, 640), each recognizer's of length 1."""
-    return torch.cat([network(images) for network in recognizers()], dim=1)
-
-
-@device.per_device
-def _renderer() -> FaceRenderer:
-    with weights_from(torch.Generator()):
-        network = FaceRenderer()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
-    return network.eval().requires_grad_(False)
-
-
-DEFENSE = RenderedFace

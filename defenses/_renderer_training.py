@@ -1,6 +1,4 @@
-"""Train the face renderer, on synthetic people alone. The same command again goes on where it was stopped.
-
-    python studies/reference_defense/train_face_renderer.py [--out .bench/training]
+"""How the face renderer learns: from embeddings of one photo, to draw another one that recognizers read as the person.
 
 It learns to draw *another* photo of the person whose embeddings it is given, so that nothing pulls it towards the light
 or the background of the photo that was read, and to be read by both recognizers as the person, under changes of
@@ -9,36 +7,25 @@ its own. Half of each batch are mixtures of two people, of whom there is no phot
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from face_renderer import (
-    CARRIER_SIDE,
-    CARRIERS,
-    DETAIL,
-    PARTS,
-    RECOGNIZERS,
-    FaceRenderer,
-    filters,
-    read,
-)
 from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from ppfr_bench import device, training
-from ppfr_bench.api import SIZE, Config, Faces, per_image_generators, to_float
-from ppfr_bench.datasets import load_dataset
+from ppfr_bench import device
+from ppfr_bench.api import SIZE, Config, Differentiable, Faces, per_image_generators, to_float
+from ppfr_bench.errors import UserError
 from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import weights_from
+from ppfr_bench.recognizers import load_recognizer
 
-THREADS = 2
-PEOPLE = {"defender_identities": 2000, "defender_images": 2}
+from ._filters import gaussian
+from ._renderer_network import CARRIER_SIDE, CARRIERS, DETAIL, PARTS, RECOGNIZERS, RendererNetwork, read
 
 
 class RendererTrainingConfig(Config):
@@ -46,7 +33,8 @@ class RendererTrainingConfig(Config):
 
     ``cycle``: steps in which the learning rate falls to zero; then it starts again at half of where it had started.
     ``like``: weight of being unlike another photo of the person; ``match``: of confusion between people;
-    ``noise``: standard deviation of what is added to embeddings that are mixed, as a share of their length.
+    ``noise``: standard deviation of what is added to embeddings that are mixed, as a share of their length;
+    ``auxiliary``: the recognizer that is read beside the surrogate.
     """
 
     steps: int = Field(3000, ge=1)
@@ -57,24 +45,30 @@ class RendererTrainingConfig(Config):
     like: float = Field(0.5, ge=0)
     match: float = Field(0.25, ge=0)
     noise: float = Field(0.3, ge=0)
+    auxiliary: str = "dlib_resnet"
 
 
 class RendererTraining:
     """Recognition by both surrogates, confusion between people, and likeness to another photo of the person."""
 
     Config = RendererTrainingConfig
+    data: ClassVar[dict[str, Any]] = {"defender_identities": 2000, "defender_images": 2}
 
     def __init__(self, config: RendererTrainingConfig, faces: Faces, surrogate: nn.Module, seed: int) -> None:
+        auxiliary = load_recognizer(config.auxiliary)
+        if not isinstance(auxiliary, Differentiable):
+            raise UserError(f"the recognizer '{config.auxiliary}' has no gradients", "Choose dlib_resnet.")
         self.config, self.seed, self.faces = config, seed, faces
+        self.recognizers = [device.to(one.eval()) for one in (surrogate, auxiliary.differentiable())]
         parts = []
         with torch.no_grad():
             for batch in faces.batches(32):
-                parts.append(read(to_float(batch)))
+                parts.append(read(self.recognizers, to_float(batch)))
         self.embedded = torch.cat(parts)
         people, starts = np.unique(faces.identities, return_inverse=True)
         self.photos = [np.flatnonzero(starts == i) for i in range(len(people))]
         with weights_from(torch.Generator().manual_seed(seed)):
-            self.network = device.to(FaceRenderer(config.width).to(memory_format=torch.channels_last))
+            self.network = device.to(RendererNetwork(config.width).to(memory_format=torch.channels_last))
         self.network.center.copy_(self.embedded.mean(0))
         self.embedded = self.network.person(self.embedded)
         self._fit_carriers()
@@ -97,14 +91,14 @@ class RendererTraining:
         with device.autocast():
             detail = self.network.detail(asked)
         images = self.network.compose(detail, self.network.draw(per_image_generators(draw, len(asked))))
-        seen = self.network.person(read(_as_seen(images, draw)))
+        seen = self.network.person(read(self.recognizers, _as_seen(images, draw)))
         # The first half is to be read as another photo of the same person is, as well as it can be.
         cosines = [(a * b).sum(1) for a, b in zip(seen.split(PARTS, 1), asked.split(PARTS, 1), strict=True)]
         confused = torch.stack(
             [_confusion(a, b) for a, b in zip(seen.split(PARTS, 1), asked.split(PARTS, 1), strict=True)]
         ).mean()
         wanted = to_float(self.faces.load(others[: c.batch]))
-        unlike = unlikeness((filters.gaussian(wanted, DETAIL) + detail[: c.batch]).clamp(0, 1), wanted)
+        unlike = unlikeness((gaussian(wanted, DETAIL) + detail[: c.batch]).clamp(0, 1), wanted)
         loss = sum((1 - cosine).mean() for cosine in cosines) / 2 + c.match * confused + c.like * unlike
         cycle, at = divmod(number, c.cycle)
         rate = min(1.0, at / 50 + 0.02) * 0.5 ** (cycle + 1) * (1 + math.cos(math.pi * at / c.cycle))
@@ -145,7 +139,7 @@ class RendererTraining:
         """Mean and main directions of the low frequencies of photos: of a crowd."""
         small = []
         for batch in self.faces.batches(256):
-            low = filters.gaussian(to_float(batch), DETAIL)
+            low = gaussian(to_float(batch), DETAIL)
             small.append(resize(low, CARRIER_SIDE).flatten(1))
         rows = torch.cat(small)
         mean = rows.mean(0)
@@ -172,27 +166,3 @@ def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     offset = 0.1 * device.draw(torch.randn, draw, 1, like=images)
     noise = 0.03 * device.draw(torch.randn, draw, *images.shape, like=images)
     return (0.5 + gain * (cut - 0.5) + offset + noise).clamp(0, 1)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=Path(".bench/training/face_renderer"))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    asked = parser.parse_args()
-    torch.set_num_threads(THREADS)
-    config = RendererTrainingConfig.model_validate(dict(one.split("=", 1) for one in asked.set))
-    data = load_dataset("synthetic", PEOPLE)
-    recipe = RendererTraining(config, data.defender, nn.Identity(), 0)
-    spec = {"defense": "face_renderer", "recipe": config.model_dump(mode="json"), "dataset": data.revision,
-            "surrogates": list(RECOGNIZERS), "seed": 0}  # fmt: skip
-
-    def show(done: int, values: Any) -> None:
-        if done % 10 == 0:
-            print(f"{done} of {recipe.steps}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()), flush=True)
-
-    weights, log = training.train(recipe, spec, asked.out, show)
-    print(f"{weights}: sha256 {log['sha256']}, {log['steps']} steps in {log['seconds']} s")
-
-
-if __name__ == "__main__":
-    main()
