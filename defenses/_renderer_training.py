@@ -25,7 +25,7 @@ from ppfr_bench.learning.unet import weights_from
 from ppfr_bench.recognizers import load_recognizer
 
 from ._filters import gaussian
-from ._renderer_network import CARRIER_SIDE, CARRIERS, DETAIL, PARTS, RECOGNIZERS, RendererNetwork, read
+from ._renderer_network import CARRIER_SIDE, CARRIERS, DETAIL, DIMENSION, PARTS, RECOGNIZERS, RendererNetwork, read
 
 
 class RendererTrainingConfig(Config):
@@ -65,6 +65,12 @@ class RendererTraining:
             for batch in faces.batches(32):
                 parts.append(read(self.recognizers, to_float(batch)))
         self.embedded = torch.cat(parts)
+        if self.embedded.shape[1] != DIMENSION:
+            raise UserError(
+                f"the renderer reads {' and '.join(RECOGNIZERS)}, {DIMENSION} numbers, and these two give "
+                f"{self.embedded.shape[1]}",
+                "Leave --surrogate and --set auxiliary away.",
+            )
         people, starts = np.unique(faces.identities, return_inverse=True)
         self.photos = [np.flatnonzero(starts == i) for i in range(len(people))]
         with weights_from(torch.Generator().manual_seed(seed)):

@@ -32,10 +32,10 @@ class FaceRendererConfig(Config):
 class FaceRenderer(Defense):
     """The other design of the reference defense.
 
-    Two recognizers read the photo. A network that was trained draws the detail of a face from their embeddings, on light,
-    colour and background that are random, mirrored or not, and turned, scaled and shifted at random. So no attack
-    can rebuild more of the photo than the embeddings hold, however many releases it gets; who it is, they do tell. An
-    attacker may know all of it but the draws.
+    Two recognizers read the photo. A network that was trained draws the detail of a face from their embeddings, on
+    random light, colour and background, mirrored or not, and turned, scaled and shifted at random. So no attack can
+    rebuild more of the photo than the embeddings hold, however many releases it gets. Who it is, they do tell. An
+    attacker may know all but the draws.
     """
 
     version = 1

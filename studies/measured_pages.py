@@ -238,8 +238,8 @@ def protected_pairs(task: str) -> str:
 
 
 def renderer_log(name: str) -> str:
-    """Of the training of ``studies/reference_defense/face_renderer.py``."""
-    log = json.loads((STUDIES / "reference_defense" / "face_renderer.json").read_text(encoding="utf-8"))
+    """Of the training of ``defenses/face_renderer.py``."""
+    log = json.loads((STUDIES.parent / "defenses" / "face_renderer.json").read_text(encoding="utf-8"))
     return f"{log[name]:,}"
 
 

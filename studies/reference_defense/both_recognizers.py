@@ -1,4 +1,4 @@
-"""What two recognizers read of a face and of its mirror image, as one recognizer: the renderer's own eyes, for an attack.
+"""One recognizer that reads a face as the face renderer does, and its mirror image: for an attack on that defense.
 
 The face renderer draws from embeddings of ``faceplugin`` and ``dlib_resnet``, mirrored or not. Who reads a release as
 this recognizer does has all of both embeddings that came through, whichever way the release was mirrored.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from face_renderer import DEFENSE as RENDERER
 from PIL import Image
 
 from ppfr_bench import registry
@@ -18,6 +17,10 @@ from ppfr_bench.datasets import load_dataset
 
 PICTURE = Path(__file__).parents[2] / "docs" / "face_renderer.webp"
 PEOPLE = 6
+DESIGNS: tuple[tuple[str, dict[str, float]], ...] = (
+    ("stochastic_anonymizer", {"strength": 0.35}), ("stochastic_anonymizer", {"strength": 1.0}),
+    ("face_renderer", {"secret": 0}), ("face_renderer", {"secret": 1}),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -25,11 +28,8 @@ def main() -> None:
     people = np.unique(faces.identities, return_index=True)[1][:PEOPLE]
     photos = to_float(faces.load(people))
     shown = [photos]
-    for strength in (0.35, 1.0):
-        defense = registry.build("defense", "stochastic_anonymizer", {"strength": strength})
-        shown.append(defense.protect(photos, torch.Generator().manual_seed(0)))
-    renderer = RENDERER(RENDERER.Config())
-    shown += [renderer.protect(photos, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    for name, params in DESIGNS:
+        shown.append(registry.build("defense", name, params).protect(photos, torch.Generator()))
     rows = [np.concatenate([*to_bytes(row).transpose(0, 2, 3, 1)], axis=1) for row in shown]
     Image.fromarray(np.concatenate(rows)).save(PICTURE, quality=85, method=6)
 

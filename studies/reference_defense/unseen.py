@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from face_renderer import DEFENSE as RENDERER
 
 from ppfr_bench import registry
 from ppfr_bench.api import Defense, FaceDataset, Pairs, to_bytes, to_float
@@ -29,7 +28,7 @@ from ppfr_bench.scorers.bootstrap import Bootstrap, estimate
 from ppfr_bench.scorers.linkage import accuracy_draws
 
 MEASURED = Path(__file__).with_name("unseen.json")
-DEFENSE = "stochastic_anonymizer"
+DEFENSE, OTHER = "stochastic_anonymizer", "face_renderer"  # The other design has no strength.
 UNSEEN = ("dlib_resnet", "faceres", "mobilefacenet")
 STRENGTHS = {"choose": (0.2, 0.35, 0.5, 0.7, 1.0), "judge": (0.35, 0.7, 1.0)}
 EVERY = {"choose": 5, "judge": 1}
@@ -77,7 +76,7 @@ def main() -> None:
     name, params = ("cfp", {"protocol": "FF"}) if asked.task == "choose" else ("lfw", {})
     data = load_dataset(name, params | {"root": str(root)})
     judged = {str(at): registry.build("defense", DEFENSE, {"strength": at}) for at in STRENGTHS[asked.task]}
-    for label, defense in (judged | {"face_renderer": RENDERER(RENDERER.Config())}).items():
+    for label, defense in (judged | {OTHER: registry.build("defense", OTHER, {})}).items():
         for recognizer in UNSEEN:
             measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
             at = measured.setdefault(asked.task, {}).setdefault(label, {})
