@@ -57,7 +57,7 @@ OFFICIAL ?= quick lfw_quick cfp_fp template_quick template_lfw_quick cloak_quick
 SEEDED := quick lfw_quick cfp_fp standard lfw_standard
 REPEATED := $(addprefix --defense ,no_defense blackout gaussian_blur pixelate block_permutation \
 	block_permutation_per_image local_contrast stochastic_local \
-	stochastic_anonymizer stochastic_anonymizer_70 stochastic_anonymizer_100)
+	stochastic_anonymizer stochastic_anonymizer_70 stochastic_anonymizer_100 face_renderer)
 CLUSTER ?=
 official: $(addprefix official-,$(OFFICIAL))
 	$(BIN)/ppfr-bench leaderboard --results results --out leaderboards

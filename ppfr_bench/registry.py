@@ -40,6 +40,7 @@ _CARDS: dict[Kind, str] = {"defense": "DefenseCard", "attack": "AttackCard", "re
                            "dataset": "DatasetCard"}  # fmt: skip
 _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 _FILES = "ppfr_bench.plugins."  # Modules of files are named so.
+_CONTENT = "__content__"  # Of the module of a file that was added: the file as it was read.
 _OWN = "_own.txt"  # In the folder of the defenses: those that the authors of this package answer for.
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
@@ -171,8 +172,8 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     works with what the harness has, and runs in this process.
 
     Raises:
-        UserError: no such file, a stem that is no name, a name that is taken, a file that does not load, or one with a
-            defense and something else.
+        UserError: no such file, a stem that is no name, a name that is taken, a file that does not load, that has
+            changed since it was added, or that has a defense and something else.
     """
     path = resolved(user_path(path, "the plug-in"), "the plug-in")
     _check_file(path)
@@ -337,6 +338,11 @@ def _loaded_file(module_name: str, path: Path) -> ModuleType:
     if loaded := sys.modules.get(module_name):
         if loaded.__file__ != str(path):
             raise UserError(f"two plug-ins would be named '{path.stem}': {loaded.__file__} and {path}", "Rename one.")
+        if vars(loaded)[_CONTENT] != path.read_bytes():
+            raise UserError(
+                f"{printable(path)} has changed since it was added",
+                "Start Python anew (a notebook: restart its kernel), and the new file is read.",
+            )
         if not (_is_stand_in(loaded) if _here else _holds_defense(loaded)):
             return loaded
     _check_encoding(path)
@@ -377,7 +383,7 @@ def _is_stand_in(module: ModuleType) -> bool:
 def _stand_in_module(name: str, path: Path, defense: type) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
-    vars(module).update(DEFENSE=defense, __stand_in__=True)
+    vars(module).update({"DEFENSE": defense, "__stand_in__": True, _CONTENT: path.read_bytes()})
     sys.modules[name] = module
     return module
 
@@ -386,6 +392,7 @@ def _import_file(module_name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    vars(module)[_CONTENT] = path.read_bytes()
     sys.modules[module_name] = module  # Its classes can be pickled by name only if it is there before it runs.
     try:
         spec.loader.exec_module(module)

@@ -27,6 +27,7 @@ ROWS = (
     ("gaussian_blur", "blur"), ("pixelate", "pixelation"),
     ("stochastic_anonymizer", "trained\nanonymizer,\nstrength 0.35"),
     ("stochastic_anonymizer_100", "trained\nanonymizer,\nstrength 1.0"),
+    ("face_renderer", "drawn from\nembeddings"),
 )  # fmt: skip
 WORDS = {1: "one release", 4: "four releases"}
 PERSON = 1  # Of a strip.

@@ -186,6 +186,17 @@ ENGINE = Nowhere
 """
 
 
+@pytest.mark.parametrize("code", [DEFENSE, METRIC.replace("NAME", "mine")], ids=["in its own process", "here"])
+def test_a_file_that_has_changed_is_not_taken_for_the_one_that_was_added(tmp_path: Path, code: str) -> None:
+    """In a notebook, say, where the process lives on."""
+    path = plugin(tmp_path, "mine", code)
+    registry.add_plugin(path)
+    path.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
+    with pytest.raises(UserError, match="mine.py has changed since it was added") as refused:
+        registry.add_plugin(path)
+    assert "restart its kernel" in refused.value.hint
+
+
 def test_a_file_may_end_in_several_kinds_all_named_by_its_stem(tmp_path: Path) -> None:
     path = plugin(tmp_path, "mine", DEFENSE + METRIC.replace("NAME", "mine") + ENGINE)
     with pytest.raises(UserError, match=r"has a defense and something else: defense, metric, engine\n.*--trust"):

@@ -19,6 +19,8 @@ from ppfr_bench.records.store import ResultStore
 
 pytestmark = pytest.mark.assets
 Environment = dict[str, str]
+# A cell of each kind, and few of them.
+SMOKE = ["smoke", *(part for name in ("blackout", "stochastic_local") for part in ("--defense", name))]
 
 
 def free_port() -> int:
@@ -50,7 +52,7 @@ def process(*command: object, env: Environment, port: int = 0) -> Iterator[subpr
 
 
 def run(*arguments: object, env: Environment) -> None:
-    command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", *map(str, arguments)]
+    command = [sys.executable, "-m", "ppfr_bench.cli", "run", *SMOKE, *map(str, arguments)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -74,7 +76,7 @@ def empty_cache(root: Path, env: Environment) -> Environment:
 
 @pytest.fixture(scope="module")
 def inline(tmp_path_factory: pytest.TempPathFactory, command_environment: Environment) -> dict[str, object]:
-    """Of ``smoke``, one task after the other in one process."""
+    """Of rows of ``smoke``, one task after the other in one process."""
     results = tmp_path_factory.mktemp("inline") / "results"
     run("--scheduler", "inline", "--results", results, env=command_environment)
     return numbers(results)
@@ -106,7 +108,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(
 ) -> None:
     env, results = empty_cache(tmp_path / "cache", command_environment), tmp_path / "results"
     with cluster(env) as (address, workers):
-        command = [sys.executable, "-m", "ppfr_bench.cli", "run", "smoke", "--scheduler", address, "--results", results]
+        command = [sys.executable, "-m", "ppfr_bench.cli", "run", *SMOKE, "--scheduler", address, "--results", results]
         with process(*command, env=env) as running:
             while running.poll() is None and len(list(results.rglob(".cells/*.json"))) < len(inline) // 3:
                 time.sleep(0.05)
