@@ -52,7 +52,7 @@ class FaceRenderer(Defense):
         weights_sha256="6d8dc4cc3b8e98429b9bf5bf472b5d3dfc680c1b6da9077e79e9014fd6709d3a",
         deviations=(
             "The evaluation's secret key is one the attacker may query, never read.",
-            "One of the two recognizers that it reads, dlib_resnet, is among those that judge it.",
+            "It reads faceplugin and dlib_resnet, which count as seen and have no part in its retention.",
             "A few dozen images a second on one core: two recognizers read every photo.",
         ),
     )
@@ -62,6 +62,11 @@ class FaceRenderer(Defense):
     def randomness(self) -> Randomness:
         """``per_call`` if every call draws anew."""
         return "per_session_key" if self.config.draws == "photo" else "per_call"
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Those that it reads."""
+        return RECOGNIZERS
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same, h and w at least 4; it reads and draws 112 pixels a side."""
@@ -76,7 +81,7 @@ class FaceRenderer(Defense):
             drawn = network.draw(keys[start : start + _BATCH])
             faces = network.compose(network.detail(network.person(read(recognizers, photos))), drawn)
             released.append(_sized(faces, (images.shape[2], images.shape[3])))
-        return torch.cat(released)
+        return torch.cat(released) if released else images.clone()
 
 
 def _sized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

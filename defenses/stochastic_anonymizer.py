@@ -66,6 +66,11 @@ class StochasticAnonymizer(Defense):
         """``per_call`` if every call draws anew."""
         return "per_session_key" if self.config.draws == "photo" else "per_call"
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The one that it was trained with."""
+        return ("faceplugin",)
+
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same, h and w at least 4."""
         c = self.config

@@ -157,6 +157,11 @@ class Method(ABC):
         """What is proven under the present parameters, for one colour image released once. Default: nothing."""
         return None
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the recognizers that it reads, uses the gradients of, or was trained with. Default: none."""
+        return ()
+
     @classmethod
     def learns(cls) -> bool:
         """Whether it is trained on the defender's people. Default: no."""

@@ -157,7 +157,7 @@ class Section:
     @property
     def recognizers(self) -> list[tuple[str, str]]:
         """Label, and whether it is the surrogate or was fine-tuned; unseen ones first."""
-        found = {u.recognizer: u.mark for row in self.rows for u in row.utilities}
+        found = {u.recognizer: u.kind for row in self.rows for u in row.utilities}
         return sorted(found.items(), key=lambda item: (item[1], item[0]))
 
     @cached_property

@@ -246,7 +246,7 @@ class Row:
         return f"seen: {', '.join(self.seen)}; left out: {', '.join(others) or 'none'}"
 
     def role_of(self, recognizer: str) -> str:
-        """``seen`` or ``left out``: whether it was optimised against that recognizer; empty where that is not told."""
+        """``seen`` or ``left out``: whether it reads or was trained with that recognizer; empty if it has seen none."""
         if not self.seen or not recognizer:
             return ""
         return "seen" if recognizer in self.seen else "left out"

@@ -122,7 +122,7 @@ def _row(table: Table, label: str, records: Sequence[Record]) -> Row:
     slots = table.slots_of(label)
     cells = [_cell(table, slot, by_slot[slot]) for slot in slots]
     good = [(cell, by_slot[slot][0]) for cell, slot in zip(cells, slots, strict=True) if cell.state == "ok"]
-    utilities = tuple(_utility(table, cell, by_slot[cell.kind, "", cell.recognizer]) for cell in cells
+    utilities = tuple(_utility(table, label, cell, by_slot[cell.kind, "", cell.recognizer]) for cell in cells
                       if cell.kind == "utility")  # fmt: skip
     kept = table.rules.retention(utilities)
     privacies = {name: privacy_of(name, cells) for name in table.privacies}
@@ -234,7 +234,7 @@ def _leak_state(leakage: Sequence[tuple[str, Estimate]]) -> tuple[CellState, str
     return "ok", ""
 
 
-def _utility(table: Table, cell: Cell, records: Sequence[Record]) -> Utility:
+def _utility(table: Table, defense: str, cell: Cell, records: Sequence[Record]) -> Utility:
     if cell.state in ("ok", "unmeasured"):
         log = records[0].log
         found = Utility(
@@ -246,7 +246,8 @@ def _utility(table: Table, cell: Cell, records: Sequence[Record]) -> Utility:
     planned = table.planned.recognizers.get(cell.recognizer)
     if planned is None:
         return found
-    return replace(found, surrogate=planned.surrogate, adapted=planned.adapted, weak=planned.weak)
+    seen = planned.component.name in table.planned.defenses[defense].seen
+    return replace(found, surrogate=planned.surrogate, adapted=planned.adapted, weak=planned.weak, seen=seen)
 
 
 def _flags(

@@ -41,7 +41,7 @@ class PlannedDefense(Config):
     Attributes:
         control: an end of the scale, which never competes for a rank.
         unprotected: nothing is protected: the images are the originals.
-        seen: names of the recognizers that it was optimised against, where its track tells; all others are left out.
+        seen: names of the recognizers that it reads or was optimised against; all others are left out.
     """
 
     component: Component
@@ -52,7 +52,7 @@ class PlannedDefense(Config):
 
     @model_serializer(mode="wrap")
     def _usual_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plans of other tracks stay as they were, to the byte."""
+        """Rows that see none stay as they were, to the byte."""
         written: dict[str, Any] = dump(self)
         if not self.seen:
             written.pop("seen", None)

@@ -232,7 +232,7 @@ def track_of(defense: Component) -> str:
 
 
 def _seen_by(defense: Component) -> tuple[str, ...]:
-    """The recognizers that a defense was optimised against, as its track tells."""
+    """The recognizers that a defense reads or was optimised against, as its track tells."""
     return load_track(track_of(defense)).seen(registry.load("defense", defense.name), defense.config)
 
 

@@ -30,6 +30,7 @@ class Utility:
 
     Attributes:
         surrogate: learned defenses may have trained on it.
+        seen: this defense reads it or was trained on it.
         adapted: it was itself fine-tuned on what is released.
         weak: it misjudges too many clear pairs, so that what it fails to recognize says little of a defense.
         state: ``ok`` where it gave a number, as of any cell of a row.
@@ -49,12 +50,18 @@ class Utility:
     curves: Curves | None = field(default=None, repr=False)
     groups: Mapping[str, Groups] = field(default_factory=dict, repr=False)
     weak: bool = False
+    seen: bool = False
+
+    @property
+    def kind(self) -> str:
+        """``fine-tuned``, ``surrogate``, ``weak`` or nothing: why it is in no row one of those whose mean is kept."""
+        role = "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
+        return ", ".join(filter(None, (role, "weak" if self.weak else "")))
 
     @property
     def mark(self) -> str:
-        """``fine-tuned``, ``surrogate``, ``weak`` or nothing: why it is none of those whose mean is kept."""
-        role = "fine-tuned" if self.adapted else "surrogate" if self.surrogate else ""
-        return ", ".join(filter(None, (role, "weak" if self.weak else "")))
+        """``kind``, or else ``seen``: why it is not in this row."""
+        return self.kind or ("seen" if self.seen else "")
 
     def estimate(self, name: str) -> Estimate:
         """A measured number with its draws; without a value and with the reason where there is none."""
@@ -282,15 +289,15 @@ class Track(ABC):
         return list(recognizers)
 
     def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the recognizers that a defense was optimised against, under these parameters. Default: not told."""
-        return ()
+        """Names of the recognizers that a defense reads or was optimised against, under these parameters."""
+        return tuple(defense(defense.Config.model_validate(config)).seen)
 
     def accepts_attack(self, name: str, tracks: Sequence[str]) -> bool:
         """Whether an attack whose card names ``tracks`` attacks what this track, of this ``name``, releases."""
         return name in tracks if tracks else not self.stages
 
     def retention(self, utilities: Sequence[Utility]) -> Retention:
-        """What is kept: the mean over the recognizers that no defense could train on (over all, if none is unseen).
+        """What is kept: the mean over the recognizers that it could not train on (over all, if none is unseen).
 
         A weak recognizer has no part in it.
         """
@@ -337,7 +344,7 @@ def mean_over_unseen(utilities: Sequence[Utility]) -> Estimate:
     """Mean retention over ``unseen``."""
     if utilities and all(utility.weak for utility in utilities):
         return Estimate(None, reason="only weak recognizers were measured")
-    expected = [utility for utility in utilities if not (utility.surrogate or utility.weak)]
+    expected = [utility for utility in utilities if not (utility.surrogate or utility.seen or utility.weak)]
     chosen = unseen(utilities)
     if not chosen:
         return Estimate(None, reason=f"no {'unseen ' if expected else ''}recognizer was measured")
@@ -348,12 +355,12 @@ def mean_over_unseen(utilities: Sequence[Utility]) -> Estimate:
 
 
 def unseen(utilities: Sequence[Utility]) -> list[Utility]:
-    """Those of recognizers that no defense could train on, or of all where there is none; none that is weak.
+    """Those of recognizers that the defense could not train on, or of all where there is none; none that is weak.
 
     Without those that gave no number.
     """
     able = [utility for utility in utilities if not utility.weak]
-    chosen = [utility for utility in able if not utility.surrogate] or able
+    chosen = [utility for utility in able if not (utility.surrogate or utility.seen)] or able
     return [utility for utility in chosen if utility.state == "ok"]
 
 

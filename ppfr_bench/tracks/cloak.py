@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ppfr_bench.tracks.base import Column, Track, UtilityColumn, privacy_column, retention_column, score_column
 
@@ -54,11 +54,6 @@ class Cloak(Track):
         from ppfr_bench.cloak.api import Cloak as Base  # Only who has loaded a defense asks: pages do not load torch.
 
         return issubclass(defense, Base)
-
-    def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
-        """What the cloak names in ``seen``."""
-        cloak = defense(defense.Config.model_validate(config))
-        return tuple(getattr(cloak, "seen", ()))
 
     def utilities(self, recognizers: Sequence[Component], adapted: Component | None) -> Sequence[Component | None]:
         """One cell: likeness needs no recognizer."""

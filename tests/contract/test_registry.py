@@ -192,7 +192,7 @@ def test_a_file_that_has_changed_is_not_taken_for_the_one_that_was_added(tmp_pat
     path = plugin(tmp_path, "mine", code)
     registry.add_plugin(path)
     path.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
-    with pytest.raises(UserError, match="mine.py has changed since it was added") as refused:
+    with pytest.raises(UserError, match=r"mine\.py has changed since it was added") as refused:
         registry.add_plugin(path)
     assert "restart its kernel" in refused.value.hint
 

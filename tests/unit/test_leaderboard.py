@@ -33,6 +33,20 @@ def test_retention_is_the_mean_over_unseen_recognizers() -> None:
     assert row.score.draws == pytest.approx((2 * 0.6 * 0.5 / 1.1, 2 * 0.9 * 0.5 / 1.4))
 
 
+def test_retention_leaves_out_what_the_row_itself_has_seen() -> None:
+    """A defense that reads a recognizer is read by it better than by others; other rows are judged by it as before."""
+    records = [made.utility(name, one, kept) for name in ("a", "b") for one, kept in (("one", 0.9), ("two", 0.5))]
+    plan = made.plan_of(records)
+    ((dataset, whole),) = plan.tables.items()
+    seeing = whole.defenses["a"].model_copy(update={"seen": ("one",)})
+    tables = {dataset: whole.model_copy(update={"defenses": whole.defenses | {"a": seeing}})}
+    rows = by_label(table.build(records, plan.model_copy(update={"tables": tables})))
+    assert rows["a"].retention.value == pytest.approx(0.5) and rows["b"].retention.value == pytest.approx(0.7)
+    assert {use.recognizer: use.mark for use in rows["a"].utilities} == {"one": "seen", "two": ""}
+    assert {use.mark for use in rows["b"].utilities} == {""}
+    assert {use.kind for row in rows.values() for use in row.utilities} == {""}, "of the whole column it is no mark"
+
+
 def test_retention_falls_back_to_the_surrogate_only_where_no_recognizer_is_unseen() -> None:
     only = made.utility("a", "three", 0.6, surrogate=True)
     (row,) = build([only])
