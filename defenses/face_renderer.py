@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from ppfr_bench import device
 from ppfr_bench.api import SIZE, Config, Defense, DefenseCard, Randomness, per_image_generators
-from ppfr_bench.cloak.dodging import ensemble
 from ppfr_bench.learning.unet import weights_from
+from ppfr_bench.recognizers.ensemble import ensemble
 
 from . import _draws
 from ._renderer_network import RECOGNIZERS, RendererNetwork, read
@@ -73,9 +73,8 @@ class FaceRenderer(Defense):
         c = self.config
         fresh = c.draws == "call"
         keys = per_image_generators(generator, len(images)) if fresh else _draws.photo_generators(c.secret, images)
-        with weights_from(torch.Generator()):  # Recognizers that are loaded draw weights, which theirs then replace.
-            recognizers = ensemble(RECOGNIZERS).networks
-        network, released = _network.on(images.device), []
+        recognizers, network = ensemble(RECOGNIZERS).networks, _network.on(images.device)
+        released = []
         for start in range(0, len(images), _BATCH):
             photos = _sized(images[start : start + _BATCH], (SIZE, SIZE))
             drawn = network.draw(keys[start : start + _BATCH])
@@ -93,7 +92,7 @@ def _sized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 @device.per_device
 def _network() -> RendererNetwork:
-    with weights_from(torch.Generator()):
+    with weights_from(torch.Generator()):  # Layers draw weights when they are made, which the file then replaces.
         network = RendererNetwork()
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
     return network.eval().requires_grad_(False)

@@ -8,8 +8,9 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ppfr_bench.api import DefenseCard
 from ppfr_bench.cloak.api import Cloak
-from ppfr_bench.cloak.dodging import GradientConfig, apart, ensemble, mirrored, one_by_one
+from ppfr_bench.cloak.dodging import GradientConfig, apart, mirrored, one_by_one
 from ppfr_bench.learning.likeness import perceptual_distance
+from ppfr_bench.recognizers.ensemble import ensemble
 
 _KERNEL, _SIGMA = 7, 1.0  # Pixels, of the smoothed copy.
 

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from ppfr_bench.api import DefenseCard
 from ppfr_bench.cloak.api import Cloak
-from ppfr_bench.cloak.dodging import GradientConfig, apart, ensemble, mirrored, one_by_one
+from ppfr_bench.cloak.dodging import GradientConfig, apart, mirrored, one_by_one
 from ppfr_bench.cloak.library import Diverse, library_attack, torchattack
+from ppfr_bench.recognizers.ensemble import ensemble
 
 
 class MiDiTiConfig(GradientConfig):

@@ -6,8 +6,9 @@ import torch
 
 from ppfr_bench.api import DefenseCard
 from ppfr_bench.cloak.api import Cloak
-from ppfr_bench.cloak.dodging import GradientConfig, apart, ensemble, mirrored, one_by_one
+from ppfr_bench.cloak.dodging import GradientConfig, apart, mirrored, one_by_one
 from ppfr_bench.cloak.library import library_attack
+from ppfr_bench.recognizers.ensemble import ensemble
 
 
 class PgdCloak(Cloak):

@@ -1,4 +1,4 @@
-"""What gradient cloaks share: recognizers with gradients, and how far an image is from the person on it.
+"""What gradient cloaks share: their parameters, and how far an image is from the person on it.
 
 Cloaks are computed image by image: a sign of a gradient turns on its last bits, which depend on the size of a batch.
 """
@@ -6,17 +6,12 @@ Cloaks are computed image by image: a sign of a gradient turns on its last bits,
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 
-from ppfr_bench import device
-from ppfr_bench.api import SIZE, Config, Differentiable
-from ppfr_bench.errors import UserError
-from ppfr_bench.recognizers import load_recognizer
+from ppfr_bench.api import Config
 
 START = 0  # Seed of the draws of a cloak: they are the same for every image, so that a cloak is deterministic.
 
@@ -33,46 +28,6 @@ class GradientConfig(Config):
     budget: float = Field(8.0, gt=0, le=255)
     steps: int = Field(5, ge=1)
     recognizers: tuple[str, ...] = Field(("faceplugin",), min_length=1)
-
-
-class Ensemble(nn.Module):
-    """Several recognizers as one: their unit embeddings side by side, scaled so that the whole has length 1.
-
-    The product of two such embeddings is the mean cosine over the recognizers.
-    """
-
-    def __init__(self, networks: tuple[nn.Module, ...]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 (n, 3, h, w) in [0, 1] -> unit (n, d); images of another size are seen at 112 pixels a side."""
-        if images.shape[-2:] != (SIZE, SIZE):
-            images = functional.interpolate(images, (SIZE, SIZE), mode="bilinear", align_corners=False)
-        found = torch.cat([network(images) for network in self.networks], dim=1)
-        scaled: torch.Tensor = found / len(self.networks) ** 0.5
-        return scaled
-
-
-def ensemble(names: tuple[str, ...]) -> Ensemble:
-    """The recognizers of these names, with gradients to the images, on the current device.
-
-    Raises:
-        UserError: one of them has no gradients.
-        Unavailable: the weights of one are missing.
-    """
-    return Ensemble(tuple(_network(name, str(device.current())) for name in names))
-
-
-@cache
-def _network(name: str, where: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # Layers draw weights before theirs are filled in.
-        recognizer = load_recognizer(name)
-    if not isinstance(recognizer, Differentiable):
-        raise UserError(
-            f"a cloak needs recognizers with gradients, '{name}' has none", "Choose faceplugin or dlib_resnet."
-        )
-    return device.to(recognizer.differentiable().eval().requires_grad_(False))
 
 
 def apart(embedded: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from ppfr_bench import global_randomness
 from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_float
 from ppfr_bench.cloak.api import Cloak
 from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
@@ -46,12 +44,15 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
         seed: any int.
     """
     findings: list[Finding] = []
-    before, seed = _rng_state(), draws_for(images, seed, 0).initial_seed()  # As in a run, which this is to look like.
+    before, seed = (
+        global_randomness.state(),
+        draws_for(images, seed, 0).initial_seed(),
+    )  # As in a run, which this is to look like.
     try:
-        with _global_randomness_kept():
+        with global_randomness.kept():
             released = _protect(defense, images, names, seed)
             _check_render(defense, images, released)
-            if _rng_state() != before:
+            if global_randomness.state() != before:
                 message = "uses global randomness, expected only the generator passed in"
                 findings.append(Finding("global_random", message))
             again = _protect(defense, images, names, seed)
@@ -88,7 +89,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
     names = [str(i) for i in range(len(images))]
     flags, seed = [], draws_for(images, seed, 0).initial_seed()
     try:
-        with _global_randomness_kept():
+        with global_randomness.kept():
             if defense.randomness in ("per_call", "per_image_key"):
                 draws = _protect(defense, np.repeat(images[:1], _DRAWS, axis=0), names[:1] * _DRAWS, seed)
                 outcomes = len({draw.tobytes() for draw in draws})
@@ -204,21 +205,6 @@ def _check_randomness(
         message = f"declares randomness '{declared}', but one image twice in a batch comes out the same twice"
         return [Finding("randomness", message + on(equal), equal)]
     return []
-
-
-@contextmanager
-def _global_randomness_kept() -> Iterator[None]:
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-
-
-def _rng_state() -> tuple[bytes, bytes, object]:
-    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()
 
 
 def _differing(left: ByteArray, right: ByteArray, names: Sequence[str]) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import pickle
-import random
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppfr_bench import registry
+from ppfr_bench import global_randomness, registry
 from ppfr_bench.api import ByteArray, Defense, Faces, IntArray, Unavailable, UserError
 from ppfr_bench.contracts.findings import BreachError, on
 from ppfr_bench.sandbox import wire
@@ -75,7 +73,7 @@ class Serving:
     def _protect(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         images, state = tensors
         generator, defense = _generator(state), self._instance(header)
-        given, before = images.clone(), _rng_state()
+        given, before = images.clone(), global_randomness.state()
         wants_gradient = bool(header["gradient"])
         if wants_gradient:
             images = images.requires_grad_()
@@ -84,7 +82,7 @@ class Serving:
             out = defense.protect(images.clone() if wants_gradient else images, generator)
         if not isinstance(out, torch.Tensor):
             return {"type": type(out).__name__}, [generator.get_state()]
-        reply: dict[str, Any] = {"global_random": _rng_state() != before, "gradient": False}
+        reply: dict[str, Any] = {"global_random": global_randomness.state() != before, "gradient": False}
         if wants_gradient and out.requires_grad:
             self._graphs[header["token"]] = images, out
             reply["gradient"] = True
@@ -96,7 +94,7 @@ class Serving:
     def _release(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         """One batch in 8 bits, held to the contract where it is made: what crosses is a quarter of the size."""
         levels, state = tensors
-        generator, before = _generator(state), _rng_state()
+        generator, before = _generator(state), global_randomness.state()
         places = [str(i) for i in range(len(levels))]
         try:
             out = protect_once(self._instance(header), levels.numpy(), generator, places)
@@ -107,7 +105,7 @@ class Serving:
                 "code": found.code, "message": bare[:_WORDS], "images": [int(place) for place in found.names],
                 "named": bare != found.message, "user": _told(cause) if isinstance(cause, UserError) else None,
             }, [generator.get_state()]  # fmt: skip
-        return {"global_random": _rng_state() != before}, [generator.get_state(), torch.from_numpy(out)]
+        return {"global_random": global_randomness.state() != before}, [generator.get_state(), torch.from_numpy(out)]
 
     def _gradient(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         if header["token"] not in self._graphs:
@@ -151,10 +149,6 @@ def _generator(state: torch.Tensor) -> torch.Generator:
     generator = torch.Generator()
     generator.set_state(state)
     return generator
-
-
-def _rng_state() -> tuple[bytes, bytes, object]:
-    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ppfr_bench.api import Recognizer, RecognizerCard
-from ppfr_bench.cloak.dodging import ensemble
 from ppfr_bench.recognizers import recognizer_class
+from ppfr_bench.recognizers.ensemble import ensemble
 
 READ = ("faceplugin", "dlib_resnet")
 

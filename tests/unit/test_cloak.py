@@ -279,7 +279,7 @@ def test_a_purifier_learns_a_mask_that_all_images_bear() -> None:
 def test_gradients_lead_away_from_the_person(name: str) -> None:
     """After two steps: within the budget, the same bytes in any batch, and the surrogate no longer sure."""
     pytest.importorskip("torchattack")
-    from ppfr_bench.cloak.dodging import ensemble
+    from ppfr_bench.recognizers.ensemble import ensemble
 
     defense = registry.build("defense", name, {"steps": 2, "recognizers": ["faceplugin"]})
     images = to_float(IMAGES[:3])

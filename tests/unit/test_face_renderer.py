@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,17 @@ def test_a_recognizer_that_it_never_met_names_the_people(photos: torch.Tensor) -
     released = judge.embed(protected(photos)).numpy()
     found = np.argmax(judge.similarity_matrix(released[:12], released[12:]), axis=1)
     assert (found == np.arange(12)).mean() >= 0.8  # One in twelve by chance.
+
+
+def test_the_first_call_of_a_process_draws_from_no_global_state() -> None:
+    """It loads the recognizers, of which layers and converters draw."""
+    code = (
+        "import torch; from ppfr_bench import global_randomness, registry; before = global_randomness.state();"
+        f"registry.build('defense', '{NAME}', {{}}).protect(torch.rand(1, 3, 112, 112, generator=torch.Generator()),"
+        "torch.Generator()); assert global_randomness.state() == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class Thumbnail(nn.Module):
