@@ -21,6 +21,7 @@ from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import UNet
 
 from ._local_generator import CARRIERS, LocalGenerator, local_bands
+from ._recognition_losses import as_seen, confusion
 
 _SIDE = 64  # The inverter works at this side, in pixels.
 _SCALES = (1, 2, 4)  # Likeness is measured on means over so many pixels a side.
@@ -104,10 +105,10 @@ class AnonymizerTraining:
         answer = self.inverter(_observed(releases)) + self.mean
         unlike = _unlike(answer, self.small[rows]).mean()
         leaked = (1 - unlike / self.floor).clamp_min(0)
-        shown = [_as_seen(release, draw) for release in releases[:2]]
+        shown = [as_seen(release, draw, mirroring=True) for release in releases[:2]]
         seen = [self.surrogate(images) for images in shown]
         who = torch.stack([1 - (part * self.embedded[rows]).sum(1).mean() for part in seen]).mean()
-        confused = _confusion(seen[0][0::2], seen[-1][1::2])
+        confused = confusion(seen[0][0::2], seen[-1][1::2])
         linked = (functional.normalize(self.linker(seen[0]), dim=1) * self.embedded[rows]).sum(1).mean()
         c = self.config
         weight = c.privacy * c.span ** (2 * strength - 1)
@@ -195,25 +196,6 @@ def _structure(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     va, vb, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
     value = (2 * ma * mb + 1e-4) * (2 * cov + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))
     return value.mean((1, 2, 3))
-
-
-def _confusion(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """How often row i of one is nearer to other rows of the other, softly: cross-entropy at a temperature of 1/16."""
-    scores, truth = 16 * left @ right.T, torch.arange(len(left), device=left.device)
-    return (functional.cross_entropy(scores, truth) + functional.cross_entropy(scores.T, truth)) / 2
-
-
-def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """As another recognizer may get it: mirrored or not, up to two pixels off, softened or not, lighter or darker."""
-    mirrored, dy, dx, soft = (int(torch.randint(0, n, (1,), generator=draw)) for n in (2, 5, 5, 2))
-    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
-    cut = padded[:, :, dy : dy + SIZE, dx : dx + SIZE]
-    cut = cut.flip(-1) if mirrored else cut
-    if soft:
-        cut = resize(resize(cut, SIZE * 3 // 4), SIZE)
-    gain = 0.8 + 0.4 * device.draw(torch.rand, draw, 1, like=images)
-    offset = 0.1 * device.draw(torch.randn, draw, 1, like=images)
-    return (0.5 + gain * (cut - 0.5) + offset).clamp(0, 1)
 
 
 def _fit_carriers(generator: LocalGenerator, small: torch.Tensor, identities: IntArray) -> None:

@@ -28,7 +28,7 @@ def read(recognizers: Iterable[nn.Module], images: torch.Tensor) -> torch.Tensor
 
 
 class RendererNetwork(nn.Module):
-    """Draws detail from embeddings (n, 640) on low frequencies and in a pose that are random: about a million weights.
+    """Draws detail from embeddings (n, 640) on low frequencies and in a pose that are random: 1.6 million weights.
 
     Args:
         width: channels of the finest level, a multiple of 8.

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from ppfr_bench import device
-from ppfr_bench.api import SIZE, Config, Differentiable, Faces, per_image_generators, to_float
+from ppfr_bench.api import Config, Differentiable, Faces, per_image_generators, to_float
 from ppfr_bench.errors import UserError
 from ppfr_bench.learning.likeness import unlikeness
 from ppfr_bench.learning.resizing import resize
@@ -25,6 +25,7 @@ from ppfr_bench.learning.unet import weights_from
 from ppfr_bench.recognizers import load_recognizer
 
 from ._filters import gaussian
+from ._recognition_losses import as_seen, confusion
 from ._renderer_network import CARRIER_SIDE, CARRIERS, DETAIL, DIMENSION, PARTS, RECOGNIZERS, RendererNetwork, read
 
 
@@ -97,11 +98,11 @@ class RendererTraining:
         with device.autocast():
             detail = self.network.detail(asked)
         images = self.network.compose(detail, self.network.draw(per_image_generators(draw, len(asked))))
-        seen = self.network.person(read(self.recognizers, _as_seen(images, draw)))
+        seen = self.network.person(read(self.recognizers, as_seen(images, draw, noise=0.03)))
         # The first half is to be read as another photo of the same person is, as well as it can be.
         cosines = [(a * b).sum(1) for a, b in zip(seen.split(PARTS, 1), asked.split(PARTS, 1), strict=True)]
         confused = torch.stack(
-            [_confusion(a, b) for a, b in zip(seen.split(PARTS, 1), asked.split(PARTS, 1), strict=True)]
+            [confusion(a, b) for a, b in zip(seen.split(PARTS, 1), asked.split(PARTS, 1), strict=True)]
         ).mean()
         wanted = to_float(self.faces.load(others[: c.batch]))
         unlike = unlikeness((gaussian(wanted, DETAIL) + detail[: c.batch]).clamp(0, 1), wanted)
@@ -154,21 +155,3 @@ class RendererTraining:
         basis = directions[:CARRIERS] * lengths[:CARRIERS, None] / len(rows) ** 0.5
         self.network.carrier_mean.copy_(mean.reshape(self.network.carrier_mean.shape))
         self.network.carrier_basis.copy_(basis.reshape(self.network.carrier_basis.shape))
-
-
-def _confusion(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """How often row i of one is nearer to other rows of the other, softly: cross-entropy at a temperature of 1/16."""
-    scores, truth = 16 * left @ right.T, torch.arange(len(left), device=left.device)
-    return (functional.cross_entropy(scores, truth) + functional.cross_entropy(scores.T, truth)) / 2
-
-
-def _as_seen(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """As another recognizer may get it: up to two pixels off, softened or not, lighter or darker, noisy."""
-    dy, dx, soft = (int(torch.randint(0, n, (1,), generator=draw)) for n in (5, 5, 2))
-    cut = functional.pad(images, (2, 2, 2, 2), mode="replicate")[:, :, dy : dy + SIZE, dx : dx + SIZE]
-    if soft:
-        cut = resize(resize(cut, SIZE * 3 // 4), SIZE)
-    gain = 0.8 + 0.4 * device.draw(torch.rand, draw, 1, like=images)
-    offset = 0.1 * device.draw(torch.randn, draw, 1, like=images)
-    noise = 0.03 * device.draw(torch.randn, draw, *images.shape, like=images)
-    return (0.5 + gain * (cut - 0.5) + offset + noise).clamp(0, 1)
