@@ -157,11 +157,6 @@ class Method(ABC):
         """What is proven under the present parameters, for one colour image released once. Default: nothing."""
         return None
 
-    @property
-    def seen(self) -> tuple[str, ...]:
-        """Names of the recognizers that it reads, uses the gradients of, or was trained with. Default: none."""
-        return ()
-
     @classmethod
     def learns(cls) -> bool:
         """Whether it is trained on the defender's people. Default: no."""
@@ -172,6 +167,8 @@ class Defense(Method):
     """Protects face images: ``protect`` is all that is required; ``fit`` only if it learns.
 
     A key that all images share is an int of its ``Config`` named ``secret``, so that an attacker can be given another.
+    A class that reads recognizers, or was trained with some, has a property ``seen``, a tuple of their names: they have
+    no part in its retention.
     """
 
     @classmethod

@@ -33,6 +33,11 @@ class Cloak(Defense):
         """The largest change of a channel of a pixel, in [0, 1]. Default: no limit."""
         return 1.0
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the recognizers whose gradients it uses or was trained with. Default: none."""
+        return ()
+
     @abstractmethod
     def cloak(self, images: Tensor, generator: Generator) -> Tensor:
         """float32 (n, 3, h, w) in [0, 1] -> the same shape and range, within ``budget`` of the images."""

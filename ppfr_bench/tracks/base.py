@@ -289,8 +289,14 @@ class Track(ABC):
         return list(recognizers)
 
     def seen(self, defense: type[Method], config: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the recognizers that a defense reads or was optimised against, under these parameters."""
-        return tuple(defense(defense.Config.model_validate(config)).seen)
+        """Names of the recognizers that a defense reads or was optimised against, under these parameters.
+
+        They are those of the property ``seen`` of its class; of one that has none, nothing is told.
+        """
+        if not isinstance(getattr(defense, "seen", None), property):
+            return ()
+        made: Any = defense(defense.Config.model_validate(config))
+        return tuple(made.seen)
 
     def accepts_attack(self, name: str, tracks: Sequence[str]) -> bool:
         """Whether an attack whose card names ``tracks`` attacks what this track, of this ``name``, releases."""
