@@ -97,7 +97,7 @@ def test_cfp_fp_compares_frontal_photos_with_profiles(cfp: Path) -> None:
     names, pairs = request.dataset.evaluation.names, request.dataset.pairs
     assert all("frontal" in names[left] and "profile" in names[right]
                for left, right in zip(pairs.left, pairs.right, strict=True))  # fmt: skip
-    assert len(request.suite.defense) == 2 + 10, "two controls and ten rows"
+    assert len(request.suite.defense) == 2 + 11, "two controls and eleven rows"
 
 
 @pytest.mark.assets
