@@ -85,7 +85,8 @@ def test_the_wheel_holds_the_package_and_its_plugins_in_one_place(built: tuple[P
     assert not [name for name in names if "__pycache__" in name or name.endswith(".jpg")]
     logs = {name for name in names if name.endswith(".json")}
     weights = {
-        "defenses/erasable_mask", "defenses/face_renderer", "defenses/stochastic_anonymizer", "learning/face_prior", "learning/pretrained",
+        "defenses/erasable_mask", "defenses/face_renderer", "defenses/stochastic_anonymizer", "learning/face_prior",
+        "learning/pretrained",
     }  # fmt: skip
     expected = {f"ppfr_bench/{name}.json" for name in (*weights, "runner/typical_seconds")}
     assert logs == expected, "how its weights were made; no record is in it"
