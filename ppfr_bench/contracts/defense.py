@@ -44,10 +44,8 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
         seed: any int.
     """
     findings: list[Finding] = []
-    before, seed = (
-        global_randomness.state(),
-        draws_for(images, seed, 0).initial_seed(),
-    )  # As in a run, which this is to look like.
+    before = global_randomness.state()
+    seed = draws_for(images, seed, 0).initial_seed()  # As in a run, which this is to look like.
     try:
         with global_randomness.kept():
             released = _protect(defense, images, names, seed)

@@ -237,9 +237,8 @@ def _explain_reconstruction(row: Row) -> list[str]:
 
 
 def _explain_utility(utility: Utility, rules: Track) -> list[str]:
-    seen = "seen by the defense" if utility.seen else "unseen"
-    seen = "surrogate" if utility.surrogate else seen
-    seen = seen if seen == "unseen" else f"{seen}, not part of retention if another is unseen"
+    seen = "surrogate" if utility.surrogate else "seen by the defense" if utility.seen else ""
+    seen = f"{seen}, not part of retention if another is unseen" if seen else "unseen"
     seen = "weak, not part of retention" if utility.weak else seen
     seen = "fine-tuned on what is released" if utility.adapted else seen
     name = f"  Recognizer {_safe(utility.recognizer)} ({seen}): " if utility.recognizer else "  Utility: "

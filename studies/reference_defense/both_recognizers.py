@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ppfr_bench import device
 from ppfr_bench.api import Recognizer, RecognizerCard
 from ppfr_bench.recognizers import recognizer_class
 from ppfr_bench.recognizers.ensemble import ensemble
@@ -48,12 +49,12 @@ class BothRecognizers(Recognizer):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, 112, 112) in [0, 1] -> unit (n, 640) on the CPU."""
         with torch.no_grad():
-            embedded: torch.Tensor = self._network(images).cpu()
-        return embedded
+            embedded: torch.Tensor = device.to(self._network)(device.to(images))
+        return embedded.cpu()  # As those of every recognizer.
 
     def differentiable(self) -> nn.Module:
         """The same, with gradients to the images."""
-        return self._network
+        return device.to(self._network)
 
 
 RECOGNIZER = BothRecognizers
