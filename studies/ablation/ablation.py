@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -26,7 +27,8 @@ import torch
 from ppfr_bench import registry
 from ppfr_bench.api import Answers, Arrays, AttackerView, ByteArray, Material, to_bytes, to_float
 from ppfr_bench.datasets import load_dataset
-from ppfr_bench.learning import inversion, unet
+from ppfr_bench.learning import inversion, prior_inversion, unet
+from ppfr_bench.learning.face_prior import FacePrior
 from ppfr_bench.metrics import LEAKING, load_image_metric
 from ppfr_bench.metrics.identification import rank_k_hits
 from ppfr_bench.scorers.bootstrap import Bootstrap
@@ -40,6 +42,8 @@ DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "block_permutation_per_image": ("block_permutation", {"key": "image"}),
     "partialface": ("partialface", {}),
 }
+OF_THE_PRIOR = "pixelate"  # The defense on which the prior of faces is judged.
+PRIOR = "gradient inversion"
 RECOGNIZER = "mobilefacenet"
 _BATCH = 64
 _SHOTS = 4
@@ -67,6 +71,32 @@ def _parts(defense: str) -> dict[str, tuple[Part, dict[str, Any]]]:
             lambda: mock.patch.object(inversion, "read_undone", lambda view, shots: None), {}
         )  # fmt: skip
     return parts
+
+
+class _Untrained:
+    """In place of the prior of faces: the same network with the weights that it had before training."""
+
+    @staticmethod
+    def on(device: torch.device) -> FacePrior:
+        """A new one, always with the same weights, on the device."""
+        with unet.weights_from(torch.Generator().manual_seed(0)):
+            network = FacePrior()
+        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last).to(device)
+
+
+def _parts_of_the_prior() -> dict[str, tuple[Part, dict[str, Any]]]:
+    """What is switched off of the attack ``gradient_inversion``; none of it changes what the attack starts from."""
+    nobody = torch.empty(0, dtype=torch.int64)
+    return {
+        "nothing": (_nothing, {}),
+        "training of the prior": (lambda: mock.patch.object(prior_inversion, "face_prior", _Untrained), {}),
+        "the prior": (lambda: mock.patch.object(_attack_module(), "choosers", lambda view, data: nobody), {}),
+    }
+
+
+def _attack_module() -> ModuleType:
+    """That of the attack ``gradient_inversion``, whose name a registry gives."""
+    return sys.modules[registry.load("attack", "gradient_inversion").__module__]
 
 
 class Room:
@@ -117,10 +147,19 @@ class Room:
         parts = [to_float(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         return np.concatenate([self.recognizer.embed(part).double().numpy() for part in parts])
 
-    def answers(self, attack: str, params: dict[str, Any], off: Part) -> tuple[Answers, dict[str, Any]]:
-        """Of the attack with a part switched off; what does not depend on the part is computed once."""
+    def answers(
+        self, attack: str, params: dict[str, Any], off: Part, changed: bool | None = None
+    ) -> tuple[Answers, dict[str, Any]]:
+        """Of the attack with a part switched off; what does not depend on the part is computed once.
+
+        Args:
+            attack: by name.
+            params: of the attack.
+            off: a context in which the part is switched off.
+            changed: whether what the attack starts from depends on the part. Default: unless nothing is switched off.
+        """
         mounted = registry.build("attack", attack, params)
-        changed = off is not _nothing
+        changed = off is not _nothing if changed is None else changed
         materials = {} if changed else self._materials
         with ExitStack() as stack:
             stack.enter_context(off())
@@ -161,20 +200,38 @@ class Room:
         return [round(float(one), 4) for one in (values.mean(), *np.percentile(drawn, [2.5, 97.5]))]
 
 
-def measure(room: Room, name: str, steps: int) -> dict[str, Any]:
-    """By attack and by what is switched off: each measure, and its difference to nothing switched off."""
+def missing(name: str, found: dict[str, Any]) -> list[str]:
+    """Attacks of the table that are not among what was found of a defense."""
+    return [one for one in ("unet", *((PRIOR,) if name == OF_THE_PRIOR else ())) if one not in found]
+
+
+def measure(room: Room, name: str, steps: int, found: dict[str, Any]) -> dict[str, Any]:
+    """By attack and by what is switched off: each measure, and its difference to nothing switched off.
+
+    Args:
+        room: of the defense.
+        name: of the defense.
+        steps: of training.
+        found: earlier, by attack; it is not measured again.
+    """
     runs: dict[str, dict[str, tuple[str, dict[str, Any], Part]]] = {
         "unet": {off: ("unet", {"steps": steps} | params, part) for off, (part, params) in _parts(name).items()}
     }
     if len(room.view.targets) > 1:
         several = ("averaging", {"warm": steps, "steps": max(20, steps * 2 // 3), "releases": _SHOTS}, _nothing)
         runs[f"averaging of {_SHOTS} releases"] = {"nothing": several}
-    found: dict[str, Any] = {}
+    if name == OF_THE_PRIOR:
+        search = {"warm": steps, "steps": 30, "averaged": 1}
+        runs[PRIOR] = {
+            off: ("gradient_inversion", search | params, part) for off, (part, params) in _parts_of_the_prior().items()
+        }
     for attack, variations in runs.items():
+        if attack in found:
+            continue
         whole: dict[str, npt.NDArray[np.float64]] = {}
         for off, (plugin, params, part) in variations.items():
             started = time.monotonic()
-            answers, _ = room.answers(plugin, params, part)
+            answers, _ = room.answers(plugin, params, part, False if attack == PRIOR else None)
             values = room.judged(answers)
             whole = whole or values
             one = {"seconds": round(time.monotonic() - started)}
@@ -233,10 +290,11 @@ def main() -> None:
     )
     recognizer = registry.load("recognizer", RECOGNIZER)()
     for name in DEFENSES:
-        if name in done["defenses"]:
+        found = done["defenses"].setdefault(name, {})
+        if not missing(name, found):
             continue
         room = Room(*DEFENSES[name], data, recognizer, given.seed)
-        done["defenses"][name] = measure(room, name, given.steps)
+        done["defenses"][name] = measure(room, name, given.steps, found)
         write(MEASURED, done)
     print("\n".join(table(done)))
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 
-from ppfr_bench.api import Defense, DefenseCard, per_image_generators
+from ppfr_bench.api import Config, Defense, DefenseCard, per_image_generators
+
+
+class OwnTileTurnsConfig(Config):
+    """``tile``: pixels a side."""
+
+    tile: int = Field(28, ge=8, le=56)
 
 
 class OwnTileTurns(Defense):
@@ -18,18 +25,19 @@ class OwnTileTurns(Defense):
         licence="MIT",
         randomness="per_call",
     )
+    Config = OwnTileTurnsConfig
 
     def protect(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Tiles of 28 pixels a side, turned by right angles or mirrored or both: none is as it was."""
-        found = []
+        """Tiles, turned by right angles or mirrored or both: none is as it was."""
+        side, found = self.config.tile, []
         for image, own in zip(images, per_image_generators(generator, len(images)), strict=True):
             changed = image.clone()
-            for top in range(0, image.shape[1] - 28 + 1, 28):
-                for left in range(0, image.shape[2] - 28 + 1, 28):
-                    tile = image[:, top : top + 28, left : left + 28]
+            for top in range(0, image.shape[1] - side + 1, side):
+                for left in range(0, image.shape[2] - side + 1, side):
+                    tile = image[:, top : top + side, left : left + side]
                     quarters, mirrored = divmod(int(torch.randint(1, 8, (), generator=own)), 2)
                     turned = tile.rot90(quarters, (1, 2))
-                    changed[:, top : top + 28, left : left + 28] = turned.flip(2) if mirrored else turned
+                    changed[:, top : top + side, left : left + side] = turned.flip(2) if mirrored else turned
             found.append(changed)
         return torch.stack(found)
 
