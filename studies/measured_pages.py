@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from threat_model import figures
 
 from ppfr_bench.leaderboard.reported_figures import reported_figures
 from ppfr_bench.leaderboard.rows import Row
@@ -30,8 +31,11 @@ from ppfr_bench.records.store import ResultStore
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent
 RECORDS = STUDIES / "reference_defense" / "records"
-OTHERS = {"linkage": STUDIES / "linkage" / "records"}  # Records of a suite that lie with a study of their own.
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense"))
+OTHERS = {  # Records of a suite that lie with a study of their own.
+    name: STUDIES / study / "records"
+    for name, study in (("linkage", "linkage"), ("price", "price"), ("tiles", "weak_defenses"))
+}
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense", "threat_model"))
 
 
 def store_of(suite: str) -> ResultStore:
@@ -246,7 +250,7 @@ def renderer_log(name: str) -> str:
 LOOKUPS: tuple[Callable[..., object], ...] = (
     metric, by_steps, accuracy, unseen, retention, black_box, best, privacy, speed, theirs, promise, leakage,
     used, megabytes, times_less, protected_photographs, protected_line,
-    protected_mean, protected_pairs, most_leaked, renderer_log, seeds_of,
+    protected_mean, protected_pairs, most_leaked, renderer_log, seeds_of, *figures.LOOKUPS,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from ppfr_bench import registry
 from ppfr_bench.suites import load_suite
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "threat_ladder.svg"
-SUITE = "standard"  # It runs every attack of the ensemble.
+SUITE = "full"  # It runs every attack of the ensemble.
 KNOWS = ("oblivious", "aware", "informed")
 # What is held, beside all that the steps below it hold.
 STEPS = (

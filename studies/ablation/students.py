@@ -2,8 +2,8 @@
 
     PYTHONPATH=studies python -m ablation.students --lfw FOLDER [--steps N] [--seed N]
 
-It writes ``students.json`` beside this file, a line at a time, and goes on where it was stopped; at its end it writes
-the section of docs/threat_model.md. The data are those of ``lfw_quick`` with 1,000 images of the attacker; nothing is
+It writes ``students.json`` beside this file, a line at a time, and goes on where it was stopped; then it prints the
+table of docs/threat_model.md. The data are those of ``lfw_quick`` with 1,000 images of the attacker; nothing is
 recorded on a board.
 """
 
@@ -39,7 +39,6 @@ from ppfr_bench.scorers.bootstrap import Bootstrap, mean
 from ppfr_bench.scorers.linkage import verification_pairs
 
 MEASURED = Path(__file__).with_name("students.json")
-PAGE = Path(__file__).parents[2] / "docs" / "threat_model.md"
 HEADING = "### What each part of a student is worth"
 DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "partialface": ("partialface", {}),
@@ -372,19 +371,8 @@ where it is the other one. Intervals are over people; how much one training diff
 {rows}"""
 
 
-def place(page: str, text: str) -> str:
-    """The page with the section: in place of the older one, or before the next chapter."""
-    before, heading, older = page.partition(HEADING)
-    if heading:
-        table_and_more = older[older.index("\n| ") + 1 :].split("\n")
-        rows = next(at for at, row in enumerate(table_and_more) if not row.startswith("|"))
-        return before + "\n".join([text, *table_and_more[rows:]])
-    before, chapter, after = page.partition("## The template attack and the price of utility")
-    return f"{before}{text}\n\n{chapter}{after}"
-
-
 def main() -> None:
-    """Measure what is missing, and write the section of the page."""
+    """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lfw", required=True)
     parser.add_argument("--steps", type=int, default=100)
@@ -410,7 +398,6 @@ def main() -> None:
             clear, gallery = (adaptation.embed_bytes(teacher, images) for images in (room.clear, room.gallery_images))
             done["clear"] = line(judged(clear @ gallery.T, room.who, room.gallery), {}, room.who)
         measure(name, room, teacher, params, given.seed, found, lambda: write(MEASURED, done))
-    PAGE.write_text(place(PAGE.read_text(encoding="utf-8"), section(done)), encoding="utf-8")
     print("\n".join(table(done)))
 
 

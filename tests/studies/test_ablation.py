@@ -130,10 +130,9 @@ def test_whoever_is_stopped_goes_on_to_the_same_lines(_one_thread: None, room: R
         "setting": {"steps": 2, "seed": 0, "attacker": 16, "targets": 4, "gallery": 4},
         "clear": of_one["nothing"], "defenses": {STUDIED: whole},
     }  # fmt: skip
-    text, page = students.section(measured), "# Page\n\n## The template attack and the price of utility\n\nMore.\n"
-    once = students.place(page, text)
-    assert once.count(students.HEADING) == 1 and students.place(once, text) == once
-    assert once.startswith("# Page\n\n" + text) and once.endswith("\n\n" + page.removeprefix("# Page\n\n"))
+    lines = students.section(measured).splitlines()
+    assert lines[0] == students.HEADING
+    assert sum(line.startswith(f"| `{STUDIED}`, ") for line in lines) == sum(len(off) for off in whole.values())
 
 
 def test_fewer_steps_are_those_of_the_same_training(_one_thread: None, room: Room) -> None:
