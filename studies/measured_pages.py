@@ -31,10 +31,7 @@ from ppfr_bench.records.store import ResultStore
 STUDIES = Path(__file__).parent
 ROOT = STUDIES.parent
 RECORDS = STUDIES / "reference_defense" / "records"
-OTHERS = {  # Records of a suite that lie with a study of their own.
-    name: STUDIES / study / "records"
-    for name, study in (("linkage", "linkage"), ("price", "price"), ("tiles", "weak_defenses"))
-}
+OTHERS = {name: STUDIES / name / "records" for name in ("linkage", "price")}  # Suites whose records lie with a study.
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("reproduction", "reference_defense", "threat_model"))
 
 
