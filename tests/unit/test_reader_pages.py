@@ -8,7 +8,7 @@ from pathlib import Path
 import face_picture
 import numpy as np
 import pytest
-from measured_pages import leakage, metric, most_leaked, protected_mean, protected_photographs, rows
+from measured_pages import leakage, metric, most_leaked, protected_mean, protected_photographs, records, rows
 from PIL import Image
 from reader_pages import PAGES, hiding, rendered
 
@@ -97,6 +97,21 @@ def test_an_attacker_who_reads_what_the_renderer_reads_does_better_than_those_of
             for one in ("face_renderer", "no_defense")
         ]
         assert 0 < found[0] < found[1]
+
+
+def test_longer_training_sees_no_more_of_the_renderers_photos_and_names_what_it_rebuilds() -> None:
+    """So says the page of the attacks of ``standard``, and of those that train to keep the identity."""
+    here, design = "standard_attacks", "face_renderer"
+    assert {(one.status, one.environment.dirty) for one in records(here)} == {("ok", False)}
+    lowest = rows(here)[design].privacies["appearance"].estimate.interval
+    assert lowest is not None and lowest[0] > 0.9
+    flags = dict(rows(here)[design].flags)
+    assert "template" in flags["attack_still_rising"] and "unet_perceptual" in flags["attack_not_converged"]
+    released, plain, identity, template = (
+        float(metric(here, design, attack, "rank_1", "mobilefacenet", interval=False))
+        for attack in ("linkage", "linkage_unet", "linkage_unet_perceptual", "linkage_template")
+    )
+    assert 10 * plain < min(identity, template) and max(identity, template) < released
 
 
 def test_the_template_attack_has_not_learned_all_that_it_could_of_the_renderer() -> None:
