@@ -40,8 +40,8 @@ class Image(Track):
         return (
             score_column("Harmonic mean of retention and appearance privacy."),
             retention_column(
-                "(accuracy on released images − ½) / (accuracy on clear images − ½), the mean over recognizers that the "
-                "defense neither reads nor was trained on. 0 is a blank image, 1 is no defense."
+                "(accuracy on released images − ½) / (accuracy on clear images − ½), the mean over recognizers that "
+                "the defense neither reads nor was trained on. 0 is a blank image, 1 is no defense."
             ),
             *(privacy_column(name, PRIVACY.get(name, "")) for name in privacies),
         )
