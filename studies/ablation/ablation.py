@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -42,6 +41,7 @@ DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "block_permutation_per_image": ("block_permutation", {"key": "image"}),
     "partialface": ("partialface", {}),
 }
+DATA = "lfw"
 OF_THE_PRIOR = "pixelate"  # The defense on which the prior of faces is judged.
 PRIOR = "gradient inversion"
 RECOGNIZER = "mobilefacenet"
@@ -86,17 +86,11 @@ class _Untrained:
 
 def _parts_of_the_prior() -> dict[str, tuple[Part, dict[str, Any]]]:
     """What is switched off of the attack ``gradient_inversion``; none of it changes what the attack starts from."""
-    nobody = torch.empty(0, dtype=torch.int64)
     return {
         "nothing": (_nothing, {}),
         "training of the prior": (lambda: mock.patch.object(prior_inversion, "face_prior", _Untrained), {}),
-        "the prior": (lambda: mock.patch.object(_attack_module(), "choosers", lambda view, data: nobody), {}),
+        "the prior": (lambda: mock.patch.object(prior_inversion, "NOT_FOR", (DATA,)), {}),
     }
-
-
-def _attack_module() -> ModuleType:
-    """That of the attack ``gradient_inversion``, whose name a registry gives."""
-    return sys.modules[registry.load("attack", "gradient_inversion").__module__]
 
 
 class Room:
@@ -286,7 +280,7 @@ def main() -> None:
     if done.get("setting") != setting:
         done = {"setting": setting, "defenses": {}}
     data = load_dataset(
-        "lfw", {"root": given.lfw, "pairs_per_fold": 120, "attacker": 2000, "targets": 200, "gallery": 200}
+        DATA, {"root": given.lfw, "pairs_per_fold": 120, "attacker": 2000, "targets": 200, "gallery": 200}
     )
     recognizer = registry.load("recognizer", RECOGNIZER)()
     for name in DEFENSES:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from ablation import students
-from ablation.ablation import DEFENSES, MEASURED, Room, table
+from ablation.ablation import DATA, DEFENSES, MEASURED, Room, _parts_of_the_prior, table
 from torch import nn
 
 from ppfr_bench import testing
-from ppfr_bench.learning import adaptation
+from ppfr_bench.learning import adaptation, prior_inversion
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat_model.md"
 FACES = testing.example_faces()
@@ -53,6 +53,19 @@ def test_the_page_shows_what_was_measured_of_students() -> None:
     assert list(measured["defenses"]) == list(students.DEFENSES)
     assert not any(students.missing(name, found) for name, found in measured["defenses"].items())
     assert students.section(measured) in page
+
+
+def test_the_prior_is_switched_off_or_has_learnt_nothing() -> None:
+    parts = {off: part for off, (part, _) in _parts_of_the_prior().items()}
+    shipped = prior_inversion.face_prior.on(torch.device("cpu")).state_dict()
+    with parts["training of the prior"]():
+        untrained = [prior_inversion.face_prior.on(torch.device("cpu")).state_dict() for _ in range(2)]
+    assert shipped.keys() == untrained[0].keys()
+    assert all(torch.equal(one, untrained[1][name]) for name, one in untrained[0].items())
+    assert not any(torch.equal(one, shipped[name]) for name, one in untrained[0].items())
+    view: Any = SimpleNamespace(photographs_of=DATA)
+    with parts["the prior"]():
+        assert not len(prior_inversion.choosers(view, SimpleNamespace(validation=torch.tensor([True]))))  # type: ignore[arg-type]
 
 
 def test_images_that_are_not_mirrored_come_in_the_same_order() -> None:
