@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -173,13 +174,20 @@ class _Sample:
     def multiplied(self) -> Array:
         """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws."""
         length = self.draws.shape[1]
-        normal = np.random.RandomState(0).standard_normal((_MULTIPLIED, length))
-        return np.asarray(normal @ self.draws.T / max(length - 1, 1) ** 0.5)
+        return np.asarray(_normal_multiples(length) @ self.draws.T / max(length - 1, 1) ** 0.5)
 
     def critical(self) -> float:
         """How many standard errors the largest deviation of them stays below in 95% of samples."""
         known = self.errors > 0
         return _critical(np.abs(self.multiplied()[:, known] / self.errors[known]).max(axis=1))
+
+
+@lru_cache(maxsize=2)
+def _normal_multiples(length: int) -> Array:
+    """Of ``length`` draws, (2000, length), read-only: the same for all samples, as drawing them takes longest."""
+    found = np.random.RandomState(0).standard_normal((_MULTIPLIED, length))
+    found.setflags(write=False)
+    return found
 
 
 def _critical(largest: npt.NDArray[np.floating]) -> float:

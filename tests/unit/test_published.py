@@ -14,7 +14,7 @@ from ppfr_bench import registry
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.changes import changes_of
 from ppfr_bench.leaderboard.comparable import foreign_records
-from ppfr_bench.leaderboard.pages import publish
+from ppfr_bench.leaderboard.pages import publish_all
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.nightly import read_history, trend
 from ppfr_bench.records import rows
@@ -148,16 +148,28 @@ def texts(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".html", ".md", ".csv")}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pages, as ``ppfr-bench leaderboard`` writes them from the records."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "results").symlink_to(ROOT / "results")  # Pages lead to records that lie beside them.
+    assert len(list(publish_all(ResultStore(folder / "results"), folder / "leaderboards"))) == len(SUITES)
+    return folder / "leaderboards"
+
+
 @pytest.mark.parametrize("suite", SUITES)
-def test_the_pages_are_those_of_the_records(suite: str, tmp_path: Path) -> None:
-    (tmp_path / "results").symlink_to(ROOT / "results")  # Pages lead to records that lie beside them.
-    out = tmp_path / "leaderboards" / suite
-    publish(tmp_path / "results", suite, out.parent)
+def test_the_pages_are_those_of_the_records(suite: str, written: Path) -> None:
+    out = written / suite
     for name in sorted(texts(ROOT / "leaderboards" / suite) | texts(out)):
         committed = (ROOT / "leaderboards" / suite / name).read_text(encoding="utf-8")
         assert committed == (out / name).read_text(encoding="utf-8"), name
     table = "leaderboard.parquet"  # its bytes depend on who wrote it
     pd.testing.assert_frame_equal(pd.read_parquet(ROOT / "leaderboards" / suite / table), pd.read_parquet(out / table))
+
+
+def test_the_page_of_all_suites_is_that_of_the_records(written: Path) -> None:
+    page = "index.html"
+    assert (ROOT / "leaderboards" / page).read_text(encoding="utf-8") == (written / page).read_text(encoding="utf-8")
 
 
 def test_the_page_of_nights_is_that_of_their_history() -> None:

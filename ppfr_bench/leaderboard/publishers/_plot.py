@@ -6,8 +6,8 @@ import gc
 import io
 import re
 from abc import abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from math import hypot
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -26,6 +26,7 @@ SIDE = 6.4  # A panel is so many inches wide.
 NARROW = 4.2  # So many on a phone, where text has the size that it has on a wide page.
 BESIDE = 2  # Panels in one row of a wide page, at most: text of three would be too small to read.
 DPI = 160
+UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 class Theme(NamedTuple):
@@ -76,15 +77,11 @@ class Plot(Publisher):
         if not panels:
             return {}
         with plain_style():
-            figure = drawn(wrapped(panels), SIDE, self.height)
-            files = {f"{self.stem}.png": _saved(figure, "png", {"Software": None})}
-            wide = _saved(figure, "svg", {"Date": None, "Creator": None})
-            del figure
-            gc.collect()  # A figure refers to itself, and would stay while the next is drawn.
-            figure = drawn(stacked(panels), NARROW, max(self.height * NARROW / SIDE, 3.2))
-            narrow = _saved(figure, "svg", {"Date": None, "Creator": None})
-            del figure
-            gc.collect()
+            with _nothing_left():
+                png, wide = _pictures(wrapped(panels), SIDE, self.height, "png", "svg")
+            with _nothing_left():
+                (narrow,) = _pictures(stacked(panels), NARROW, max(self.height * NARROW / SIDE, 3.2), "svg")
+        files = {f"{self.stem}.png": png}
         for ending, picture in (("", wide), ("_narrow", narrow)):
             files[f"{self.stem}{ending}.svg"] = picture
             files[f"{self.stem}{ending}_dark.svg"] = darkened(picture)
@@ -162,11 +159,31 @@ def drawn(panels: list[Panel], side: float, height: float, theme: Theme = LIGHT)
     return figure
 
 
-def _saved(figure: Figure, suffix: str, metadata: dict[str, Any]) -> bytes:
+def _pictures(panels: list[Panel], side: float, height: float, *formats: str) -> list[bytes]:
+    """One figure of the panels, as the files of these formats."""
+    figure = drawn(panels, side, height)
+    return [_saved(figure, name) for name in formats]
+
+
+def _saved(figure: Figure, name: str) -> bytes:
     buffer = io.BytesIO()
-    page = "none" if suffix == "svg" else figure.get_facecolor()
-    figure.savefig(buffer, format=suffix, metadata=metadata, facecolor=page)
+    page = "none" if name == "svg" else figure.get_facecolor()
+    figure.savefig(buffer, format=name, metadata=UNDATED[name], facecolor=page)
     return buffer.getvalue()
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    """Collect what the block leaves: a figure refers to itself, and would stay while the next is drawn.
+
+    All that was there before is not looked through, for it is every record of every board.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
 
 
 class Name(NamedTuple):
