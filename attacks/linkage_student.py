@@ -34,7 +34,7 @@ from ppfr_bench.learning.adaptation import (
 )
 from ppfr_bench.learning.heads import share_named, unit_rows
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
-from ppfr_bench.learning.inverter import plain_unet
+from ppfr_bench.learning.inverter import InverterConfig, plain_unet
 from ppfr_bench.learning.restriction import Restriction
 
 _OF_CURVE = 4  # Answers after parts of the training are by at most so many releases.
@@ -55,9 +55,14 @@ class LinkageStudentConfig(StudentConfig):
     trained_on: Literal["defense", "high_pass"] = "defense"
 
     @property
-    def student(self) -> StudentConfig:
+    def student(self) -> LinkageStudentConfig:
         """Of the student, which attacks with other releases share."""
-        return StudentConfig(**self.model_dump(include=set(StudentConfig.model_fields)))
+        return LinkageStudentConfig(**self.model_dump(include=set(StudentConfig.model_fields)))
+
+    @property
+    def plain(self) -> InverterConfig:
+        """Parameters of the plain U-Net whose answers the student may be given: the one that attack ``unet`` trains."""
+        return super().plain.model_copy(update={"batch": InverterConfig().batch})
 
 
 class LinkageStudent(Attack):
@@ -66,10 +71,11 @@ class LinkageStudent(Attack):
     Compares the student's embeddings of the targets with the teacher's of the clear gallery, and with the student's own
     of the gallery sent through the oracle; each counts as much as it named of the people held out. Of several releases
     of a target it takes the mean embedding, and the embedding of their mean. ``trained_on`` high_pass knows nothing of
-    the defense: it learns on a generic high-pass filter of its own, and is used on the targets as is.
+    the defense: it learns on a generic high-pass filter of its own, once for all defenses, and is used on the targets
+    as is.
     """
 
-    version = 6
+    version = 7
     card = AttackCard(
         title="Linkage student",
         plain="Trains a whole face recognizer on protected and clear photos of other people until it gives both the"
@@ -98,13 +104,15 @@ class LinkageStudent(Attack):
         return int(self.config.releases)
 
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:
-        """The student and what it learnt from; those of the restricted view, where the parameters restrict it."""
-        materials, restriction = self._of_restricted(scope), self._restriction()
-        return materials if restriction is None else tuple(map(restriction.material, materials))
+        """The student, what it learns from, and what the targets are seen as."""
+        learning, looking = self._restrictions()
+        learnt, seen = self._learnt(scope), self._seen(scope)
+        return (*map(learning.material, learnt), *map(looking.material, seen))
 
     def fit(self, view: AttackerView, generator: torch.Generator) -> None:
         """Read the student; learn on held-out people how much to make of each side that it can be compared with."""
-        view = self._restricted(view)
+        learning, _ = self._restrictions()
+        view = learning.view(view, self._learnt(view.scope))
         config = self.config.student
         self.student = read_student(view, view.scope, config)
         data = read_inversion_data(view, config.size, 1)
@@ -124,8 +132,9 @@ class LinkageStudent(Attack):
     def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery), and those after parts of the training, by at most four releases."""
         assert view.gallery is not None, "the card asks for it"
-        gallery = view.gallery
-        view = self._restricted(view)
+        gallery, (learning, looking) = view.gallery, self._restrictions()
+        materials = learning.read(view, self._learnt(view.scope)) | looking.read(view, self._seen(view.scope))
+        view = replace(looking.restrict(view), materials=materials)
         data = read_inversion_data(view, self.config.size, self.config.releases)
         self.log["shots"], given = data.log["shots"], self.student.given
         clear, named = embed_bytes(self.teacher, gallery), self.log["named"]
@@ -150,24 +159,37 @@ class LinkageStudent(Attack):
             at[self.config.steps] = scores(self.student.network, some)
         return Answers(scores(self.student.network, shots), at=at)
 
-    def _restricted(self, view: AttackerView) -> AttackerView:
-        restriction = self._restriction()
-        return view if restriction is None else restriction.view(view, self._of_restricted(view.scope))
+    def _learnt(self, scope: Scope) -> tuple[Material, ...]:
+        """The student and what it starts from, in the view that it learns in."""
+        c, scope = self.config, self._shown(scope)
+        return inversion_data(scope, c.size, 1), plain_unet(scope, c.plain), student_material(scope, c.student)
 
-    def _of_restricted(self, scope: Scope) -> tuple[Material, ...]:
-        """What a student starts from in the restricted view, given the scope of the whole one."""
-        c = self.config
-        if c.trained_on == "high_pass":
-            scope = replace(scope, releases_image=True)
-        found = [inversion_data(scope, c.size, shots) for shots in {1, min(c.releases, scope.shots)}]
-        return (*found, plain_unet(scope, c.plain), student_material(scope, c.student))
+    def _seen(self, scope: Scope) -> tuple[Material, ...]:
+        """The targets as they are seen, in the view in which they are looked at."""
+        c, scope = self.config, self._shown(scope)
+        return (inversion_data(scope, c.size, min(c.releases, scope.shots)),)
 
-    def _restriction(self) -> Restriction | None:
-        """What the parameters leave of the view; None where that is all."""
+    def _shown(self, scope: Scope) -> Scope:
+        """The scope of what is given to the student: images, where it learns on a filter of images."""
+        return replace(scope, releases_image=True) if self.config.trained_on == "high_pass" else scope
+
+    def _restrictions(self) -> tuple[Restriction, Restriction]:
+        """What the parameters leave of the view to learn from, and to look at the targets in."""
         c = self.config
         if not c.images and c.trained_on == "defense":
-            return None
-        return Restriction({"images": c.images, "trained_on": c.trained_on}, self._restrict)
+            whole = Restriction({}, lambda view: view)
+            return whole, whole
+        spec = {"images": c.images, "trained_on": c.trained_on}
+        looking = Restriction(spec, self._restrict)
+        if c.trained_on == "defense":
+            return looking, looking
+        return Restriction(spec | {"of": "clear images"}, self._of_clear_images, of_clear_images=True), looking
+
+    def _of_clear_images(self, view: AttackerView) -> AttackerView:
+        """The restricted view with one of the attacker's own images in place of the targets."""
+        view = self._restrict(view)
+        assert view.auxiliary_protected is not None
+        return replace(view, targets=view.auxiliary_protected[None, :1])
 
     def _restrict(self, view: AttackerView) -> AttackerView:
         c = self.config

@@ -147,7 +147,8 @@ def test_students_of_other_material_share_nothing() -> None:
         attack = registry.build("attack", "linkage_student", SMALL["linkage_student"] | params)
         keys.append(set(declared(attack.starts_from(Scope(2)))))
         assert {key.split()[0] for key in keys[-1]} == {"undone", "scene", "unet", "student"}
-    assert len(set.union(*keys)) == sum(map(len, keys)) == 12
+    # On a high-pass filter it learns from clear images alone, and looks at the targets in another view.
+    assert [len(some) for some in keys] == [4, 4, 4 + 2] and len(set.union(*keys)) == sum(map(len, keys))
 
 
 def test_students_that_compare_more_releases_are_the_same() -> None:

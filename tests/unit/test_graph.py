@@ -161,6 +161,28 @@ def test_what_is_learnt_of_clear_images_is_learnt_once_for_all_defenses(quick: P
         assert decoder.spec["surrogate"] == plan.setting.surrogate
 
 
+def test_a_student_that_knows_nothing_of_the_defense_is_trained_once_for_all(standard: Plan) -> None:
+    labels = [defense.label for defense in standard.defenses]
+    attacks = [answer_of(standard, label, "linkage_student_blind") for label in labels]
+    trained = [
+        {stage.key for stage in materials(attack).values() if stage.spec["name"] in ("unet", "student")}
+        for attack in attacks
+    ]
+    assert len(set.union(*trained)) == 2 == len(trained[0])
+    assert len({attack.key for attack in attacks}) == len(labels), "what it is shown is the defense's"
+
+
+def test_a_student_may_be_given_the_answers_of_the_network_that_is_measured(standard: Plan) -> None:
+    """One U-Net serves all attacks on a defense that take as many steps; a student's own would take a third of a row."""
+    for defense in standard.defenses:
+        (mine,), (others,) = (
+            {stage.key for stage in materials(answer_of(standard, defense.label, attack)).values()
+             if stage.spec["name"] == "unet"}
+            for attack in ("linkage_student", "unet")
+        )  # fmt: skip
+        assert mine == others
+
+
 def test_an_attack_that_starts_from_reconstructions_takes_those_that_are_measured(quick: Plan) -> None:
     source = answer_of(quick, "pixelate", "linkage_unet").upstream["source unet"]
     assert source.key == answer_of(quick, "pixelate", "unet").key
