@@ -173,7 +173,7 @@ def test_a_student_that_knows_nothing_of_the_defense_is_trained_once_for_all(sta
 
 
 def test_a_student_may_be_given_the_answers_of_the_network_that_is_measured(standard: Plan) -> None:
-    """One U-Net serves all attacks on a defense that take as many steps; a student's own would take a third of a row."""
+    """One U-Net serves all attacks on a defense that take as many steps; a student's own took a quarter of a row."""
     for defense in standard.defenses:
         (mine,), (others,) = (
             {stage.key for stage in materials(answer_of(standard, defense.label, attack)).values()
