@@ -119,7 +119,7 @@ ORDERS = [i for i in UPRIGHT if not any(TURNS[i].inverted)]
     [
         (tiles_of(28, 28), TileOrder, 0.2),
         (tiles_of(1, 112), TileOrder, 0.1),
-        (tiles_of(8, 112), TileOrder, 0.1),
+        (tiles_of(16, 112), TileOrder, 0.1),
         (turned_by(INVERSIONS), Turned, 0.01),
         (turned_by(ORDERS), Turned, 0.1),
         (leveled("added"), Levels, None),  # Three people do not teach how bright a face is, either.
