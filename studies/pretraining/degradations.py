@@ -196,7 +196,8 @@ def _bands(generator: Draw) -> Operation:
         distance = (torch.fft.fftfreq(size)[:, None].square() + torch.fft.rfftfreq(size)[None].square()).sqrt() * size
         found = found * torch.where((distance >= low) & (distance <= high), left, 1.0)
         angles = shift * torch.randn(len(images), 1, *found.shape[-2:], generator=generator)
-        return torch.fft.irfft2(found * torch.polar(torch.ones_like(angles), angles), s=(size, size)) + 0.5
+        moved: torch.Tensor = torch.fft.irfft2(found * torch.polar(torch.ones_like(angles), angles), s=(size, size))
+        return moved + 0.5
 
     return operation
 

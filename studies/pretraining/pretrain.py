@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def examples(faces: Faces, degradation: Degradation, fitted: int, kept: int, gen
 class Pretraining:
     """One network for all degradations, trained under the attacks' own loss."""
 
-    Config = PretrainingConfig
+    Config: ClassVar[type[Config]] = PretrainingConfig
 
     def __init__(self, config: PretrainingConfig, faces: Faces, surrogate: nn.Module | None, seed: int) -> None:
         self.config, self.seed, self.steps = config, seed, config.steps

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class PriorTraining:
     Source: Karras et al., NeurIPS 2022 (loss and its weight over noise levels).
     """
 
-    Config = PriorConfig
+    Config: ClassVar[type[Config]] = PriorConfig
 
     def __init__(self, config: PriorConfig, faces: Faces, surrogate: nn.Module | None, seed: int) -> None:
         self.config, self.seed, self.steps = config, seed, config.steps
@@ -143,7 +143,8 @@ def _samples(network: FacePrior, seed: int) -> torch.Tensor:
 
     def denoise(noisy: torch.Tensor, level: float) -> torch.Tensor:
         with torch.no_grad():
-            return network(noisy, torch.full((len(noisy),), level))
+            found: torch.Tensor = network(noisy, torch.full((len(noisy),), level))
+        return found
 
     levels = np.geomspace(_HIGHEST, _LOWEST, _NOISES).tolist()
     found = sample(denoise, torch.zeros(_SAMPLES, 3, SIDE, SIDE), levels, torch.Generator().manual_seed(seed))

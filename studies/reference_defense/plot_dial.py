@@ -17,27 +17,30 @@ from matplotlib.figure import Figure
 from ppfr_bench.records.store import ResultStore
 
 HERE = Path(__file__).parent
-PANELS = {"anonymizer/lfw": "LFW", "anonymizer/synthetic": "synthetic"}
+SUITE = "anonymizer"
+PANELS = {"lfw": "LFW", "synthetic": "synthetic"}  # By the label of the data set.
 CURVES = {
     "dial": "stochastic_anonymizer, its dial", "untrained": "the same before training",
     "contrast": "local_contrast, sigma 2 to 8", "stochastic": "stochastic_local, sigma 2 to 8",
 }  # fmt: skip
 
 
-def points(suite: str) -> pd.DataFrame:
+def points(dataset: str) -> pd.DataFrame:
     """One row a defense: its curve, its place on the curve, accuracy, and leakage of the closed-form attack."""
     accuracies: dict[str, float] = {}
     leaked: dict[str, tuple[float, float, float]] = {}
-    for record in ResultStore(HERE / "records").records(suite):
+    for record in ResultStore(HERE / "records").records(SUITE):
         name = record.defense.label
+        if record.dataset.label != dataset:
+            continue
         if record.cell == "utility":
-            found = record.metrics["accuracy"].value
-            assert found is not None
-            accuracies[name] = 100 * found
+            accuracy = record.metrics["accuracy"].value.value
+            assert accuracy is not None
+            accuracies[name] = 100 * accuracy
         elif record.attack is not None and record.attack.label == "ridge":
-            metric = record.metrics["leakage_ms_ssim"]
-            assert metric.value is not None and metric.interval is not None
-            leaked[name] = (metric.value, *metric.interval)
+            found = record.estimate("ms_ssim", "leakage")
+            assert found.value is not None and found.interval is not None
+            leaked[name] = (found.value, *found.interval)
     rows: list[dict[str, Any]] = []
     for name, (value, low, high) in leaked.items():
         curve, _, place = name.rpartition("_")
@@ -50,8 +53,8 @@ def points(suite: str) -> pd.DataFrame:
 def main() -> None:
     figure = Figure(figsize=(4.8 * len(PANELS), 4.2), dpi=160)
     palette = dict(zip(CURVES, sns.color_palette("colorblind", len(CURVES)), strict=True))
-    for i, (suite, title) in enumerate(PANELS.items()):
-        axes, found = figure.add_subplot(1, len(PANELS), i + 1), points(suite)
+    for i, (dataset, title) in enumerate(PANELS.items()):
+        axes, found = figure.add_subplot(1, len(PANELS), i + 1), points(dataset)
         for curve, label in CURVES.items():
             of = found[found["curve"] == curve]
             if of.empty:

@@ -42,7 +42,8 @@ def shares(values: Array, people: int = PEOPLE) -> list[Estimate]:
 def correlated(random: np.random.Generator, truth: Array, error: Array | float, rho: float) -> Array:
     """(people, m) around the truth, with standard errors of their means and a correlation between columns."""
     common, own = random.standard_normal((PEOPLE, 1)), random.standard_normal((PEOPLE, len(truth)))
-    return truth + np.asarray(error) * PEOPLE**0.5 * (rho**0.5 * common + (1 - rho) ** 0.5 * own)
+    found: Array = truth + np.asarray(error) * PEOPLE**0.5 * (rho**0.5 * common + (1 - rho) ** 0.5 * own)
+    return found
 
 
 def headline(repetitions: int, seed: int = 0) -> Iterator[Measured]:
@@ -60,6 +61,7 @@ def headline(repetitions: int, seed: int = 0) -> Iterator[Measured]:
                     low, high = found.interval or (0.0, 0.0)
                     held += low <= 1 - truth.max() <= high
                     above += low > 1 - truth.max()
+                    assert found.value is not None
                     printed.append(found.value)
                 yield {"row": name, "standard_error": error, "correlation": rho, "truth": float(1 - truth.max()),
                        "mean_value": float(np.mean(printed)), "coverage": held / repetitions,
@@ -141,7 +143,7 @@ def ceilings(repetitions: int, seed: int = 3) -> Iterator[Measured]:
 
 def named(random: np.random.Generator, chance: float) -> Array:
     """Whether each target is named, with a chance."""
-    return (random.random(PEOPLE * EACH) < chance) * 1.0
+    return (random.random(PEOPLE * EACH) < chance).astype(np.float64)
 
 
 def ends(repetitions: int, seed: int = 4) -> Iterator[Measured]:

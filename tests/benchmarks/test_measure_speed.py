@@ -90,7 +90,8 @@ def test_the_closed_form_against_its_arithmetic_alone(benchmark: Any) -> None:
     def ours() -> None:
         fit_kernel_ridge(inputs, outputs, identities, held_out)
 
-    ours(), bare()
+    for first in (ours, bare):
+        first()
     took, alone = (min(seconds(call) for _ in range(3)) for call in (ours, bare))
     benchmark.extra_info |= {"seconds": took, "ratio": took / alone}
     benchmark.pedantic(ours, rounds=1)
@@ -139,7 +140,7 @@ def test_verification_against_a_loop_of_deepface(
 @pytest.mark.skipif(default_workers() < 2, reason="needs two processors")
 def test_two_workers_against_one(benchmark: Any, tmp_path: Path) -> None:
     """Whole runs, the start of the workers in them; two go first, so that one finds what is embedded already."""
-    took = {}
+    took: dict[int, float] = {}
     chosen = [word for name in DEFENSES for word in ("--defense", name)]
     run = [sys.executable, "-m", "ppfr_bench.cli", "run", "quick", "--json", "--recognizer", "dlib_resnet"]
     for workers in (2, 2, 1):  # The first makes the faces.
