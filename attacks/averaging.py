@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Generator
 
-from ppfr_bench.api import AttackCard, AttackerView
+from ppfr_bench.api import AttackCard, AttackerView, Scope
 from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig, read_plain_networks
 
@@ -44,6 +46,11 @@ class Averaging(WarmInverter):
     def shots(self) -> int:
         """As many as are fused."""
         return int(self.config.releases)
+
+    def decided_by(self, scope: Scope) -> Any:
+        """The plain U-Net alone, where all releases are the same."""
+        config = self.config if scope.shots > 1 else self.config.plain
+        return config.model_dump(mode="json")
 
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Go on training from the plain U-Net on several releases, if there are any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -102,6 +102,11 @@ class LinkageStudent(Attack):
     def shots(self) -> int:
         """As many releases as are compared."""
         return int(self.config.releases)
+
+    def decided_by(self, scope: Scope) -> Any:
+        """As many releases as there are."""
+        found: dict[str, Any] = self.config.model_dump(mode="json")
+        return found | {"releases": min(self.config.releases, scope.shots)}
 
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:
         """The student, what it learns from, and what the targets are seen as."""

@@ -459,6 +459,13 @@ class Attack(ABC):
         """Labels of the attacks whose reconstructions this one starts from."""
         return ()
 
+    def decided_by(self, scope: Scope) -> Any:
+        """What its answers in a scope depend on beside the view, as JSON values. Default: all its parameters.
+
+        Attacks of one plug-in for which it is equal answer the same: the first of them in the suite runs for all.
+        """
+        return self.config.model_dump(mode="json")
+
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Learn from the attacker's own images. Default: nothing to learn."""
 

@@ -94,11 +94,21 @@ class Graph:
     # Attacks -------------------------------------------------------------------------------------------------------
 
     def attack(self, defense: Component, attack: Component, recognizer: Component | None = None) -> Stage:
-        """``answer`` of the attack on the targets as the defense releases them."""
+        """``answer`` of the attack, or of the first that answers the same, on the targets as the defense releases them."""
         memo = canonical_json(["attack", *(one.spec if one else None for one in (defense, attack, recognizer))])
         if memo not in self._memo:
-            self._memo[memo] = self._mounted(defense, attack, recognizer)
+            self._memo[memo] = self._mounted(defense, self._first_alike(defense, attack), recognizer)
         return self._memo[memo]
+
+    def _first_alike(self, defense: Component, attack: Component) -> Component:
+        """The first attack of the suite that answers the same on a defense; the attack itself, if there is none."""
+        alike = [one for one in self._attacks.values() if (one.name, one.version) == (attack.name, attack.version)]
+        own = self._decided_by(defense, attack)
+        return next((one for one in alike if self._decided_by(defense, one) == own), attack)
+
+    def _decided_by(self, defense: Component, attack: Component) -> str:
+        mounted = self._attack(attack)
+        return canonical_json(mounted.decided_by(Scope(self.shots(defense, mounted), self._releases_image(defense))))
 
     def _mounted(self, defense: Component, attack: Component, recognizer: Component | None) -> Stage:
         mounted: Attack = self._attack(attack)

@@ -273,11 +273,13 @@ def _cell(
     inputs = scorer.inputs(graph, made)
     if attack is not None:  # Its answer is checked, and its training log recorded.
         inputs["attack"] = graph.attack(defense, attack, recognizer)
-    spec = {
+    spec: dict[str, Any] = {
         "cell": kind, "scorer": name, **scorer.spec, "replicates": suite.protocol.replicates, "seed": suite.seed,
         "recognizer": recognizer.spec if recognizer else None,
         "inputs": {role: stage.key for role, stage in inputs.items()},
     }  # fmt: skip
+    if attack is not None and inputs["attack"].spec["attack"] != attack.spec:  # Another's answers are this one's too.
+        spec["attack"] = attack.spec
     return Cell(kind, defense, attack, recognizer, made.track, name, extra, inputs, digest(spec))
 
 

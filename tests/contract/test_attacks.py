@@ -161,6 +161,22 @@ def test_students_that_compare_more_releases_are_the_same() -> None:
     assert one < four and {key.split()[0] for key in four - one} == {"undone", "scene"}
 
 
+@pytest.mark.parametrize("name", ["averaging", "linkage_student"])
+def test_attacks_of_which_one_runs_for_all_answer_the_same(name: str) -> None:
+    few, many = (registry.build("attack", name, SMALL[name] | {"releases": releases}) for releases in (2, 5))
+    for shots, alike in ((1, True), (5, False)):
+        assert (few.decided_by(Scope(shots)) == many.decided_by(Scope(shots))) is alike
+        answers = [
+            answers_of(attack, testing.attacker_view(
+                attack, registry.build("defense", "stochastic_local", {}), MINE, TARGETS, GALLERY, shots=shots
+            )).arrays
+            for attack in (few, many)
+        ]  # fmt: skip
+        one, other = answers
+        same = one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+        assert same is alike, f"{shots} releases"
+
+
 @pytest.mark.parametrize("scope", [Scope(1), Scope(4), Scope(2, releases_image=False)])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_an_attack_starts_from_can_be_planned(name: str, scope: Scope) -> None:

@@ -188,6 +188,20 @@ def test_a_student_may_be_given_the_answers_of_the_network_that_is_measured(stan
         assert mine == others
 
 
+def test_where_releases_are_alike_attacks_on_several_are_one(standard: Plan) -> None:
+    alike = [("averaging_4", "averaging_16", "averaging_64"),
+             ("linkage_student", "linkage_student_4", "linkage_student_16", "linkage_student_64")]  # fmt: skip
+    for defense, answers in (("no_defense", 1), ("pixelate", 1), ("block_permutation", 1), ("stochastic_local", 0)):
+        for labels in alike:
+            found = {answer_of(standard, defense, label).key for label in labels}
+            assert len(found) == (answers or len(labels)), (defense, labels)
+    everything = [cell.key for cell in standard.cells]
+    assert len(everything) == len(set(everything)), "each has a record of its own"
+    students = ("linkage_student", "linkage_student_256", "linkage_student_blind")
+    full = plan_of("full")
+    assert len({answer_of(full, "no_defense", label).key for label in students}) == len(students)
+
+
 def test_an_attack_that_starts_from_reconstructions_takes_those_that_are_measured(quick: Plan) -> None:
     source = answer_of(quick, "pixelate", "linkage_unet").upstream["source unet"]
     assert source.key == answer_of(quick, "pixelate", "unet").key
