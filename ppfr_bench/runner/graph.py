@@ -94,7 +94,7 @@ class Graph:
     # Attacks -------------------------------------------------------------------------------------------------------
 
     def attack(self, defense: Component, attack: Component, recognizer: Component | None = None) -> Stage:
-        """``answer`` of the attack, or of the first that answers the same, on the targets as the defense releases them."""
+        """``answer`` on the targets as the defense releases them, of the first attack that answers the same as this."""
         memo = canonical_json(["attack", *(one.spec if one else None for one in (defense, attack, recognizer))])
         if memo not in self._memo:
             self._memo[memo] = self._mounted(defense, self._first_alike(defense, attack), recognizer)
