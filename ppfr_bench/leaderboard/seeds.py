@@ -25,7 +25,8 @@ class Spread:
         seeds: all seeds, the published one first.
         defenses: labels of those that were run with each.
         deviations: what was not repeated has none, and keeps its interval.
-        own: of the defenses that were run again, by label: where it is larger, it holds for them.
+        own: of the defenses that were run again, by label: where it is larger, it holds for them, and where what they
+            keep was the same to the last digit.
         agreement: numbers of the other seeds that lie inside the published interval, widened by the pooled deviation
             alone, and how many there are.
     """
@@ -42,15 +43,19 @@ class Spread:
         for name, measured in record.metrics.items():
             wider: dict[str, Any] = {}
             for part, estimate in measured.parts():
-                number = record.slot, name, part
-                mine = self.own.get((record.defense.label, number), 0.0)
-                deviation = max(self.deviations.get(number, 0.0), mine)
+                deviation = self._deviation(record, (record.slot, name, part))
                 if deviation > 0 and estimate.draws:
                     draw = digest([record.former_key or record.key, column(name, part)])
                     wider[part] = _widened(estimate, deviation, draw, clipped=part == "leakage")
             if wider:
                 changed[name] = replace(measured, **wider)
         return record.model_copy(update={"metrics": record.metrics | changed}) if changed else record
+
+    def _deviation(self, record: Record, number: Number) -> float:
+        mine = self.own.get((record.defense.label, number))
+        if mine == 0.0 and record.cell != "attack":
+            return 0.0  # All seeds gave the same to the last digit: nothing is trained, and nothing of it is drawn.
+        return max(self.deviations.get(number, 0.0), mine or 0.0)
 
 
 def split(records: Sequence[Record], seed: int) -> tuple[list[Record], Spread]:
@@ -99,8 +104,10 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
                 values = [value for value in found if value is not None]
                 if estimate.value is None or not estimate.draws or not values:
                     continue
-                variance = float(np.var([estimate.value, *values], ddof=1))
-                variances[record.slot, name, part].append(variance)
+                alike = set(values) == {estimate.value}  # Rounding would leave a variance.
+                variance = 0.0 if alike else float(np.var([estimate.value, *values], ddof=1))
+                if not alike or record.cell == "attack":
+                    variances[record.slot, name, part].append(variance)
                 own[record.defense.label, (record.slot, name, part)] = variance**0.5
                 pairs += [(record, name, part, value) for value in values]
     deviations = {of: float(np.sqrt(np.mean(found))) for of, found in variances.items()}
@@ -116,11 +123,17 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
 
 
 def _widened(estimate: Estimate, deviation: float, draw: str, *, clipped: bool) -> Estimate:
+    """Its draws moved apart, and an interval that holds those of the moved draws and of one seed.
+
+    Draws of people who all gave the same tell of nobody else: only the interval of one seed does.
+    """
     shifts = np.random.RandomState(int(draw[:8], 16)).normal(0, deviation, len(estimate.draws))
     moved = np.asarray(estimate.draws) + shifts
     if clipped:
         moved = np.clip(moved, 0, 1)
     found = percentile_interval(moved)
     assert estimate.value is not None
-    interval = found and (min(found[0], estimate.value), max(found[1], estimate.value))
-    return replace(estimate, draws=tuple(float(x) for x in moved), interval=interval)
+    if found is not None:
+        before = estimate.interval or (estimate.value, estimate.value)
+        found = min(found[0], estimate.value, before[0]), max(found[1], estimate.value, before[1])
+    return replace(estimate, draws=tuple(float(x) for x in moved), interval=found)

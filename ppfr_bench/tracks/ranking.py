@@ -150,8 +150,9 @@ def _better(scores: Sequence[Sequence[Estimate]]) -> npt.NDArray[np.bool_]:
 class _Sample:
     """Shares with their draws and standard errors.
 
-    A share whose draws all agree is known no better than from people who all gave the same: its error is half of 3/n,
-    the limit beyond which n people would show another with 95% (rule of three), or that of its interval if larger.
+    A share whose draws all agree, or that is 0 or 1, is known no better than from people who all gave the same: its
+    error is at least half of 3/n, the limit beyond which n people would show another with 95% (rule of three), and at
+    least that of its interval.
 
     Attributes:
         values, errors: (m,).
@@ -167,9 +168,10 @@ class _Sample:
             if len(one.draws) == length and length > 1:
                 self.draws[i] = np.asarray(one.draws) - np.mean(one.draws)
                 self.errors[i] = np.std(one.draws, ddof=1)
-            if self.errors[i] < 1e-9 and (one.draws or one.interval):
+            at_an_end = self.values[i] in (0.0, 1.0)  # Draws are cut off there, those of other seeds too.
+            if (self.errors[i] < 1e-9 or at_an_end) and (one.draws or one.interval):
                 low, high = one.interval or (0.0, 0.0)
-                self.errors[i] = max((high - low) / 2 / _NORMAL, 1.5 / one.n if one.n else 0.0)
+                self.errors[i] = max(self.errors[i], (high - low) / 2 / _NORMAL, 1.5 / one.n if one.n else 0.0)
 
     def multiplied(self) -> Array:
         """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws."""

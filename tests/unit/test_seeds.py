@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import made_records as made
@@ -58,6 +59,47 @@ def test_other_seeds_widen_every_row_and_move_no_number() -> None:
         wide, slim = (found[defense].privacies["appearance"].estimate.interval for found in (rows, narrow))
         assert rows[defense].complete and wide is not None and slim is not None
         assert wide[1] - wide[0] > 2 * (slim[1] - slim[0])
+
+
+def test_other_seeds_never_narrow_what_few_people_leave_open() -> None:
+    """Where all people gave the same, draws tell nothing of others, and a little noise of the seeds no more."""
+
+    def of_seed(seed: int, leaked: float) -> list[Record]:
+        made_of = measured("a", leaked, seed)
+        lpips = made_of[1].metrics["lpips"]
+        assert lpips.leakage is not None
+        agreed = replace(lpips.leakage, interval=(0.95, leaked), draws=(leaked,) * 200)
+        metrics = {"lpips": replace(lpips, leakage=agreed)}
+        return [made_of[0], made_of[1].model_copy(update={"metrics": metrics})]
+
+    records = of_seed(0, 1.0) + of_seed(1, 0.998)
+    before, after = unet(records, "a"), unet(split(records)[0], "a")
+    assert np.ptp(before.draws) == 0 < np.ptp(after.draws)
+    assert after.interval == before.interval == (0.95, 1.0)
+    (one,), (both,) = (
+        [row.privacies["appearance"].estimate.interval for row in build(found)] for found in (records[:2], records)
+    )
+    assert one is not None and both is not None and both[0] == one[0] == 0
+    assert both[1] >= one[1] > 0.02
+
+
+def test_what_every_seed_measures_the_same_is_not_widened_by_rows_that_are_drawn() -> None:
+    kept = {"a": (0.8, 0.8, 0.8), "b": (0.7, 0.6, 0.8), "c": (0.5,)}
+    records = [
+        made.utility(name, "dlib_resnet", value, draws=made.around(value, 0.01), seed=seed)
+        for name, values in kept.items() for seed, value in enumerate(values)
+    ]  # fmt: skip
+
+    def retention(found: list[Record], name: str) -> Any:
+        return next(record for record in found if record.defense.label == name).metrics["retention"].value
+
+    main, spread = split(records)
+    assert retention(main, "a") == retention(records, "a"), "it draws nothing"
+    for name in "bc":
+        before, after = retention(records, name), retention(main, name)
+        assert after.interval[0] < before.interval[0] - 0.05, "as wide as the row that does"
+    (deviation,) = (found for (_, name, _), found in spread.deviations.items() if name == "retention")
+    assert deviation == pytest.approx(0.1)
 
 
 def test_numbers_of_other_seeds_outside_the_interval_are_counted() -> None:
