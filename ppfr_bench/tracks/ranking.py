@@ -132,12 +132,14 @@ def _better(scores: Sequence[Sequence[Estimate]]) -> npt.NDArray[np.bool_]:
     rows = np.repeat(np.arange(len(scores)), [len(of) for of in scores])
     sample = _Sample([one for of in scores for one in of])
     covariance = np.atleast_2d(np.cov(sample.draws)) if sample.draws.shape[1] > 1 else np.zeros((len(rows),) * 2)
-    own = sample.errors**2
-    errors = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 1e-18))
+    errors, deviates = (
+        np.sqrt(np.maximum(own[:, None] ** 2 + own[None, :] ** 2 - 2 * covariance, 1e-18))
+        for own in (sample.errors, sample.deviates)
+    )
     other = rows[:, None] != rows[None, :]
     deviations, largest = sample.multiplied().astype(np.float32), np.zeros(_MULTIPLIED, np.float32)
     for at in range(len(rows)):
-        off = (deviations[:, at, None] - deviations[:, other[at]]) / errors[at, other[at]].astype(np.float32)
+        off = (deviations[:, at, None] - deviations[:, other[at]]) / deviates[at, other[at]].astype(np.float32)
         if off.size:
             np.maximum(largest, off.max(axis=1), out=largest)
     apart = sample.values[:, None] - sample.values[None, :] > _critical(largest) * errors
@@ -150,12 +152,13 @@ def _better(scores: Sequence[Sequence[Estimate]]) -> npt.NDArray[np.bool_]:
 class _Sample:
     """Shares with their draws and standard errors.
 
-    A share whose draws all agree, or that is 0 or 1, is known no better than from people who all gave the same: its
-    error is at least half of 3/n, the limit beyond which n people would show another with 95% (rule of three), and at
-    least that of its interval.
+    A share whose draws all agree is known no better than from people who all gave the same: its error is half of 3/n,
+    the limit beyond which n people would show another with 95% (rule of three), or that of its interval if larger. So
+    is one that is 0 or 1, where draws are cut off, but for how far the largest of several may deviate.
 
     Attributes:
         values, errors: (m,).
+        deviates: (m,), the errors that deviations are measured in: those of the draws, if they differ.
         draws: (m, draws), around each value's own mean; 0 where there are none.
     """
 
@@ -168,10 +171,14 @@ class _Sample:
             if len(one.draws) == length and length > 1:
                 self.draws[i] = np.asarray(one.draws) - np.mean(one.draws)
                 self.errors[i] = np.std(one.draws, ddof=1)
-            at_an_end = self.values[i] in (0.0, 1.0)  # Draws are cut off there, those of other seeds too.
-            if (self.errors[i] < 1e-9 or at_an_end) and (one.draws or one.interval):
+        self.deviates = self.errors.copy()
+        for i, one in enumerate(estimates):
+            alike, cut_off = self.errors[i] < 1e-9, self.values[i] in (0.0, 1.0)
+            if (alike or cut_off) and (one.draws or one.interval):
                 low, high = one.interval or (0.0, 0.0)
                 self.errors[i] = max(self.errors[i], (high - low) / 2 / _NORMAL, 1.5 / one.n if one.n else 0.0)
+                if alike:
+                    self.deviates[i] = self.errors[i]
 
     def multiplied(self) -> Array:
         """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws."""
@@ -180,8 +187,8 @@ class _Sample:
 
     def critical(self) -> float:
         """How many standard errors the largest deviation of them stays below in 95% of samples."""
-        known = self.errors > 0
-        return _critical(np.abs(self.multiplied()[:, known] / self.errors[known]).max(axis=1))
+        known = self.deviates > 0
+        return _critical(np.abs(self.multiplied()[:, known] / self.deviates[known]).max(axis=1))
 
 
 @lru_cache(maxsize=2)

@@ -11,7 +11,7 @@ from typing import Any
 import threat_ladder
 from ablation import ablation, students
 
-from ppfr_bench.records.estimate import Estimate
+from ppfr_bench.records.estimate import Estimate, Part
 from ppfr_bench.records.record import Record
 from ppfr_bench.records.store import ResultStore
 
@@ -90,6 +90,52 @@ def by_seed(attack: str, measure: str, recognizer: str = "") -> str:
     return ", ".join(said[seed] for seed in sorted(said))
 
 
+# How the closed form chooses -----------------------------------------------------------------------------------------
+
+
+@cache
+def _closed_forms(suite: str) -> dict[tuple[str, int], Record]:
+    found = ResultStore(STUDIES.parent / "results").records(suite)
+    return {(one.defense.label, one.seed): one for one in found if one.attack and one.attack.label == "ridge"}
+
+
+def _errors(record: Record) -> dict[str, float]:
+    assert record.training is not None
+    found: dict[str, float] = record.training.notes["closed_form"]["errors"]
+    return found
+
+
+def kernel_error(suite: str, defense: str, seed: int, kernel: str) -> str:
+    """The squared error of a kernel on held-out people."""
+    return f"{_errors(_closed_forms(suite)[defense, seed])[kernel]:.7f}"
+
+
+def recovered(suite: str, defense: str, attack: str, seed: int, measure: str, part: Part = "leakage") -> str:
+    """What an attack recovers under a seed, or another part of a measure."""
+    (value,) = (
+        one.estimate(measure, part).value for one in ResultStore(STUDIES.parent / "results").records(suite)
+        if one.attack and (one.defense.label, one.attack.label, one.seed) == (defense, attack, seed)
+    )  # fmt: skip
+    return f"{value:.2f}"
+
+
+def closed_forms(*suites: str) -> int:
+    """How often a kernel was chosen: pairs of a row and a seed."""
+    return sum(len(_closed_forms(suite)) for suite in suites)
+
+
+def by_spectrum(*suites: str) -> str:
+    """Rows for which the spectrum was chosen, and by how much less error, per cent; the smallest margin last."""
+    found = {}
+    for suite in suites:
+        for (defense, seed), record in _closed_forms(suite).items():
+            errors = _errors(record)
+            other = min(errors[name] for name in errors if name != "spectrum")
+            if errors["spectrum"] < other:
+                found[100 * (1 - errors["spectrum"] / other)] = f"`{defense}` on `{suite}`, seed {seed}"
+    return "; ".join(f"{found[margin]} ({margin:.3g}%)" for margin in sorted(found, reverse=True))
+
+
 # Weak defenses ------------------------------------------------------------------------------------------------------
 
 
@@ -137,4 +183,5 @@ def card(model: str) -> dict[str, Any]:
 
 LOOKUPS: tuple[Callable[..., object], ...] = (
     ladder, ablation_table, students_section, measured_with, gained, lost, by_seed, weak_leakage, weak_defenses, card,
+    kernel_error, recovered, closed_forms, by_spectrum,
 )  # fmt: skip
