@@ -25,8 +25,8 @@ class Spread:
         seeds: all seeds, the published one first.
         defenses: labels of those that were run with each.
         deviations: what was not repeated has none, and keeps its interval.
-        own: of the defenses that were run again, by label: where it is larger, it holds for them, and where what they
-            keep was the same to the last digit.
+        own: of the defenses that were run again, by label: where it is larger, it holds for them.
+        still: cells of which every number was the same under all seeds, as nothing in them is trained or drawn.
         agreement: numbers of the other seeds that lie inside the published interval, widened by the pooled deviation
             alone, and how many there are.
     """
@@ -35,6 +35,7 @@ class Spread:
     defenses: tuple[str, ...] = ()
     deviations: dict[Number, float] = field(default_factory=dict)
     own: dict[tuple[str, Number], float] = field(default_factory=dict)
+    still: frozenset[tuple[str, Slot]] = frozenset()
     agreement: tuple[int, int] = (0, 0)
 
     def applied(self, record: Record) -> Record:
@@ -52,10 +53,9 @@ class Spread:
         return record.model_copy(update={"metrics": record.metrics | changed}) if changed else record
 
     def _deviation(self, record: Record, number: Number) -> float:
-        mine = self.own.get((record.defense.label, number))
-        if mine == 0.0 and record.cell != "attack":
-            return 0.0  # All seeds gave the same to the last digit: nothing is trained, and nothing of it is drawn.
-        return max(self.deviations.get(number, 0.0), mine or 0.0)
+        if _cell(record) in self.still:
+            return 0.0
+        return max(self.deviations.get(number, 0.0), self.own.get((record.defense.label, number), 0.0))
 
 
 def split(records: Sequence[Record], seed: int) -> tuple[list[Record], Spread]:
@@ -97,6 +97,7 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
     variances: dict[Number, list[float]] = defaultdict(list)
     own: dict[tuple[str, Number], float] = {}
     pairs: list[tuple[Record, str, Part, float]] = []
+    still = frozenset(_cell(record) for record in main if _is_still(record, again.get(_cell(record), [])))
     for record in main:
         for name, measured in record.metrics.items():
             for part, estimate in measured.parts():
@@ -104,9 +105,8 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
                 values = [value for value in found if value is not None]
                 if estimate.value is None or not estimate.draws or not values:
                     continue
-                alike = set(values) == {estimate.value}  # Rounding would leave a variance.
-                variance = 0.0 if alike else float(np.var([estimate.value, *values], ddof=1))
-                if not alike or record.cell == "attack":
+                variance = float(np.var([estimate.value, *values], ddof=1))
+                if _cell(record) not in still:
                     variances[record.slot, name, part].append(variance)
                 own[record.defense.label, (record.slot, name, part)] = variance**0.5
                 pairs += [(record, name, part, value) for value in values]
@@ -119,7 +119,18 @@ def _measured(main: Iterable[Record], repeated: Sequence[Record], published: int
         inside += interval is not None and interval[0] - 1e-9 <= value <= interval[1] + 1e-9
     seeds = (published, *sorted({record.seed for record in repeated} - {published}))
     defenses = tuple(sorted({label for label, _ in again}))
-    return Spread(seeds, defenses, deviations, own, (inside, len(pairs)))
+    return Spread(seeds, defenses, deviations, own, still, (inside, len(pairs)))
+
+
+def _is_still(record: Record, others: Sequence[Record]) -> bool:
+    """Whether seeds have no part in it: nothing is trained, and every number is the same under all of them.
+
+    One number of a few hundred pairs may be the same by chance.
+    """
+    if record.cell == "attack" or record.adapted or not others:
+        return False
+    values = [{name: measured.value.value for name, measured in one.metrics.items()} for one in (record, *others)]
+    return all(one == values[0] for one in values)
 
 
 def _widened(estimate: Estimate, deviation: float, draw: str, *, clipped: bool) -> Estimate:

@@ -94,9 +94,15 @@ def by_seed(attack: str, measure: str, recognizer: str = "") -> str:
 
 
 @cache
-def _closed_forms(suite: str) -> dict[tuple[str, int], Record]:
+def _attacked(suite: str) -> dict[tuple[str, str, int], Record]:
+    """Records of attacks that need no recognizer, by defense, attack and seed."""
     found = ResultStore(STUDIES.parent / "results").records(suite)
-    return {(one.defense.label, one.seed): one for one in found if one.attack and one.attack.label == "ridge"}
+    return {(one.defense.label, one.attack.label, one.seed): one for one in found if one.attack and not one.recognizer}
+
+
+def _closed_forms(suite: str) -> dict[tuple[str, int], Record]:
+    found = _attacked(suite).items()
+    return {(defense, seed): record for (defense, attack, seed), record in found if attack == "ridge"}
 
 
 def _errors(record: Record) -> dict[str, float]:
@@ -110,13 +116,9 @@ def kernel_error(suite: str, defense: str, seed: int, kernel: str) -> str:
     return f"{_errors(_closed_forms(suite)[defense, seed])[kernel]:.7f}"
 
 
-def recovered(suite: str, defense: str, attack: str, seed: int, measure: str, part: Part = "leakage") -> str:
-    """What an attack recovers under a seed, or another part of a measure."""
-    (value,) = (
-        one.estimate(measure, part).value for one in ResultStore(STUDIES.parent / "results").records(suite)
-        if one.attack and (one.defense.label, one.attack.label, one.seed) == (defense, attack, seed)
-    )  # fmt: skip
-    return f"{value:.2f}"
+def under_seed(suite: str, defense: str, attack: str, seed: int, measure: str, part: Part = "leakage") -> str:
+    """A measure of an attack under a seed: what it recovers, or another part."""
+    return f"{_attacked(suite)[defense, attack, seed].estimate(measure, part).value:.2f}"
 
 
 def closed_forms(*suites: str) -> int:
@@ -183,5 +185,5 @@ def card(model: str) -> dict[str, Any]:
 
 LOOKUPS: tuple[Callable[..., object], ...] = (
     ladder, ablation_table, students_section, measured_with, gained, lost, by_seed, weak_leakage, weak_defenses, card,
-    kernel_error, recovered, closed_forms, by_spectrum,
+    kernel_error, under_seed, closed_forms, by_spectrum,
 )  # fmt: skip

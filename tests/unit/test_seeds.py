@@ -93,13 +93,17 @@ def test_what_every_seed_measures_the_same_is_not_widened_by_rows_that_are_drawn
     def retention(found: list[Record], name: str) -> Any:
         return next(record for record in found if record.defense.label == name).metrics["retention"].value
 
+    chance = [made.utility("d", "dlib_resnet", 0.6, draws=made.around(0.6, 0.01), seed=seed) for seed in (0, 1)]
+    other_auc = replace(chance[1].metrics["auc"], value=made.estimate(0.81))
+    chance[1] = chance[1].model_copy(update={"metrics": chance[1].metrics | {"auc": other_auc}})
+    records += chance
     main, spread = split(records)
     assert retention(main, "a") == retention(records, "a"), "it draws nothing"
-    for name in "bc":
+    for name in "bcd":
         before, after = retention(records, name), retention(main, name)
         assert after.interval[0] < before.interval[0] - 0.05, "as wide as the row that does"
     (deviation,) = (found for (_, name, _), found in spread.deviations.items() if name == "retention")
-    assert deviation == pytest.approx(0.1)
+    assert deviation == pytest.approx(0.1 / 2**0.5), "pooled over b and d"
 
 
 def test_numbers_of_other_seeds_outside_the_interval_are_counted() -> None:
