@@ -90,8 +90,9 @@ def test_all_answers_that_rebuild_a_target_are_linked_together_and_mirrored() ->
     assert np.array_equal(linked(Answers(ORIGINALS[..., ::-1])), main)
     assert np.array_equal(linked(Answers(ORIGINALS, {"ssim": ORIGINALS.copy()})), main)
     both = linked(Answers(ORIGINALS, {"ssim": OTHER, "ms_ssim": OTHER.copy()}))
-    assert np.array_equal(both, linked(Answers(OTHER, {"ssim": ORIGINALS})))
-    assert not np.array_equal(both, main) and not np.array_equal(both, linked(Answers(OTHER)))
+    # The order of four embeddings in a mean decides its last digit, on some processors and not on others.
+    assert np.allclose(both, linked(Answers(OTHER, {"ssim": ORIGINALS})), rtol=0, atol=1e-6)
+    assert not np.allclose(both, main, atol=1e-2) and not np.allclose(both, linked(Answers(OTHER)), atol=1e-2)
     kept = Answers.of_arrays(Answers(ORIGINALS, {"ssim": OTHER}, {5: OTHER}).arrays)
     assert [*kept.by_measure] == ["ssim"] and [*kept.at] == [5] and len(kept.different) == 2
 
