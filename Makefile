@@ -49,7 +49,8 @@ versions:
 	.ci/python_versions
 
 # The committed records and pages, board by board. The same command again does only what is missing; with -k, a cell that
-# failed does not keep the other boards back. The suites of photographs need PPFR_BENCH_LFW, and cfp_fp PPFR_BENCH_CFP.
+# failed does not keep the other boards back. A board is measured on a copy, which takes its place when it is whole.
+# The suites of photographs need PPFR_BENCH_LFW, and cfp_fp PPFR_BENCH_CFP.
 # On a cluster:  make official CLUSTER="--scheduler tcp://192.168.0.1:8786 --stages /shared/stages"
 # Two more seeds of the first rows, and of the two ends of the scale, go into the intervals of the boards of images.
 OFFICIAL ?= quick lfw_quick cfp_fp template_quick template_lfw_quick cloak_quick cloak_lfw_quick robustness_quick \
@@ -59,13 +60,18 @@ REPEATED := $(addprefix --defense ,no_defense blackout gaussian_blur pixelate bl
 	block_permutation_per_image local_contrast stochastic_local \
 	stochastic_anonymizer stochastic_anonymizer_70 stochastic_anonymizer_100 face_renderer)
 CLUSTER ?=
+UNFINISHED := results/unfinished
 official: $(addprefix official-,$(OFFICIAL))
 	$(BIN)/ppfr-bench leaderboard --results results --out leaderboards
 
 official-%: $(BIN)/.installed
-	$(BIN)/ppfr-bench run $* --results results $(CLUSTER)
-	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results results --seed 1 $(REPEATED) $(CLUSTER))
-	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results results --seed 2 $(REPEATED) $(CLUSTER))
+	mkdir -p $(UNFINISHED)
+	if [ -d results/$* ] && [ ! -d $(UNFINISHED)/$* ]; then \
+		rm -rf $(UNFINISHED)/.copy && cp -R results/$* $(UNFINISHED)/.copy && mv $(UNFINISHED)/.copy $(UNFINISHED)/$*; fi
+	$(BIN)/ppfr-bench run $* --results $(UNFINISHED) $(CLUSTER)
+	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results $(UNFINISHED) --seed 1 $(REPEATED) $(CLUSTER))
+	$(if $(filter $*,$(SEEDED)),$(BIN)/ppfr-bench run $* --results $(UNFINISHED) --seed 2 $(REPEATED) $(CLUSTER))
+	rm -rf results/$* && mv $(UNFINISHED)/$* results/$*
 
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m pytest -q tests/benchmarks -m slow --benchmark-only

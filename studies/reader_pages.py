@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ from reference_pages import safe
 
 from ppfr_bench.cards import WEAK
 from ppfr_bench.datasets.synthetic import SyntheticConfig
+from ppfr_bench.leaderboard.changes import changes_of
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
 from ppfr_bench.leaderboard.titles import attack_titles, in_words
@@ -36,7 +38,7 @@ PAGES = (*FIRST_PAGES, *(
     ROOT / "docs" / f"{name}.md"
     for name in (
         "reading_a_row", "which_defense", "gdpr", "synthetic_faces", "reference_defense_card", "howto/rotate_keys",
-        "reference/recognizers", "howto/measure_all_boards",
+        "reference/recognizers", "howto/measure_all_boards", "faq", "leaderboards",
     )
 ))  # fmt: skip
 
@@ -158,6 +160,51 @@ def hiding(suite: str, track: str, privacy: str, hidden: float, kept: float) -> 
 
 def competing(suite: str, track: str) -> int:
     return len(_competing(suite, track))
+
+
+def naming(suite: str, most: float) -> str:
+    """``10 of 10``: rows of all tracks whose identity privacy is at most so much, of all that have one."""
+    found = [
+        value for one in rows(suite).values()
+        if not one.control and "identity" in one.privacies
+        and (value := one.privacies["identity"].estimate.value) is not None
+    ]  # fmt: skip
+    return f"{sum(value <= most for value in found)} of {len(found)}"
+
+
+def kept_at_most(suite: str, privacy: str, above: float) -> str:
+    """The most that a row keeps whose privacy is above so much, rounded up to a tenth."""
+    kept = [
+        one.retention.value or 0.0 for one in rows(suite).values()
+        if not one.control and privacy in one.privacies and (one.privacies[privacy].estimate.value or 0.0) > above
+    ]  # fmt: skip
+    return f"{ceil(10 * max(kept)) / 10:.2f}"
+
+
+def rebuilt(suite: str, defense: str, measure: str) -> str:
+    """The best that an attack rebuilds of a row, by one measure, three digits."""
+    found = row(suite, defense).reconstruction
+    assert found is not None, f"nothing of {defense} was rebuilt on {suite}"
+    return f"{found.likeness[measure].estimate.value:.3f}"
+
+
+def took(suite: str) -> str:
+    """``6 to 10 minutes``, ``21 minutes to 8 hours``: from the fastest to the slowest row, without the controls."""
+    times = [round(one.seconds / 60) for one in rows(suite).values() if not one.control]
+    low, high = min(times), max(times)
+    return f"{low} to {high} minutes" if high < 90 else f"{low} minutes to {high / 60:.0f} hours"
+
+
+def outdated() -> str:
+    """``A and B were``: the published boards of attacks that have another version today; empty if there is none."""
+    store = ResultStore(ROOT / "results")
+    plans = [plan for suite in store.suites() if (plan := store.plan(suite)) is not None]
+    names = [f"`{plan.suite}`" for plan in plans if changes_of(plan).attacks]
+    return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'}" if names else ""
+
+
+def has_row(suite: str, defense: str) -> bool:
+    return defense in rows(suite)
 
 
 def best_rows(suite: str, track: str, most: int = 3) -> str:
@@ -367,7 +414,7 @@ def costs() -> str:
 
 OWN: tuple[Callable[..., object], ...] = (
     rank, ranked, score, at_least, set_by, warnings, cells, targets, leaks, gallery, chance, of_100, reaching,
-    hiding, competing, best_rows, line_up, line_up_named,
+    hiding, competing, naming, kept_at_most, rebuilt, took, outdated, has_row, best_rows, line_up, line_up_named,
     risks, template_risks, cloak_risks, default, of_suite, tones, by_tone,
     pairs, weak, accuracies, sources, tried_pairs, crops, costs,
 )  # fmt: skip

@@ -73,7 +73,7 @@ def test_make_official_measures_every_board_and_the_seeds_of_its_first_rows() ->
     seeded: dict[str, list[str]] = {}
     for words in runs:
         parse(words)
-        assert shlex.join(words).endswith(cluster) and words[2:4] == ["--results", "results"]
+        assert shlex.join(words).endswith(cluster) and words[2:4] == ["--results", "results/unfinished"]
         seeded.setdefault(words[1], []).append(words[words.index("--seed") + 1] if "--seed" in words else "")
         suite, named = load_suite(words[1]), [words[at + 1] for at, word in enumerate(words) if word == "--defense"]
         assert set(named) <= {one.label for one in suite.defense}
@@ -82,6 +82,34 @@ def test_make_official_measures_every_board_and_the_seeds_of_its_first_rows() ->
     assert set(seeded) == {name for name in suite_names() if not load_suite(name).for_tests} - needs_more
     for name, seeds in seeded.items():
         assert seeds == (["", "1", "2"] if load_suite(name).ensemble else [""]), name
+
+
+@pytest.mark.skipif(not (ROOT / "Makefile").is_file() or shutil.which("make") is None, reason="no checkout, or no make")
+def test_make_official_replaces_a_board_only_by_one_that_is_whole(tmp_path: Path) -> None:
+    """Each run here adds its line to the board; the third is stopped once."""
+    run = """#!/bin/sh
+[ "$1" = run ] || exit 0
+[ "$6" != 2 ] || [ -e allowed ] || exit 1
+mkdir -p "$4/$2" && echo "seed ${6:-0}" >> "$4/$2/records"
+"""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / ".installed").touch()
+    program, published = tmp_path / "bin" / "ppfr-bench", tmp_path / "results" / "quick" / "records"
+    program.write_text(run, encoding="utf-8")
+    program.chmod(0o755)
+    published.parent.mkdir(parents=True)
+    published.write_text("published\n", encoding="utf-8")
+    command = ["make", "-f", str(ROOT / "Makefile"), "-o", "bin/.installed", "official-quick", "BIN=bin"]
+
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode
+    assert published.read_text(encoding="utf-8") == "published\n"
+    unfinished = tmp_path / "results" / "unfinished" / "quick"
+    assert (unfinished / "records").read_text(encoding="utf-8") == "published\nseed 0\nseed 1\n"
+
+    (tmp_path / "allowed").touch()
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert published.read_text(encoding="utf-8") == "published\nseed 0\nseed 1\nseed 0\nseed 1\nseed 2\n"
+    assert not unfinished.exists()
 
 
 OWN = {"my_defense": "defense", "half_grey": "defense", "my_attack": "attack"}  # The documentation has these written.

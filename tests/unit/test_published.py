@@ -25,9 +25,9 @@ from ppfr_bench.runner.plan import Plan, make_plan
 from ppfr_bench.suites import load_suite
 
 ROOT = Path(__file__).parents[2]
-SUITES = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
-pytestmark = pytest.mark.skipif(not SUITES, reason="a checkout without records")
 STORE = ResultStore(ROOT / "results")
+SUITES = STORE.suites()
+pytestmark = pytest.mark.skipif(not SUITES, reason="a checkout without records")
 CHANGES = {suite: changes_of(plan) for suite in SUITES if (plan := STORE.plan(suite)) is not None}
 CHANGED = {suite for suite, found in CHANGES.items() if found}
 LARGEST = 16_000_000 // 6  # Bytes of the published results of a board, on average.
