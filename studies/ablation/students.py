@@ -365,8 +365,8 @@ gallery of {setting["gallery"]}, {setting["attacker"]:,} images of an attacker w
 {2 * clear["n"]} pairs, two of each target, at the threshold of the other folds. Where the targets are clear, the
 teacher `{SURROGATE}` reaches {rank} at rank 1 and {verified} in verification; chance is {1 / setting["gallery"]:.3f}
 and 0.500. *Given* is what the student sees: releases as they are read (seen), or what the U-Net makes of them
-(rebuilt). In all lines it is what the trial of the whole attack chose, but without *the input that the trial prefers*,
-where it is the other one. Intervals are over people; how much one training differs from the next is not in them.
+(rebuilt). In all lines the input is the one that the trial of the whole attack chose, except in the line
+*the input that the trial prefers*: there it is the other one. Intervals are over people; how much one training differs from the next is not in them.
 
 {rows}"""
 
