@@ -366,7 +366,8 @@ gallery of {setting["gallery"]}, {setting["attacker"]:,} images of an attacker w
 teacher `{SURROGATE}` reaches {rank} at rank 1 and {verified} in verification; chance is {1 / setting["gallery"]:.3f}
 and 0.500. *Given* is what the student sees: releases as they are read (seen), or what the U-Net makes of them
 (rebuilt). In all lines the input is the one that the trial of the whole attack chose, except in the line
-*the input that the trial prefers*: there it is the other one. Intervals are over people; how much one training differs from the next is not in them.
+*the input that the trial prefers*: there it is the other one. Intervals are over people; how much one training
+differs from the next is not in them.
 
 {rows}"""
 
