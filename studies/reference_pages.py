@@ -1,9 +1,10 @@
-"""Write the pages of docs/ that are made of code: the commands, and the catalogue of attacks.
+"""Write the pages of docs/ that are made of code: the commands, and the catalogues of attacks and defenses.
 
     python studies/reference_pages.py
 
-Commands come from the command line itself. Attacks come from their cards, their budgets from the ensemble ``auto``, and
-the boards on which they stand from the published plans, their pictures from ``attack_pictures.py``.
+Commands come from the command line itself. Attacks and defenses come from their cards, and the boards on which they
+stand from the published plans. Budgets of attacks come from the ensemble ``auto``, their pictures from
+``attack_pictures.py``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ BOTH = ("image", "representation")  # A card that names no track attacks these.
 TRACKS = {
     "image": "Images and representations", "template": "Protected templates", "cloak": "Cloaks",
     "robustness": "Hardened recognizers",
+}  # fmt: skip
+OWN = "ppfr_bench.defenses."  # What a user has added is on no page of ours.
+RELEASES = {
+    "image": "Images", "representation": "Representations that only a recognizer made for them reads",
+    "template": "Protected templates", "cloak": "Cloaks", "robustness": "Hardened recognizers", "": "On no board",
+}  # fmt: skip
+RANDOMNESS = {
+    "deterministic": "every release of a photo is the same", "per_call": "every release is drawn anew",
+    "per_image_key": "every release has a key of its own",
+    "per_user_key": "every person has a key", "per_session_key": "all photos of a run share a key",
 }  # fmt: skip
 KNOWLEDGE = {
     "oblivious": "off-the-shelf tools", "aware": "the defense as a service, and pairs of its own images",
@@ -139,8 +150,20 @@ def _inside(name: str) -> str:
     return f"[{name}](#{name})"
 
 
-def _links(suite: str, labels: list[str]) -> str:
-    return ", ".join(f"[{label}](../leaderboards/{suite}/attacks/{label}.html)" for label in sorted(labels))
+def _links(suite: str, kind: str, labels: list[str]) -> str:
+    return ", ".join(f"[{label}](../leaderboards/{suite}/{kind}/{label}.html)" for label in sorted(labels))
+
+
+def _on_boards(kind: str, boards: dict[str, list[str]]) -> str:
+    return f"- On the boards: {'; '.join(f'{suite}: {_links(suite, kind, found)}' for suite, found in boards.items())}."
+
+
+def _source(card: Any) -> Iterator[str]:
+    code = f" [Code]({card.code_url})." if card.code_url else ""
+    yield f"- Reference: {safe(card.reference)}.{code} Licence: {safe(card.licence)}."
+    if card.deviations:
+        yield f"- Differences from the paper: {' '.join(map(safe, card.deviations))}"
+    yield ""
 
 
 def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> Iterator[str]:
@@ -167,12 +190,8 @@ def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> 
     for line in _budgets(name):
         yield f"- In the ensemble `auto`: {line}."
     if boards:
-        yield f"- On the boards: {'; '.join(f'{suite}: {_links(suite, labels)}' for suite, labels in boards.items())}."
-    code = f" [Code]({card.code_url})." if card.code_url else ""
-    yield f"- Reference: {safe(card.reference)}.{code} Licence: {safe(card.licence)}."
-    if card.deviations:
-        yield f"- Differences from the paper: {' '.join(map(safe, card.deviations))}"
-    yield ""
+        yield _on_boards("attacks", boards)
+    yield from _source(card)
 
 
 def attack_page() -> str:
@@ -200,8 +219,65 @@ def attack_page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+# Defenses ----------------------------------------------------------------------------------------------------------
+
+
+def _rows() -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Track -> name of a defense -> suite -> the labels that it has there, by the published plans."""
+    store = ResultStore(ROOT / "results")
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for suite in store.suites():
+        plan = store.plan(suite)
+        assert plan is not None, f"no plan of {suite}"
+        for table in plan.tables.values():
+            for label, planned in table.defenses.items():
+                of = found.setdefault(planned.track, {}).setdefault(planned.component.name, {}).setdefault(suite, [])
+                of += [label] if label not in of else []
+    return found
+
+
+def _defense(name: str, boards: dict[str, list[str]]) -> Iterator[str]:
+    card = registry.load("defense", name).card
+    yield f'### <a id="{name}"></a>{safe(card.title)}'
+    yield ""
+    yield safe(card.plain)
+    yield ""
+    learns = " It learns from the defender's own images." if card.learned else ""
+    control = " It is an end of the scale and has no rank." if card.control else ""
+    yield f"- Name: `{name}`, family {safe(card.family)}; {RANDOMNESS[card.randomness]}.{learns}{control}"
+    if boards:
+        yield _on_boards("defenses", boards)
+    yield from _source(card)
+
+
+def defense_page() -> str:
+    """``docs/defenses.md``."""
+    rows = _rows()
+    placed = {name for of in rows.values() for name in of}
+    own = [name for name in registry.names("defense") if registry.source("defense", name).startswith(OWN)]
+    rows[""] = {name: {} for name in own if name not in placed}
+    lines = [
+        "# Defenses", "",
+        "Every built-in defense, by what it releases. `python studies/reference_pages.py` makes this page from the "
+        "cards of the defenses. Which one keeps what, and hides what: [which defense should I use](which_defense.md). "
+        "To add your own: [submit a defense](howto/submit_a_defense.md).", "",
+    ]  # fmt: skip
+    shown = {track: title for track, title in RELEASES.items() if rows.get(track)}
+    lines += ["| releases | defenses |", "|---|---|"]
+    lines += [
+        f"| [{title}](#{title.lower().replace(' ', '-')}) | {', '.join(map(_inside, sorted(rows[track])))} |"
+        for track, title in shown.items()
+    ]
+    for track, title in shown.items():
+        lines += ["", f"## {title}", ""]
+        for name in sorted(rows[track]):
+            lines += _defense(name, rows[track][name])
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
 PAGES: dict[Path, Callable[[], str]] = {
-    ROOT / "docs" / "attacks.md": attack_page, ROOT / "docs" / "reference" / "commands.md": command_page,
+    ROOT / "docs" / "attacks.md": attack_page, ROOT / "docs" / "defenses.md": defense_page,
+    ROOT / "docs" / "reference" / "commands.md": command_page,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.plan_file import PlannedAttack
 from ppfr_bench.records.record import Record
-from ppfr_bench.tracks.ranking import CONTENDERS, contenders, smallest
+from ppfr_bench.tracks.ranking import contenders, smallest
 
 CLEARS = (
     0.25  # An attack works that regains, undefended, this share of what lies between its floor and a perfect answer.
@@ -61,13 +61,13 @@ def between_shared_ends(records: Sequence[Record]) -> list[Record]:
     ceilings = _best([record for record in records if record.sets in SHARED], "ceiling")
     found = []
     for record in records:
-        metrics = dict(record.metrics)
+        metrics, people = dict(record.metrics), _people(record)
         for name, measured in record.metrics.items():
             if record.sets and measured.leakage is not None:
                 floor = floors.get((record.sets, name), measured.floor)
                 ceiling = ceilings.get((record.sets, name), measured.ceiling)
                 metrics[name] = replace(
-                    measured, floor=floor, ceiling=ceiling, leakage=regained(measured, floor, ceiling)
+                    measured, floor=floor, ceiling=ceiling, leakage=regained(measured, floor, ceiling, people)
                 )
         found.append(record.model_copy(update={"metrics": metrics}))
     return found
@@ -87,8 +87,20 @@ def _best(records: Iterable[Record], part: Literal["floor", "ceiling"]) -> Ends:
     return found
 
 
-def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | None) -> Estimate:
-    """The share of a measure that is regained between two ends; none if the attack is broken."""
+def _people(record: Record) -> int:
+    """Whose photos the targets are, as far as a record tells: no more than the gallery has people. 0: it does not."""
+    gallery = record.dataset.config.get("gallery")
+    return gallery if isinstance(gallery, int) else 0
+
+
+def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | None, people: int = 0) -> Estimate:
+    """The share of a measure that is regained between two ends; none if the attack is broken.
+
+    Args:
+        measured: between the ends of its own attack.
+        floor, ceiling: the other ends.
+        people: whose photos the targets are, if they are fewer than the targets; 0 if that is not known.
+    """
     assert measured.leakage is not None, "only of a measure by which something leaks"
     own, value = measured.leakage, measured.value
     if own.value is None and (own.reason != BROKEN or ceiling == measured.ceiling):
@@ -105,9 +117,12 @@ def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | 
     draws = _moved(measured, floor.value, ceiling.value)
     ends = [_clipped(_above(measured, end, floor.value) / whole) for end in value.interval or ()]
     at, n = _clipped(share), own.n or value.n
-    interval = share_interval(np.asarray(draws), at, n, n) if draws else (min(ends), max(ends)) if ends else None
+    interval = (min(ends), max(ends)) if ends else None
+    if draws:
+        interval = share_interval(np.asarray(draws), at, min(people or n, n), n)
     if interval is not None:
-        interval = min(interval[0], at), max(interval[1], at)
+        held = (at, *(own.interval or ())) if at == own.value else (at,)  # The same number is known no better.
+        interval = min(interval[0], *held), max(interval[1], *held)
     return Estimate(at, interval, n, reason, draws)
 
 
@@ -174,7 +189,7 @@ def privacy_of(name: str, cells: Sequence[Cell]) -> Privacy:
         reason = f"at most {bound:.2f}: {len(measured)} of {len(expected)} {words} cells gave a number"
         return Privacy(Estimate(None, n=worst.estimate.n, reason=reason, key=worst.estimate.key), *set_by, bound)
     kept = [hidden(one.estimate) for one in candidates]
-    return Privacy(smallest(kept), *set_by, contenders=tuple(contenders(kept)[:CONTENDERS]))
+    return Privacy(smallest(kept), *set_by, contenders=tuple(contenders(kept)))
 
 
 def _candidates(cell: Cell) -> list[_Candidate]:

@@ -20,7 +20,6 @@ from ppfr_bench.metrics.pareto import pareto_front
 from ppfr_bench.records.estimate import Estimate, Interval
 
 LEVEL = 0.95
-CONTENDERS = 4  # At most so many numbers of a row are compared with those of others: those that reach lowest.
 FREEDOM = 30  # 200 draws of 60 people, the fewest that a board has, are worth 45: equal rows were told apart too often.
 _NORMAL = 1.96  # Half of an interval of 95% in standard errors.
 _WIDE = 4.0  # A number that lies further above the smallest, in standard errors, cannot be the smallest.
@@ -90,14 +89,18 @@ def smallest(estimates: Sequence[Estimate]) -> Estimate:
 
     The limits are [min(x - c s), min(x + c s)], where s is the standard error of each, and c is what the largest
     deviation of those that may be the smallest stays below in 95% of samples (max-t). They hold whichever attack is the
-    strongest in truth. The draws are those of the smallest. Without draws of any there is no interval.
+    strongest in truth. Where the interval of one number reaches further than x - c s or x + c s, it is the limit: near
+    0 and 1 it holds the exact binomial limits. The draws are those of the smallest. Without draws of any there is no
+    interval.
     """
     possible = contenders(estimates)
     least, sample = possible[0], _Sample(possible)
     if not sample.errors.any():
         return Estimate(least.value, None, least.n, draws=least.draws, key=least.key)
     reach = sample.critical() * sample.errors
-    low, high = (float(np.clip((sample.values + sign * reach).min(), 0, 1)) for sign in (-1, 1))
+    own = np.asarray([one.interval or (one.value, one.value) for one in possible])
+    lows, highs = np.minimum(sample.values - reach, own[:, 0]), np.maximum(sample.values + reach, own[:, 1])
+    low, high = (float(np.clip(limits.min(), 0, 1)) for limits in (lows, highs))
     return Estimate(least.value, (low, high), least.n, draws=least.draws, key=least.key)
 
 
@@ -181,9 +184,18 @@ class _Sample:
                     self.deviates[i] = self.errors[i]
 
     def multiplied(self) -> Array:
-        """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws."""
+        """Deviations of all of them together in 2,000 samples, (2000, m): normal multiples of the draws.
+
+        Those whose draws all agree deviate by their standard error, each on its own: nothing is known of how they
+        move together.
+        """
         length = self.draws.shape[1]
-        return np.asarray(_normal_multiples(length) @ self.draws.T / max(length - 1, 1) ** 0.5)
+        found = np.asarray(_normal_multiples(length) @ self.draws.T / max(length - 1, 1) ** 0.5)
+        alike = np.flatnonzero((self.deviates > 0) & ~self.draws.any(axis=1))
+        if len(alike):
+            apart = np.random.RandomState(1).standard_normal((len(alike), _MULTIPLIED)).T
+            found[:, alike] = apart * self.deviates[alike]
+        return found
 
     def critical(self) -> float:
         """How many standard errors the largest deviation of them stays below in 95% of samples."""

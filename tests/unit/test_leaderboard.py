@@ -12,6 +12,7 @@ from made_records import build, by_label
 
 from ppfr_bench.leaderboard import table
 from ppfr_bench.leaderboard.board import Board
+from ppfr_bench.leaderboard.privacy import regained
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.record import Record
 
@@ -257,6 +258,16 @@ def test_identity_is_measured_against_what_the_best_attack_regains_undefended() 
     assert found["linkage"] == pytest.approx((0.5 - 1 / 60) / (0.9 - 1 / 60))
     assert found["linkage_student"] == pytest.approx((0.125 - 1 / 60) / (0.9 - 1 / 60))
     assert row.privacies["identity"].attack == "linkage"
+
+
+def test_what_is_measured_on_two_targets_a_person_is_known_as_of_so_many_people() -> None:
+    """None of 120 targets of 60 people: between shared ends the limit is that of 60 people, 0.05, and not of 120."""
+    none, floor, ceiling = made.estimate(0.0, [0.0] * 200), made.estimate(1 / 60), made.estimate(1.0)
+    measured = made.value(1 / 60, metric="rank_1", floor=floor, ceiling=made.estimate(0.9), leakage=none)
+    assert measured.leakage is not None and measured.leakage.n == 120
+    found = {people: regained(measured, floor, ceiling, people).interval or (0.0, 0.0) for people in (0, 60, 1000)}
+    assert found[60] == (0.0, pytest.approx(0.0487, abs=0.001))
+    assert found[0] == found[1000] == (0.0, pytest.approx(0.0247, abs=0.001))
 
 
 def test_an_attack_that_hardly_beats_its_floor_undefended_is_broken() -> None:

@@ -45,6 +45,16 @@ def test_every_attack_that_comes_with_the_benchmark_is_there() -> None:
         assert f'### <a id="{name}"></a>{safe(registry.load("attack", name).card.title)}\n' in text
 
 
+def test_every_defense_that_comes_with_the_benchmark_is_there() -> None:
+    page = (ROOT / "docs" / "defenses.md").read_text(encoding="utf-8")
+    own = [
+        one for one in registry.names("defense") if registry.source("defense", one).startswith("ppfr_bench.defenses.")
+    ]
+    assert len(own) > 50
+    for name in own:
+        assert f'### <a id="{name}"></a>{safe(registry.load("defense", name).card.title)}\n' in page
+
+
 def test_what_code_says_cannot_break_a_page() -> None:
     assert safe("a | b\n<img> [x](y) snake_case") == r"a \| b &lt;img> \[x\](y) snake\_case"
     assert safe("raise `more_steps` of it_") == r"raise `more_steps` of it\_"

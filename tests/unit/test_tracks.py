@@ -220,6 +220,21 @@ def test_a_share_that_all_draws_agree_on_is_not_known_for_certain() -> None:
     assert (low, high) == (0.0, pytest.approx(3 / 60, rel=0.05))
 
 
+def test_a_claim_is_no_narrower_than_the_interval_of_any_number_that_may_set_it() -> None:
+    """Near 1 draws differ too little: the exact binomial limits of one number hold for the row as well."""
+    few = tuple(np.where(np.arange(200) % 20 == 0, 0.95, 1.0).tolist())
+    sure = Estimate(0.99, (0.90, 1.0), 60, draws=few)
+    low, high = smallest([sure, Estimate(1.0, (0.95, 1.0), 60, draws=(1.0,) * 200)]).interval or (0, 0)
+    assert low == 0.90 and high == 1.0
+
+
+def test_more_numbers_that_all_draws_agree_on_make_a_claim_weaker() -> None:
+    """Of thirty attacks that nobody of 60 fell to, one is as likely to be better in truth as it looks."""
+    one = Estimate(0.0, n=60, draws=(0.0,) * 200)
+    (_, alone), (_, among) = (smallest([one] * count).interval or (0, 0) for count in (1, 30))
+    assert among > 1.3 * alone
+
+
 # A new one ---------------------------------------------------------------------------------------------------------
 
 
