@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ppfr_bench.leaderboard.privacy import regained
+from ppfr_bench.leaderboard.privacy import hidden, regained
 from ppfr_bench.metrics.intervals import identity_weights, percentile_interval, share_interval
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_regained
-from ppfr_bench.tracks.ranking import CONTENDERS, contenders, smallest, standings
+from ppfr_bench.tracks.ranking import contenders, smallest, standings
 
 HERE = Path(__file__).parent
 PEOPLE, EACH, DRAWS = 60, 2, 200
@@ -68,6 +68,27 @@ def headline(repetitions: int, seed: int = 0) -> Iterator[Measured]:
                        "claims_too_much": above / repetitions}  # fmt: skip
 
 
+def near_one(repetitions: int, seed: int = 5) -> Iterator[Measured]:
+    """A privacy near 1, of attacks that succeed on few of 30 people, all photos of a person alike."""
+    random, people = np.random.default_rng(seed), 30
+    who = np.repeat(np.arange(people), EACH)
+    drawn = Bootstrap(DRAWS, 0, np.arange(people)).items(who)
+    for attacks in (1, 20):
+        for truth in (0.055, 0.065, 0.075):
+            above = 0
+            for _ in range(repetitions):
+                found = []
+                for _ in range(attacks):
+                    hits = np.repeat(random.random(people) < truth, EACH).astype(np.float64)
+                    blind, ceiling = np.zeros(len(who)), np.ones(len(who))
+                    leaked = compared("attack_success", hits, blind, ceiling, drawn, people, hits=True).leakage
+                    assert leaked is not None
+                    found.append(hidden(leaked))
+                low, _ = smallest(found).interval or (0.0, 0.0)
+                above += low > 1 - truth + 1e-9
+            yield {"attacks": attacks, "truth": 1 - truth, "claims_too_much": above / repetitions}
+
+
 def ranks(repetitions: int, seed: int = 1) -> Iterator[Measured]:
     """How often rows of equal truth are told apart, and how often better ones are."""
     random = np.random.default_rng(seed)
@@ -77,7 +98,7 @@ def ranks(repetitions: int, seed: int = 1) -> Iterator[Measured]:
         errors = np.concatenate([np.full(len(leaked), error) for leaked, error in rows])
         found, start, scores = shares(1 - correlated(random, truth, errors, 0.5)), 0, []
         for leaked, _ in rows:
-            scores.append(contenders(found[start : start + len(leaked)])[:CONTENDERS])
+            scores.append(contenders(found[start : start + len(leaked)]))
             start += len(leaked)
         points = [(Estimate(0.5), smallest(of)) for of in scores]
         return [one.interval for one in standings(scores, points)]
@@ -87,6 +108,7 @@ def ranks(repetitions: int, seed: int = 1) -> Iterator[Measured]:
         "33 equal rows of one attack": [(np.full(1, 0.4), 0.04)] * 33,
         "33 equal rows of eight attacks": [(np.full(8, 0.4), 0.04)] * 33,
         "a tight row and one of eight noisy attacks": [(np.full(1, 0.4), 0.005), (np.full(8, 0.4), 0.05)],
+        "a tight row and one of thirty noisy attacks": [(np.full(1, 0.4), 0.005), (np.full(30, 0.4), 0.05)],
     }
     for name, rows in equal.items():
         wrong = sum(any(one != (1, len(rows)) for one in told(rows)) for _ in range(repetitions))
@@ -170,8 +192,8 @@ def _holds(interval: tuple[float, float] | None, truth: float) -> bool:
 
 
 SIMULATIONS: dict[str, tuple[Callable[[int], Iterator[Measured]], int]] = {
-    "headline": (headline, 400), "ranks": (ranks, 400), "floors": (floors, 400), "ceilings": (ceilings, 400),
-    "ends": (ends, 1000),
+    "headline": (headline, 400), "near_one": (near_one, 400), "ranks": (ranks, 400), "floors": (floors, 400),
+    "ceilings": (ceilings, 400), "ends": (ends, 1000),
 }  # fmt: skip
 
 

@@ -42,11 +42,17 @@ def test_the_headline_holds_the_truth(committed: dict[str, list[dict[str, Any]]]
         assert one["claims_too_much"] <= 0.06, one
 
 
+def test_a_claim_near_one_is_hardly_ever_too_high(committed: dict[str, list[dict[str, Any]]]) -> None:
+    assert [one["attacks"] for one in committed["near_one"]] == [1, 1, 1, 20, 20, 20]
+    for one in committed["near_one"]:
+        assert one["claims_too_much"] <= 0.05, one
+
+
 def test_equal_rows_are_told_apart_in_five_of_a_hundred_boards_at_most(
     committed: dict[str, list[dict[str, Any]]],
 ) -> None:
     equal = [one for one in committed["ranks"] if "false_distinctions" in one]
-    assert len(equal) == 4
+    assert len(equal) == 5
     for one in equal:  # Of 400 boards: one standard error is 0.011.
         assert one["false_distinctions"] <= 0.05 + 2 * 0.011, one
     for one in committed["ranks"]:
@@ -66,7 +72,9 @@ def test_shares_near_their_ends_are_held(committed: dict[str, list[dict[str, Any
     assert min(one["coverage_of_the_draws"] for one in committed["ends"]) < 0.7, "what it was before"
 
 
-@pytest.mark.parametrize(("name", "repetitions"), [("ranks", 8), ("floors", 60), ("ceilings", 60), ("ends", 60)])
+@pytest.mark.parametrize(
+    ("name", "repetitions"), [("near_one", 20), ("ranks", 8), ("floors", 60), ("ceilings", 60), ("ends", 60)]
+)
 def test_what_is_committed_comes_out_again(
     name: str, repetitions: int, simulations: Any, committed: dict[str, list[dict[str, Any]]]
 ) -> None:
@@ -74,7 +82,14 @@ def test_what_is_committed_comes_out_again(
     simulate, _ = simulations.SIMULATIONS[name]
     for now, then in zip(simulate(repetitions), committed[name], strict=True):
         for key, value in then.items():
-            if key in ("coverage", "coverage_of_the_draws", "holds_0", "false_distinctions", "told_apart"):
+            if key in (
+                "coverage",
+                "coverage_of_the_draws",
+                "holds_0",
+                "false_distinctions",
+                "told_apart",
+                "claims_too_much",
+            ):
                 slack = 5 * (value * (1 - value) / repetitions) ** 0.5 + 0.02 + 2 / repetitions
                 assert now[key] == pytest.approx(value, abs=slack), (now, then)
 
