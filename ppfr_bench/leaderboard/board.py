@@ -16,7 +16,7 @@ from ppfr_bench.leaderboard.privacy import privacy_of
 from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
-from ppfr_bench.leaderboard.text import counted, measure
+from ppfr_bench.leaderboard.text import at_most, counted, measure
 from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim
@@ -492,4 +492,5 @@ def _bounded(found: Privacy) -> Estimate:
     """A privacy, or the most that it can be where some attacks gave no number."""
     if found.bound is None:
         return found.estimate
-    return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
+    bound = float(at_most(found.bound))  # Pages print two digits of it, which are rounded to the nearest.
+    return Estimate(bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)

@@ -151,7 +151,7 @@ def _names(rows: Sequence[Row]) -> tuple[Text, ...]:
 
 def _brief(shown: Shown, between: str) -> Text:
     if shown.bound is not None:
-        return Text(f"at most {text.number(shown.bound)}".replace(" ", between))
+        return Text(f"at most {text.at_most(shown.bound)}".replace(" ", between))
     return Text(text.bracketed(shown.estimate).replace(" ", between, 1))
 
 

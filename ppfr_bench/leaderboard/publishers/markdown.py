@@ -9,7 +9,7 @@ from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, suite_strips
 from ppfr_bench.leaderboard.rendering import leak_entry
 from ppfr_bench.leaderboard.reported_figures import Comparison, ReportedFigure, comparisons
-from ppfr_bench.leaderboard.rows import Row, Scale
+from ppfr_bench.leaderboard.rows import Estimate, Row, Scale
 from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
 from ppfr_bench.tracks.base import Shown
 
@@ -110,20 +110,21 @@ def _measured(table: Across, section: Section) -> list[str]:
     places = [markdown(" ".join([place.title, *(f"({note})" for note in place.notes)])) for place in table.places]
     rows = [["defense", *places, "least anywhere"]]
     for line in lines:
-        least = f"≥ {text.number(line.least.hidden)}" if line.least else text.MISSING
+        least = f"≥ {text.at_least(line.least.hidden)}" if line.least else text.MISSING
         rows.append([markdown(line.label), *map(_hidden, line.entries), least])
     numbers = "; in parentheses: ".join(filter(None, (table.hidden[0], ", ".join(table.hidden[1:]).lower())))
     return [
         "### Where these defenses were measured",
-        markdown(f"{numbers}: at least, the lower limit of a 95% interval. {SUITES_DIFFER}", 1000), _table(rows),
+        markdown(f"{numbers}: at least, the lower limit of a 95% interval, rounded down. {SUITES_DIFFER}", 1000),
+        _table(rows),
     ]  # fmt: skip
 
 
 def _hidden(entry: Entry) -> str:
     if entry.hidden is None:
         return markdown(entry.gap)
-    others = ", ".join("not measured" if value is None else f"≥ {text.number(value)}" for value in entry.others)
-    said = f"≥ {text.number(entry.hidden)}{f' ({others})' if others else ''}"
+    others = ", ".join("not measured" if value is None else f"≥ {text.at_least(value)}" for value in entry.others)
+    said = f"≥ {text.at_least(entry.hidden)}{f' ({others})' if others else ''}"
     return "; ".join([said, *map(markdown, entry.notes)])
 
 
@@ -183,8 +184,8 @@ def _name(row: Row) -> str:
 
 def _number(shown: Shown) -> str:
     if shown.at_least and shown.estimate.interval is not None:
-        return f"at least {text.number(shown.estimate.interval[0])}: {bracketed(shown.estimate)}"
-    return bracketed(shown.estimate) if shown.bound is None else f"at most {text.number(shown.bound)}"
+        return f"at least {text.at_least(shown.estimate.interval[0])}: {bracketed(shown.estimate)}"
+    return bracketed(shown.estimate) if shown.bound is None else f"at most {text.at_most(shown.bound)}"
 
 
 def _scale(scale: Scale | None) -> str:
@@ -249,8 +250,13 @@ def _shots(section: Section) -> Table:
     rows = [["defense", *head]]
     for row in section.rows:
         found = [estimate for name in section.privacies for estimate in section.against(row, name)]
-        rows.append([markdown(row.defense), *(bracketed(estimate) for estimate in found)])
+        rows.append([markdown(row.defense), *map(_against, found)])
     return rows
+
+
+def _against(privacy: Estimate) -> str:
+    """A privacy against some releases, or the most that it can be, which has a reason."""
+    return f"{'at most ' if privacy.reason and privacy.value is not None else ''}{bracketed(privacy)}"
 
 
 def _budgets(section: Section) -> Table:
