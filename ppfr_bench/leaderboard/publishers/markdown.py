@@ -7,10 +7,11 @@ from ppfr_bench.leaderboard.across import Across, Entry, across
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, suite_strips
-from ppfr_bench.leaderboard.rendering import leak_entry
+from ppfr_bench.leaderboard.rendering import LeakEntry, leak_entry
 from ppfr_bench.leaderboard.reported_figures import Comparison, ReportedFigure, comparisons
 from ppfr_bench.leaderboard.rows import Estimate, Row, Scale
 from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
+from ppfr_bench.leaderboard.titles import measured
 from ppfr_bench.tracks.base import Shown
 
 Table = list[list[str]]
@@ -18,6 +19,7 @@ ONE_SEED = (
     "**Measured with one seed**: another training of the same attacks may give other numbers, and the intervals do not "
     "show by how much."
 )
+NO_LEAKAGE = "A measure that is no leakage stands under its own name: the largest over recognizers."
 TARGETS = "What is kept at a privacy"
 SUITES_DIFFER = (
     "Suites differ in people, in attacks and in how long these train: only the least of a defense's numbers can be "
@@ -76,7 +78,8 @@ def _section(section: Section, strip: FaceStrip | None) -> list[str]:
         parts.append(_table(_main(section)))
         parts += [f"### {TARGETS}", _table(_targets(section))]
         if section.attacks:
-            parts += ["### Leakage by attack", _table(_leakage(section))]
+            others = [NO_LEAKAGE] if section.setting_none else []
+            parts += ["### Leakage by attack", *others, _table(_leakage(section))]
         if found := comparisons(section.rows):
             parts += ["### Reported by authors, measured here, best attack known", _table(_reported_table(found))]
         if section.dials:
@@ -207,11 +210,15 @@ def _leakage(section: Section) -> Table:
     rows = [["defense", *(f"{markdown(attack.label)} ({markdown(attack.scorer)})" for attack in section.attacks)]]
     for row in section.rows:
         entries = [leak_entry(row, attack.label) for attack in section.attacks]
-        rows.append(
-            [markdown(row.defense)]
-            + [bracketed(entry.estimate) if entry.estimate.value is not None else entry.state for entry in entries]
-        )
+        rows.append([markdown(row.defense)] + [_regained(entry) for entry in entries])
     return rows
+
+
+def _regained(entry: LeakEntry) -> str:
+    """A leakage, or what else is measured by its name, or why there is no number."""
+    if entry.others:
+        return ", ".join(f"{markdown(measured(name))} {bracketed(estimate)}" for name, estimate in entry.others)
+    return bracketed(entry.estimate) if entry.estimate.value is not None else entry.state
 
 
 def _reported_table(found: list[Comparison]) -> Table:
