@@ -231,17 +231,16 @@ class Section:
     def budgets(self) -> dict[str, list[tuple[Row, BudgetCurve]]]:
         """By privacy, what leaks after parts of the budget of the attack that sets it, for each row but the controls.
 
-        A row is left out where that attack does not tell; so is a privacy of which none does.
+        Each curve is of one measure: that which sets the privacy, or of those of which the attack tells the one that
+        leaks most. A row is left out where that attack does not tell; so is a privacy of which none does.
         """
         found: dict[str, list[tuple[Row, BudgetCurve]]] = {}
-        for row in self.rows:
+        for row in (one for one in self.rows if not one.control):
             for name, privacy in row.privacies.items():
-                curve = max(
-                    (cell.budget for cell in row.cells if cell.attack == privacy.attack and cell.budget is not None),
-                    key=lambda curve: curve.ends[-1], default=None,
-                )  # fmt: skip
-                if not row.control and curve is not None:
-                    found.setdefault(name, []).append((row, curve))
+                set_by = (privacy.attack, privacy.recognizer)
+                told = (one.budget for one in row.cells if one.budget and (one.attack, one.recognizer) == set_by)
+                if curves := [curve for one in told if (curve := one.of_measure(privacy.measure))]:
+                    found.setdefault(name, []).append((row, curves[0]))
         return found
 
     @cached_property

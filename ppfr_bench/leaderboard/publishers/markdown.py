@@ -20,6 +20,12 @@ ONE_SEED = (
     "show by how much."
 )
 NO_LEAKAGE = "A measure that is no leakage stands under its own name: the largest over recognizers."
+BUDGETS = (
+    "Between the floors and ceilings of the tables above, which attacks share. By the measure that set the privacy or, "
+    "where the attack tells nothing of that, by the one that leaks most. The leakage of the row stands beside it: it "
+    "differs where another measure or another answer of the attack has set it. Where a part of the budget recovered as "
+    "much as the attack does undefended, or more, that much is printed."
+)
 TARGETS = "What is kept at a privacy"
 SUITES_DIFFER = (
     "Suites differ in people, in attacks and in how long these train: only the least of a defense's numbers can be "
@@ -87,7 +93,7 @@ def _section(section: Section, strip: FaceStrip | None) -> list[str]:
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
         if section.budgets:
-            parts += ["### Leakage after parts of the attacker's budget", _table(_budgets(section))]
+            parts += ["### Leakage after parts of the attacker's budget", BUDGETS, _table(_budgets(section))]
         if section.longest:
             parts += [f"### What training bought: {markdown(section.longest)}", _table(_training(section))]
         if section.baselines:
@@ -267,14 +273,18 @@ def _against(privacy: Estimate) -> str:
 
 
 def _budgets(section: Section) -> Table:
-    rows = [["privacy", "defense", "set by", "budget", "leakage, by size", "last doubling"]]
+    rows = [
+        ["privacy", "defense", "set by", "measure", "budget", "leakage, by size", "last doubling", "leakage of the row"]
+    ]
     for name, found in section.budgets.items():
         for row, curve in found:
             along = ", ".join(f"{size}: {text.number(end)}" for size, end in zip(curve.sizes, curve.ends, strict=True))
-            gain = curve.last_doubling
+            gain, privacy = curve.last_doubling, row.privacies[name]
+            of_row = None if privacy.estimate.value is None else 1 - privacy.estimate.value
             rows.append([
-                markdown(text.words(name)), markdown(row.defense), markdown(row.privacies[name].attack), curve.unit,
-                along, "" if gain is None else f"{gain:+.3f}",
+                markdown(text.words(name)), markdown(row.defense), markdown(privacy.set_by),
+                markdown(measured(curve.measure)), curve.unit, along, "" if gain is None else f"{gain:+.3f}",
+                text.number(of_row),
             ])  # fmt: skip
     return rows
 
