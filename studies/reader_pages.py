@@ -26,6 +26,7 @@ from ppfr_bench.datasets.synthetic import SyntheticConfig
 from ppfr_bench.leaderboard.changes import changes_of
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.text import MISSING, bracketed, number, ranks, words
+from ppfr_bench.leaderboard.text import at_least as rounded_down
 from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.recognizers import recognizer_class, recognizer_names
 from ppfr_bench.records.estimate import Estimate
@@ -62,10 +63,10 @@ def score(suite: str, defense: str) -> str:
 
 
 def at_least(suite: str, defense: str, privacy: str) -> str:
-    """The lower limit of a privacy."""
+    """The lower limit of a privacy, rounded down as on boards."""
     found = row(suite, defense).privacies[privacy].estimate
     assert found.interval is not None
-    return number(found.interval[0])
+    return rounded_down(found.interval[0])
 
 
 def set_by(suite: str, defense: str, privacy: str) -> str:

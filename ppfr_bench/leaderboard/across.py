@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.rows import Row
-from ppfr_bench.leaderboard.text import counted, listed, number
+from ppfr_bench.leaderboard.text import at_least, counted, listed
 from ppfr_bench.leaderboard.verdict import full_title, lower, shown_privacies
 from ppfr_bench.records.hashing import canonical_json
 
@@ -80,7 +80,7 @@ class Line:
     def sentence(self) -> str:
         """``Measured on quick (0.40) and lfw_quick (0.51, earlier attacks); not measured on standard.``"""
         found = [
-            f"{entry.place.title} ({', '.join([number(entry.hidden), *entry.place.notes, *entry.notes])})"
+            f"{entry.place.title} ({', '.join([at_least(entry.hidden), *entry.place.notes, *entry.notes])})"
             for entry in self.measured
         ]
         gaps: dict[str, list[str]] = {}

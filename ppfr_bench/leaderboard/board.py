@@ -16,7 +16,7 @@ from ppfr_bench.leaderboard.privacy import privacy_of
 from ppfr_bench.leaderboard.rows import Estimate, Privacy, Row, Training
 from ppfr_bench.leaderboard.seeds import Spread, published, spread_of
 from ppfr_bench.leaderboard.table import build, rows_by_seed
-from ppfr_bench.leaderboard.text import counted, measure
+from ppfr_bench.leaderboard.text import at_most, counted, measure
 from ppfr_bench.leaderboard.titles import attack_titles, in_words
 from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.claims import Claim
@@ -231,17 +231,16 @@ class Section:
     def budgets(self) -> dict[str, list[tuple[Row, BudgetCurve]]]:
         """By privacy, what leaks after parts of the budget of the attack that sets it, for each row but the controls.
 
-        A row is left out where that attack does not tell; so is a privacy of which none does.
+        Each curve is of one measure: that which sets the privacy, or of those of which the attack tells the one that
+        leaks most. A row is left out where that attack does not tell; so is a privacy of which none does.
         """
         found: dict[str, list[tuple[Row, BudgetCurve]]] = {}
-        for row in self.rows:
+        for row in (one for one in self.rows if not one.control):
             for name, privacy in row.privacies.items():
-                curve = max(
-                    (cell.budget for cell in row.cells if cell.attack == privacy.attack and cell.budget is not None),
-                    key=lambda curve: curve.ends[-1], default=None,
-                )  # fmt: skip
-                if not row.control and curve is not None:
-                    found.setdefault(name, []).append((row, curve))
+                set_by = (privacy.attack, privacy.recognizer)
+                told = (one.budget for one in row.cells if one.budget and (one.attack, one.recognizer) == set_by)
+                if curves := [curve for one in told if (curve := one.of_measure(privacy.measure))]:
+                    found.setdefault(name, []).append((row, curves[0]))
         return found
 
     @cached_property
@@ -492,4 +491,5 @@ def _bounded(found: Privacy) -> Estimate:
     """A privacy, or the most that it can be where some attacks gave no number."""
     if found.bound is None:
         return found.estimate
-    return Estimate(found.bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)
+    bound = float(at_most(found.bound))  # Pages print two digits of it, which are rounded to the nearest.
+    return Estimate(bound, None, found.estimate.n, "at most: some attacks gave no number", key=found.estimate.key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import isclose
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.metrics.intervals import share_interval
 from ppfr_bench.metrics.leakage import BROKEN
+from ppfr_bench.records.budget import BudgetCurve
 from ppfr_bench.records.estimate import Measurement
 from ppfr_bench.records.plan_file import PlannedAttack
 from ppfr_bench.records.record import Record
@@ -25,6 +27,7 @@ BEYOND = 1.01  # A share that is larger before it is clipped is told of.
 UNCOUNTED = ("crown_tone",)  # Of attributes before version 3: it read what is behind the head.
 SHARED = ("identity",)  # Of these privacies, what the best attack regains undefended is the ceiling of them all.
 SIGNIFICANT = 0.975  # One attack leaks less than another if it does in this share of the draws.
+SAME = 1e-4  # Curves of leakage by budget are kept in five digits.
 MARGIN = 0.02  # Leakage of two trainings of one attack may differ by so much without a meaning.
 
 Ends = Mapping[tuple[str, str], Estimate]  # By the privacy that is set, and the measurement.
@@ -69,8 +72,41 @@ def between_shared_ends(records: Sequence[Record]) -> list[Record]:
                 metrics[name] = replace(
                     measured, floor=floor, ceiling=ceiling, leakage=regained(measured, floor, ceiling, people)
                 )
-        found.append(record.model_copy(update={"metrics": metrics}))
+        log = _log_between(record, metrics) if record.sets else record.log
+        found.append(record.model_copy(update={"metrics": metrics, "log": log}))
     return found
+
+
+def _log_between(record: Record, metrics: Mapping[str, Measurement]) -> dict[str, Any]:
+    """The log of a record, what leaks after parts of the budget taken between the ends of ``metrics``."""
+    curve = BudgetCurve.of_log(record.log)
+    if curve is None:
+        return record.log
+    moved = {
+        name: tuple(_share_between(share, record.metrics[name], metrics[name]) for share in shares)
+        for name, shares in curve.leakage.items()
+        if name in metrics
+    }
+    return {**record.log, "budget": curve.model_copy(update={"leakage": moved}).model_dump(mode="json")}
+
+
+def _share_between(share: float | None, before: Measurement, now: Measurement) -> float | None:
+    """A share between the ends of a measurement, as the share between other ends; None where there is none.
+
+    What the measurement itself leaks becomes what it leaks now. Another share of 1 may have been cut off: it becomes
+    the least that it can be.
+    """
+    own, leaked = before.leakage, now.leakage
+    if share is None or own is None or leaked is None or leaked.value is None:
+        return None
+    if own.value is not None and isclose(share, own.value, rel_tol=SAME):
+        return leaked.value
+    ends = [end.value for one in (before, now) for end in (one.floor, one.ceiling) if end is not None]
+    if len(ends) < 4 or None in ends:
+        return None
+    floor, ceiling, new_floor, new_ceiling = (end or 0.0 for end in ends)
+    above = _above(before, floor, new_floor) + share * _above(before, ceiling, floor)
+    return _clipped(above / _above(before, new_ceiling, new_floor))
 
 
 def _best(records: Iterable[Record], part: Literal["floor", "ceiling"]) -> Ends:

@@ -150,11 +150,19 @@ class Cell:
 
     @property
     def worst(self) -> Estimate:
-        """The largest of the numbers that are shown, or why there is none."""
-        found = [estimate for _, estimate in self.shown if estimate.value is not None]
+        """The largest leakage, or why there is none."""
+        found = [estimate for _, estimate in self.leakage if estimate.value is not None]
         if self.state != "ok" or not found:
             return Estimate(None, reason=self.reason or "no leakage was measured", key=self.key)
         return max(found, key=lambda estimate: estimate.value if estimate.value is not None else -1.0)
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """What recovers most comes first: by its leakage, then, where nothing leaks, by its largest other number."""
+        if self.worst.value is not None:
+            return False, -self.worst.value
+        known = [estimate.value for _, estimate in self.others if self.state == "ok" and estimate.value is not None]
+        return True, -max(known, default=-1.0)
 
 
 @dataclass(frozen=True)

@@ -267,11 +267,11 @@ def _flags(
 
 
 def _reconstruction(good: Measured, names: Sequence[str]) -> Reconstruction | None:
-    """Of the attacks that rebuild faces, the one with the largest leakage."""
+    """Of the attacks that rebuild faces, the one that recovers most."""
     tried = [(cell, record) for cell, record in good if cell.faces == "rebuilt"]
     if not tried:
         return None
-    cell, record = min(tried, key=lambda pair: (-(pair[0].worst.value or 0.0), pair[0].attack))
+    cell, record = min(tried, key=lambda pair: (pair[0].order, pair[0].attack))
     return Reconstruction(cell.attack, {name: _scale(record, name) for name in names})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -151,7 +151,7 @@ def _names(rows: Sequence[Row]) -> tuple[Text, ...]:
 
 def _brief(shown: Shown, between: str) -> Text:
     if shown.bound is not None:
-        return Text(f"at most {text.number(shown.bound)}".replace(" ", between))
+        return Text(f"at most {text.at_most(shown.bound)}".replace(" ", between))
     return Text(text.bracketed(shown.estimate).replace(" ", between, 1))
 
 
@@ -211,9 +211,9 @@ def _explain_row(row: Row, titles: Mapping[str, str]) -> list[str]:
     lines += _explain_reconstruction(row)
     lines.append("  Leakage by cell (0: learnt nothing, 1: as if unprotected):")
     for cell in row.cells:
-        if cell.kind == "attack" and cell.state == "ok" and cell.shown:
-            found = ", ".join(f"{_safe(name)} {_words(estimate)}" for name, estimate in cell.shown)
-            lines.append(f"    {_safe(cell.title)}: {found}")
+        if cell.state == "ok" and cell.leakage:
+            lines.append(f"    {_safe(cell.title)}: {_listed(cell.leakage)}")
+    lines += _explain_others(row)
     took = text.duration(row.seconds)
     lines.append(f"  Cost: {text.speed(row.images_per_second)} images protected a second; compute time {took}.")
     for flag, where in row.flags:
@@ -224,6 +224,17 @@ def _explain_row(row: Row, titles: Mapping[str, str]) -> list[str]:
         if cell.key:
             lines.append(f"    [dim]{_safe(text.show(cell.key))}[/dim]")
     return lines
+
+
+def _explain_others(row: Row) -> list[str]:
+    """What is measured of attacks by which nothing leaks."""
+    cells = [cell for cell in row.cells if cell.state == "ok" and cell.others and not cell.leakage]
+    lines = [f"    {_safe(cell.title)}: {_listed(cell.others)}" for cell in cells]
+    return ["  Measures of attacks that are no leakage, by cell:", *lines] if lines else []
+
+
+def _listed(numbers: Iterable[tuple[str, Estimate]]) -> str:
+    return ", ".join(f"{_safe(name)} {_words(estimate)}" for name, estimate in numbers)
 
 
 def _explain_reconstruction(row: Row) -> list[str]:

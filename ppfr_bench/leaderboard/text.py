@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
 from urllib.parse import urlsplit
 
@@ -50,6 +51,24 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None:
         return MISSING
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:z.{digits}f}"
+
+
+def at_least(value: float | None, digits: int = 2) -> str:
+    """A lower limit, rounded down: 0.2493 is printed as ``0.24``, as no more than it can be claimed."""
+    return number(_towards(value, digits, ROUND_FLOOR), digits)
+
+
+def at_most(value: float | None, digits: int = 2) -> str:
+    """An upper limit, rounded up: 0.2513 is printed as ``0.26``."""
+    return number(_towards(value, digits, ROUND_CEILING), digits)
+
+
+def _towards(value: float | None, digits: int, rounding: str) -> float | None:
+    """A number cut to the digits that are printed. It is rounded to nine first: binary 0.29 is less than 0.29."""
+    if value is None:
+        return None
+    last = Decimal(1).scaleb(-digits if abs(value) < 1000 else 0)
+    return float(Decimal(f"{value:.9f}").quantize(last, rounding))
 
 
 def percent(value: float | None) -> str:

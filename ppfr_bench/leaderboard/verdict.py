@@ -9,7 +9,7 @@ from ppfr_bench.leaderboard.board import Section
 from ppfr_bench.leaderboard.definitions import FLAGS, UPPER_BOUND
 from ppfr_bench.leaderboard.dials import setting_label
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Named, Row
-from ppfr_bench.leaderboard.text import counted, interval, number, plain, words
+from ppfr_bench.leaderboard.text import at_least, counted, interval, number, plain, words
 from ppfr_bench.leaderboard.titles import in_words
 from ppfr_bench.tracks.base import Privacy
 
@@ -137,9 +137,9 @@ def _other(row: Row, section: Section) -> str:
     said = []
     for name in shown_privacies(section):
         least, title = lower(row.privacies[name].estimate), section.rules.hidden_title(name)
-        said.append(f"{title}: {'not known' if least is None else f'{level(least)} (at least {number(least)})'}")
+        said.append(f"{title}: {'not known' if least is None else f'{level(least)} (at least {at_least(least)})'}")
     kept = lower(row.retention)
-    said.append(f"{section.rules.kept_title}: {'not known' if kept is None else f'at least {number(kept)}'}")
+    said.append(f"{section.rules.kept_title}: {'not known' if kept is None else f'at least {at_least(kept)}'}")
     first, *others = said
     return f"{'; '.join([first, *(one[:1].lower() + one[1:] for one in others)])}."
 
@@ -247,7 +247,7 @@ def _what(first: Row, ranked: list[Row], section: Section) -> str:
     hidden = []
     for name in section.rules.scored or section.rules.privacies[:1]:
         least = lower(first.privacies[name].estimate)
-        hidden.append(f"{section.rules.hidden_title(name).lower()}: at least {number(least)}")
+        hidden.append(f"{section.rules.hidden_title(name).lower()}: at least {at_least(least)}")
     kept = f"{section.rules.kept_title.lower()}: {_with_interval(first.retention)}"
     count = f"Of {len(ranked)} ranked defenses, " if len(ranked) > 1 else ""
     title = full_title(first, section)

@@ -63,10 +63,21 @@ class BudgetCurve(Config):
             return None
 
     @property
+    def measure(self) -> str:
+        """The measure that leaks most after the whole budget; empty where none is known."""
+        known = {name: values[-1] for name, values in self.leakage.items() if values[-1] is not None}
+        return max(known, key=lambda name: known[name], default="")
+
+    def of_measure(self, measure: str) -> BudgetCurve | None:
+        """The curve of one measure alone; of ``self.measure`` where that one is unknown, None where both are."""
+        known = self.leakage.get(measure, (None,))[-1] is not None
+        name = measure if known else self.measure
+        return self.model_copy(update={"leakage": {name: self.leakage[name]}}) if name else None
+
+    @property
     def ends(self) -> tuple[float, ...]:
-        """At each size, the leakage of the measure that leaks most after the whole budget; 0 where it is unknown."""
-        known = [tuple(value or 0.0 for value in values) for values in self.leakage.values() if values[-1] is not None]
-        return max(known, key=lambda values: values[-1], default=(0.0,) * len(self.sizes))
+        """At each size, the leakage of ``measure``; 0 where it is unknown."""
+        return tuple(value or 0.0 for value in self.leakage.get(self.measure, (None,) * len(self.sizes)))
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ppfr_bench.leaderboard.privacy import hidden, regained
-from ppfr_bench.metrics.intervals import identity_weights, percentile_interval, share_interval
+from ppfr_bench.metrics.intervals import identity_weights, percentile_interval, share_interval, weighted_mean
 from ppfr_bench.records.estimate import Estimate
 from ppfr_bench.scorers.bootstrap import Bootstrap, compared, share_regained
+from ppfr_bench.scorers.groups import compared_by_group
 from ppfr_bench.tracks.ranking import contenders, smallest, standings
 
 HERE = Path(__file__).parent
@@ -187,13 +189,33 @@ def ends(repetitions: int, seed: int = 4) -> Iterator[Measured]:
                        "coverage_of_the_draws": of_draws / repetitions, "coverage": widened / repetitions}  # fmt: skip
 
 
+def gaps(repetitions: int, seed: int = 5) -> Iterator[Measured]:
+    """The gap between the largest and the smallest of equal groups: how often its interval leaves out 0."""
+    random = np.random.default_rng(seed)
+    for sizes in ((20, 20), (100, 100), (20, 20, 20), (52, 108, 40)):  # The last are the skin tones of ``lfw_quick``.
+        people = np.repeat(np.arange(sum(sizes)), EACH)
+        groups = np.repeat([f"group {i}" for i in range(len(sizes))], np.multiply(sizes, EACH))
+        drawn = Bootstrap(DRAWS, 0, np.arange(sum(sizes))).items(people)
+        wrong = 0
+        for _ in range(repetitions):
+            hits = (random.random(len(people)) < 0.8).astype(np.float64)
+            numbers = {"share": partial(_mean, hits, drawn)}
+            _, low, _ = compared_by_group(groups, people, numbers)["numbers"]["share"]["gap"]
+            wrong += low > 0
+        yield {"groups": len(sizes), "people": list(sizes), "truth": 0.0, "leaves_out_0": wrong / repetitions}
+
+
+def _mean(values: Array, drawn: Array, rows: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    return float(values[rows].mean()), weighted_mean(values[rows], drawn[:, rows])
+
+
 def _holds(interval: tuple[float, float] | None, truth: float) -> bool:
     return interval is not None and interval[0] - 1e-9 <= truth <= interval[1] + 1e-9
 
 
 SIMULATIONS: dict[str, tuple[Callable[[int], Iterator[Measured]], int]] = {
     "headline": (headline, 400), "near_one": (near_one, 400), "ranks": (ranks, 400), "floors": (floors, 400),
-    "ceilings": (ceilings, 400), "ends": (ends, 1000),
+    "ceilings": (ceilings, 400), "ends": (ends, 1000), "gaps": (gaps, 2000),
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ppfr_bench.leaderboard.rendering import GAP_NOTE
+
 STUDY = Path(__file__).parents[2] / "studies" / "statistics"
 pytestmark = pytest.mark.skipif(not STUDY.is_dir(), reason="no checkout: no studies")
 
@@ -72,8 +74,18 @@ def test_shares_near_their_ends_are_held(committed: dict[str, list[dict[str, Any
     assert min(one["coverage_of_the_draws"] for one in committed["ends"]) < 0.7, "what it was before"
 
 
+def test_pages_say_how_often_the_gap_of_equal_groups_leaves_out_0(committed: dict[str, list[dict[str, Any]]]) -> None:
+    for one in committed["gaps"]:
+        said = {2: 6, 3: 15}[one["groups"]]
+        assert one["leaves_out_0"] == pytest.approx(said / 100, abs=0.01), one
+        in_words = f"about {said} of 100" if said == 15 else f"of two groups in about {said}"
+        places = (GAP_NOTE, (STUDY.parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8"))
+        assert all(in_words in " ".join(place.split()) for place in places)
+
+
 @pytest.mark.parametrize(
-    ("name", "repetitions"), [("near_one", 20), ("ranks", 8), ("floors", 60), ("ceilings", 60), ("ends", 60)]
+    ("name", "repetitions"),
+    [("near_one", 20), ("ranks", 8), ("floors", 60), ("ceilings", 60), ("ends", 60), ("gaps", 100)],
 )
 def test_what_is_committed_comes_out_again(
     name: str, repetitions: int, simulations: Any, committed: dict[str, list[dict[str, Any]]]
@@ -89,6 +101,7 @@ def test_what_is_committed_comes_out_again(
                 "false_distinctions",
                 "told_apart",
                 "claims_too_much",
+                "leaves_out_0",
             ):
                 slack = 5 * (value * (1 - value) / repetitions) ** 0.5 + 0.02 + 2 / repetitions
                 assert now[key] == pytest.approx(value, abs=slack), (now, then)

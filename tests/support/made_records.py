@@ -310,7 +310,7 @@ def _table_of(record: Record, seed: int) -> PlannedTable:
 def _attack_of(record: Record) -> PlannedAttack:
     assert record.attack is not None
     faces = {"reconstruction": "released" if record.attack.name == "visual" else "rebuilt", "control": "unrelated",
-             "template": "rebuilt"}  # fmt: skip
+             "template": "rebuilt", "purification": "rebuilt"}  # fmt: skip
     probe = record.attack.config.get("probe")
     return PlannedAttack(
         component=record.attack, scorer=record.scorer, sets=record.sets, faces=faces.get(record.scorer, ""),

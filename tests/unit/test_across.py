@@ -13,7 +13,7 @@ import pytest
 
 from ppfr_bench.leaderboard import pages
 from ppfr_bench.leaderboard.across import Across, Line, across
-from ppfr_bench.leaderboard.text import number
+from ppfr_bench.leaderboard.text import at_least
 from ppfr_bench.leaderboard.verdict import lower
 from ppfr_bench.records.claims import Claim
 from ppfr_bench.records.record import Record
@@ -122,7 +122,7 @@ def test_markdown_and_csv_say_where_it_was_measured_and_with_earlier_attacks(tmp
         folder = tmp_path / "out" / suite
         said = folder.joinpath("leaderboard.md").read_text(encoding="utf-8")
         assert r"| defense | quick | standard \(earlier attacks\) | least anywhere |" in said
-        quick, standard = (number(entry.hidden) for entry in line_of(store, "both").entries)
+        quick, standard = (at_least(entry.hidden) for entry in line_of(store, "both").entries)
         both = f"| both | ≥ {quick} (not measured) | ≥ {standard} (not measured) | ≥ {standard} |"
         assert both in said
         assert ("| winner |" in said.split("### Where these")[1].split("\n\n")[2]) == (suite == "quick"), (
@@ -139,7 +139,7 @@ def test_an_earlier_version_of_a_defense_is_called_so(tmp_path: Path) -> None:
 
 
 def sentence(store: ResultStore, label: str, more: str) -> str:
-    quick, standard = (number(entry.hidden) for entry in line_of(store, label).entries)
+    quick, standard = (at_least(entry.hidden) for entry in line_of(store, label).entries)
     return f"Measured on quick ({quick}) and standard ({standard}{more})."
 
 

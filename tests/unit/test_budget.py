@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import made_records as made
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -13,10 +15,13 @@ from pydantic import ValidationError
 from ppfr_bench import registry, testing
 from ppfr_bench.api import Answers
 from ppfr_bench.datasets.faces import ArrayFaces
+from ppfr_bench.leaderboard import pages
 from ppfr_bench.learning.unet import budgets
 from ppfr_bench.metrics import IMAGE_METRICS, LEAKING
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
+from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.budget import BudgetCurve
+from ppfr_bench.records.record import Record
 from ppfr_bench.scorers.attributes import Attributes
 from ppfr_bench.scorers.base import Truth, sizes
 from ppfr_bench.scorers.linkage import Linkage
@@ -121,6 +126,78 @@ def test_a_curve_rises_where_the_last_doubling_adds_leakage() -> None:
     assert whole.leakage == {"ssim": (0.3, 0.31)}, "of one kind of answer, though another is better in the end"
     assert BudgetCurve.of_log({"budget": found.model_dump(mode="json")}) == found
     assert BudgetCurve.of_log({}) is None and BudgetCurve.of_log({"budget": {"unit": "hours"}}) is None
+
+
+def spent(record: Record, **leakage: tuple[float, ...]) -> Record:
+    """A record that notes what leaks after a quarter, a half and all of its steps."""
+    return record.model_copy(update={"log": {"budget": {"unit": "steps", "sizes": [25, 50, 100], "leakage": leakage}}})
+
+
+def blurred() -> list[Record]:
+    """``unet`` has an LPIPS of .3 between .6 and .1; by ``ridge`` it is known that .4 needs no look at the target."""
+    unet = made.appearance("a", "unet", {"lpips": 0.6, "ssim": 0.2})
+    ridge = made.appearance("a", "ridge", {"lpips": 0.2})
+    better = replace(ridge.metrics["lpips"], floor=made.estimate(0.4), leakage=made.estimate(0.1))
+    return [
+        spent(unet, lpips=(0.2, 0.5, 0.6), ssim=(0.1, 0.2, 0.2)),
+        ridge.model_copy(update={"metrics": {"lpips": better}}),
+        made.utility("a", "one", 0.9),
+    ]
+
+
+def named() -> list[Record]:
+    """Of two recognizers the first names most by rank 10, of which no curve is kept; undefended it names fewer."""
+
+    def asked(recognizer: str, ceiling: float, first: float, tenth: float) -> Record:
+        parts = {"floor": made.estimate(0.0), "ceiling": made.estimate(ceiling)}
+        metrics = {
+            name: made.value(share * ceiling, metric=name, leakage=made.estimate(share), **parts)
+            for name, share in (("rank_1", first), ("rank_10", tenth))
+        }
+        return made.identity("a", "linkage", recognizer, first).model_copy(update={"metrics": metrics})
+
+    one, two = asked("one", 0.8, 0.5, 0.9), asked("two", 1.0, 0.6, 0.6)
+    return [spent(one, rank_1=(0.25, 1.0, 0.5)), spent(two, rank_1=(0.6, 0.6, 0.6)), made.utility("a", "one", 0.9)]
+
+
+def test_leakage_by_budget_is_between_the_ends_of_the_table() -> None:
+    """Its last number is the leakage of the row; the floor is .4, so that an LPIPS of .5 or .35 leaks 0 or 1/6."""
+    (section,) = made.board_of(blurred()).sections
+    ((row, curve),) = section.budgets["appearance"]
+    assert (row.privacies["appearance"].set_by, curve.measure) == ("unet, lpips", "lpips")
+    assert curve.ends == pytest.approx((0, 1 / 6, 1 / 3))
+    assert curve.ends[-1] == 1 - (row.privacies["appearance"].estimate.value or 0)
+    unet = next(cell for cell in row.cells if cell.attack == "unet")
+    assert unet.budget is not None and unet.budget.leakage["ssim"] == pytest.approx((0.1, 0.2, 0.2)), "its own ends"
+
+
+def test_leakage_by_budget_is_of_the_recognizer_that_set_the_privacy() -> None:
+    """Where the measure that set it has no curve, another is named. A share that was cut off is what it is at least."""
+    (section,) = made.board_of(named()).sections
+    ((row, curve),) = section.budgets["identity"]
+    assert row.privacies["identity"].set_by == "linkage, rank_10, one" and curve.measure == "rank_1"
+    assert curve.ends == pytest.approx((0.2, 0.8, 0.4))
+    cell = next(cell for cell in row.cells if cell.recognizer == "one" and cell.attack)
+    assert dict(cell.leakage)["rank_1"].value == curve.ends[-1]
+
+
+def test_a_measure_by_which_an_attack_is_broken_has_no_curve() -> None:
+    records = [made.appearance("a", "unet", {"lpips": None, "ssim": 0.2}, reason=BROKEN), made.utility("a", "one", 0.9)]
+    records[0] = spent(records[0], lpips=(0.1, 0.9, 0.9), ssim=(0.1, 0.2, 0.2))
+    (section,) = made.board_of(records).sections
+    ((_, curve),) = section.budgets["appearance"]
+    assert (curve.measure, curve.ends) == ("ssim", (0.1, 0.2, 0.2))
+
+
+def test_pages_name_the_measure_of_leakage_by_budget(tmp_path: Path) -> None:
+    pages.publish(made.write(tmp_path / "r", [*blurred(), *named()[:2]]), "quick", tmp_path / "out")
+    page = (tmp_path / "out/quick/leaderboard.md").read_text()
+    assert "| unet, lpips | LPIPS | steps | 25: 0.00, 50: 0.17, 100: 0.33 | +0.167 | 0.33 |" in page
+    assert r"| linkage, rank\_10, one | rank 1 | steps | 25: 0.20, 50: 0.80, 100: 0.40 | -0.400 | 0.72 |" in page
+    assert "The leakage of the row stands beside it" in page
+    html = (tmp_path / "out/quick/leaderboard.html").read_text()
+    assert "a rises by LPIPS from 0.17 to 0.33" in html and "A line ends at the leakage of its row, but" in html
+    assert "LPIPS" in (tmp_path / "out/quick/budget.svg").read_text()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.leaderboard import inline_plots, table
 from ppfr_bench.leaderboard.board import Board
 from ppfr_bench.leaderboard.publishers.defense_pages import DefensePages
+from ppfr_bench.leaderboard.publishers.html import HtmlPage
+from ppfr_bench.leaderboard.rendering import GAP_NOTE
 from ppfr_bench.metrics.verification import detection_error_tradeoff
 from ppfr_bench.records.curves import BINS, Curves
 from ppfr_bench.records.groups import Groups
@@ -213,6 +215,8 @@ def test_groups_reach_the_page_of_the_defense() -> None:
     (grouped,) = row.by_group["skin tone"]
     assert grouped.worst == "dark" and grouped.estimates["gap"].value == 0.3
     page = DefensePages().publish(Board("quick", tuple(records), plan))["defenses/a.html"].decode()
+    table_of_all = HtmlPage().publish(Board("quick", tuple(records), plan))["leaderboard.html"].decode()
+    assert GAP_NOTE in page and GAP_NOTE in table_of_all, "the gap is of groups that were chosen from the data"
     assert "By skin tone" in page and "By pose" in page and "0.10 to 0.50" in page and 'class="curve"' in page
     spoiled = [made.utility("a", "dlib_resnet", 0.8, log={"groups": {"people": 1}, "scores": [1]}), records[1]]
     (row,) = table.build(spoiled, made.plan_of(spoiled))

@@ -98,6 +98,50 @@ def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
             assert pd.isna(found[name]) if line[name] == "" else found[name] == float(line[name])
 
 
+def unlike_leakage() -> tuple[list[Record], dict[str, bytes]]:
+    """A cloak's purifier, whose PSNR is in dB, and D_sys by two recognizers, beside an attack that leaks."""
+    faces = made.strip(1, "rebuilt")
+    records = [
+        *made.simple("a", 0.9, 0.4), made.identity("a", "linkage", "dlib_resnet", 0.2),
+        made.record(
+            "a", "attack", attack="purifier", measures="purification", samples=faces,
+            metrics={"psnr": made.value(28.165, metric="psnr"), "ssim": made.value(0.65, metric="ssim")},
+        ),
+        *(
+            made.record(
+                "a", "attack", attack="unlinkability", recognizer=name, measures="unlinkability",
+                metrics={"d_sys": made.value(found, metric="d_sys"), "rank_1": made.value(0.9, metric="rank_1")},
+            )
+            for name, found in (("one", 0.31), ("two", 0.43))
+        ),
+    ]  # fmt: skip
+    return records, {one.key: faces for one in records if one.attack is not None and one.attack.label == "purifier"}
+
+
+def test_what_is_no_leakage_stands_under_its_own_name(tmp_path: Path) -> None:
+    records, pictures = unlike_leakage()
+    found = board(tmp_path, records, pictures)
+    pages.publish(tmp_path, "quick", tmp_path / "out")
+    folder = tmp_path / "out/quick"
+    (line,) = csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text()))
+    assert [name for name in line if name.startswith("leakage_")] == ["leakage_linkage", "leakage_unet"]
+    others = {"psnr_purifier": "28.165", "ssim_purifier": "0.65", "d_sys_unlinkability": "0.43"}
+    assert {name: line[name] for name in others} == others
+    markdown = (folder / "leaderboard.md").read_text()
+    assert "| PSNR 28.16, SSIM 0.65 |" in markdown and "| D\\_sys 0.43 |" in markdown
+    page = (folder / "leaderboard.html").read_text()
+    (matrix,) = re.findall(r'<div class="scroll wide matrix".*?</table>', page, re.DOTALL)
+    shaded = re.findall(r'<td class="leak-\d+[^"]*"><details class="trace"><summary>([^<]+)<', matrix)
+    assert shaded == ["0.40", "0.20"]
+    assert '<td><details class="trace"><summary>PSNR 28.16<br>SSIM 0.65</summary>' in matrix
+    assert '<td><details class="trace"><summary>D_sys 0.43</summary>' in matrix and "one: d_sys 0.31" in matrix
+    assert "leakage 28" not in (folder / "defenses/a.html").read_text() + page
+    console = Console(file=io.StringIO(), width=200)
+    terminal.explain(found.rows[0], console)
+    leaking, _, rest = console.file.getvalue().partition("no leakage, by cell:")  # type: ignore[attr-defined]
+    assert "28.1" not in leaking and "d_sys" not in leaking and "purifier: psnr 28.16" in rest
+
+
 def test_what_is_published_stands_beside_what_was_measured(tmp_path: Path) -> None:
     records = [
         *made.simple("partialface", 0.5, 0.5), *made.simple("unpublished", 0.5, 0.5),

@@ -156,3 +156,49 @@ def test_numbers_are_printed_one_way() -> None:
     assert text.ranks(2, (1, 3)) == "2 (tied 1 to 3)" and text.ranks(2, (2, 2)) == "2" and text.ranks(None, None) == "–"
     assert [text.duration(s) for s in (0.2, 41, 200, 7500)] == ["under 1 s", "41 s", "3 min 20 s", "2 h 05 min"]
     assert len(text.plain("x" * 5000)) == text.LONGEST
+
+
+def test_lower_limits_are_rounded_down_and_upper_ones_up() -> None:
+    """``0.29`` and ``0.57`` are binary numbers a little below; ``0.2493`` is not at least 0.25."""
+    below = {0.2493: "0.24", 0.29: "0.29", 0.57: "0.57", 0.28999999999: "0.29", -0.001: "-0.01", -1e-17: "0.00"}
+    assert {value: text.at_least(value) for value in below} == below
+    above = {0.2501: "0.26", 0.29: "0.29", 0.07: "0.07", 0.2800000000001: "0.28", 1.0: "1.00", -0.001: "0.00"}
+    assert {value: text.at_most(value) for value in above} == above
+    assert (text.at_least(0.98765, 4), text.at_least(None), text.at_most(None)) == ("0.9876", "–", "–")
+    assert (text.at_least(1234.6), text.at_most(1234.1)) == ("1,234", "1,235")
+
+
+def test_no_page_claims_more_than_the_lower_limit(tmp_path: Path) -> None:
+    records, pictures = made.quick()
+    pages.publish(write(tmp_path / "r", records, pictures), "quick", tmp_path / "out")
+    places = [*(tmp_path / "out/quick/defenses").glob("*.html"), tmp_path / "out/quick/leaderboard.html"]
+    found = [
+        (float(limit), float(printed))
+        for place in places
+        for limit, printed in re.findall(r'data-sort="([^"]+)"(?:(?!data-sort).)*?>≥ ([\d.]+)<', place.read_text())
+    ]
+    assert len(found) > 30 and all(0 <= limit - printed < 0.01 for limit, printed in found)
+    (section,) = made.board_of(records).sections
+    page = (tmp_path / "out/quick/leaderboard.md").read_text()
+    for row in section.rows:
+        for name in section.privacies:
+            low, _ = row.privacies[name].estimate.interval or (0.0, 0.0)
+            assert f"| at least {text.at_least(low)}: {text.bracketed(row.privacies[name].estimate)} |" in page
+    for target, reaching in section.targets:
+        limits = [row.privacies["appearance"].estimate.interval for row in section.rows if row.rank is not None]
+        assert len(reaching) == sum(float(text.at_least(one[0])) >= target for one in limits if one), target
+
+
+def test_the_most_that_a_privacy_can_be_is_rounded_up(tmp_path: Path) -> None:
+    records = [
+        made.appearance("a", "unet", {"lpips": 0.1234}), made.utility("a", "one", 0.9),
+        made.appearance("a", "averaging_4", {"lpips": 0.1}, log={"shots": 4}),
+        made.record("a", "attack", attack="ridge", measures="appearance", status="failed", reason="no memory"),
+    ]  # fmt: skip
+    pages.publish(write(tmp_path / "r", records), "quick", tmp_path / "out")
+    page = (tmp_path / "out/quick/leaderboard.md").read_text()
+    assert "| at most 0.88 |" in page and "| a | at most 0.88 | at most 0.88 |" in page
+    assert "<small>at most 0.88</small>" in (tmp_path / "out/quick/leaderboard.html").read_text()
+    console = Console(file=io.StringIO(), width=200)
+    terminal.print_table(build(records), console)
+    assert "at most 0.88" in console.file.getvalue()  # type: ignore[attr-defined]

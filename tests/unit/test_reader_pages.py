@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from measured_pages import leakage, metric, most_leaked, protected_mean, protected_photographs, records, rows
 from PIL import Image
-from reader_pages import PAGES, hiding, rendered
+from reader_pages import PAGES, at_least, hiding, rendered
 
 from ppfr_bench import __version__, registry
 
@@ -22,6 +22,13 @@ pytestmark = pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="no chec
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_is_that_of_the_records(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == rendered(page), "Run:  python studies/reader_pages.py"
+
+
+def test_no_page_claims_more_than_the_lower_limit() -> None:
+    for label, row in rows("quick").items():
+        for name, privacy in row.privacies.items():
+            low, _ = privacy.estimate.interval or (0.0, 0.0)
+            assert -1e-9 <= low - float(at_least("quick", label, name)) < 0.01, (label, name)
 
 
 def test_no_defense_hides_who_it_is_and_keeps_recognition() -> None:

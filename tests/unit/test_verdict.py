@@ -12,6 +12,7 @@ from made_records import write
 from ppfr_bench.leaderboard import pages, trace, verdict
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.rows import Row
+from ppfr_bench.leaderboard.text import at_least
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.records.store import ResultStore
 
@@ -158,7 +159,9 @@ def test_a_table_opens_with_three_sentences_made_of_its_numbers() -> None:
     (what, hidden), (whom, taken), (how, surely) = verdict.table_verdict(section)
     assert (what, whom, how) == ("What is hidden", "From whom", "How surely")
     least = verdict.lower(row_of(section, "good").privacies["appearance"].estimate)
-    assert hidden.startswith("Of 3 ranked defenses, Good has the best score") and f"at least {least:.2f}" in hidden
+    assert (
+        hidden.startswith("Of 3 ranked defenses, Good has the best score") and f"at least {at_least(least)}" in hidden
+    )
     title = section.attack_titles["unet"]
     assert taken.startswith(
         f"2 attacks were run; “{title}” recovers most of the first row, but identity is not hidden: "

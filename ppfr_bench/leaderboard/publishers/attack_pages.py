@@ -150,16 +150,11 @@ def _against(board: Board, label: str) -> Iterator[Against]:
             for row in section.rows for cell in row.cells if cell.attack == label
         ]  # fmt: skip
         if results:
-            results.sort(key=lambda one: (-_worst(one.cell), one.row.defense, one.cell.recognizer))
+            results.sort(key=lambda one: (one.cell.order, one.row.defense, one.cell.recognizer))
             names = dict.fromkeys(name for one in results for name, _ in one.cell.shown)
             first = results[0].cell
             scored = str(described("scorer", first.scorer).get("title", ""))
             yield Against(section, first.scorer, scored, first.sets, tuple(results), tuple(names))
-
-
-def _worst(cell: Cell) -> float:
-    value = cell.worst.value
-    return -1.0 if value is None else value
 
 
 PUBLISHER = AttackPages

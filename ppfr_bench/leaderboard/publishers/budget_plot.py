@@ -10,6 +10,7 @@ from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.losses import rising
 from ppfr_bench.leaderboard.publishers._plot import SIDE, Panel, Plot, Theme, name_ends, titles
 from ppfr_bench.leaderboard.text import words
+from ppfr_bench.leaderboard.titles import measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +52,11 @@ def _draw(section: Section, privacy: str, titled: bool, axes: Axes, theme: Theme
             )
     axes.axvline(0, color=theme.ink, linewidth=0.6, alpha=0.5)
     axes.set_xticks([-2, -1, 0, 1], ["1/4", "1/2", "all", "twice"])
-    axes.set_xlim(-2.2, 2.0)
+    axes.set_xlim(-2.2, 2.5)
     axes.set_ylim(-0.04, 1.04)
     across = "share of the attacker's budget"
-    titles(axes, theme, section if titled else None, across, f"leakage that sets {words(privacy)} privacy")
+    by = ", ".join(sorted({measured(curve.measure) for _, curve in section.budgets[privacy]}))
+    titles(axes, theme, section if titled else None, across, f"leakage that sets {words(privacy)} privacy\n{by}")
 
 
 def _label(section: Section, privacy: str, axes: Axes, theme: Theme) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppfr_bench.leaderboard import text
 from ppfr_bench.leaderboard.board import Board, Section
@@ -34,7 +34,9 @@ class CsvFile(Publisher):
 def csv_lines(board: Board) -> list[dict[str, str]]:
     """Text by column; every row has the columns of all tables."""
     recognizers = sorted({utility.recognizer for row in board.rows for utility in row.utilities})
-    attacks = sorted({cell.attack for row in board.rows for cell in row.cells if cell.attack})
+    cells = [cell for row in board.rows for cell in row.cells if cell.attack]
+    leaking = {cell.attack for cell in cells if cell.sets or cell.leakage}
+    attacks = {attack: attack in leaking for attack in sorted({cell.attack for cell in cells})}
     return _filled([_line(section, row, recognizers, attacks) for section in board.sections for row in section.rows])
 
 
@@ -46,7 +48,7 @@ def _filled(lines: list[list[dict[str, str]]]) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _line(section: Section, row: Row, recognizers: Sequence[str], attacks: Sequence[str]) -> list[dict[str, str]]:
+def _line(section: Section, row: Row, recognizers: Sequence[str], attacks: Mapping[str, bool]) -> list[dict[str, str]]:
     return [
         _place(row), _numbers(section, row), _recognizers(section, row, recognizers), _likeness(section, row),
         _attacks(row, attacks), _rest(section, row),
@@ -99,12 +101,17 @@ def _likeness(section: Section, row: Row) -> dict[str, str]:
     return line
 
 
-def _attacks(row: Row, attacks: Sequence[str]) -> dict[str, str]:
+def _attacks(row: Row, attacks: Mapping[str, bool]) -> dict[str, str]:
+    """``leakage_unet``; of an attack by which nothing leaks ``d_sys_unlinkability``, each measure by its name."""
     ran = {cell.attack for cell in row.cells}
-    return {
-        f"leakage_{attack}": _digits(leak_entry(row, attack).estimate.value if attack in ran else None)
-        for attack in attacks
+    entries = {attack: leak_entry(row, attack) for attack in attacks if attack in ran}
+    line = {
+        f"leakage_{attack}": _digits(entries[attack].estimate.value if attack in entries else None)
+        for attack, leaks in attacks.items()
+        if leaks
     }
+    others = ((attack, *one) for attack, entry in entries.items() for one in entry.others)
+    return line | {f"{name}_{attack}": _digits(estimate.value) for attack, name, estimate in others}
 
 
 def _rest(section: Section, row: Row) -> dict[str, str]:

@@ -134,8 +134,8 @@ def _suite_strip(board: Board, section: Section, at: int) -> FaceStrip | None:
             [*released, *(face for _, cell in cells for face in _first(board, strips[cell.key]))]
         )
         title = full_title(row, section) + (" (contrast stretched)" if changed else "")
-        leaks = listed([f"{number(cell.worst.value)} from {count}" for count, cell in cells])
-        columns.append(Column(title, faces, f"(leakage {leaks})"))
+        leaks = listed([f"{number(cell.worst.value)} from {count}" for count, cell in cells if cell.leakage])
+        columns.append(Column(title, faces, f"(leakage {leaks})" if leaks else ""))
     many = "1 release" if counts == [1] else f"at most {listed(counts)} releases of one photo"
     said = f"From the top: as released; as the strongest attack rebuilds it from {many}. {GENERATED}"
     absent = [count for count in RELEASES if count not in counts]
@@ -165,7 +165,8 @@ def release_strip(board: Board, section: Section, row: Row) -> FaceStrip | None:
     ]
     rebuilt = rebuilding(board, section, row, strips)
     for count, cell in rebuilt:
-        title = f"from {count} release{'s' if count > 1 else ''}: leakage {number(cell.worst.value)}"
+        title = f"from {count} release{'s' if count > 1 else ''}"
+        title += f": leakage {number(cell.worst.value)}" if cell.leakage else ""
         columns.append(_column(title, faces_of(board, strips[cell.key], FACE)))
     columns = [column for column in columns if column.faces]
     if len(columns) < 2:
@@ -183,7 +184,7 @@ def strongest(row: Row, strips: Strips, most: float = inf) -> Cell | None:
     there = [
         cell for cell in seen(row, strips) if cell.faces == "rebuilt" and cell.state == "ok" and cell.shots <= most
     ]
-    return min(there, key=lambda cell: (-(cell.worst.value or 0.0), cell.shots, cell.title), default=None)
+    return min(there, key=lambda cell: (cell.order, cell.shots, cell.title), default=None)
 
 
 def rebuilding(board: Board, section: Section, row: Row, strips: Strips) -> list[tuple[int, Cell]]:

@@ -7,16 +7,24 @@ from ppfr_bench.leaderboard.across import Across, Entry, across
 from ppfr_bench.leaderboard.board import Board, Section
 from ppfr_bench.leaderboard.publishers.base import Publisher
 from ppfr_bench.leaderboard.publishers.faces import FaceStrip, suite_strips
-from ppfr_bench.leaderboard.rendering import leak_entry
+from ppfr_bench.leaderboard.rendering import LeakEntry, leak_entry
 from ppfr_bench.leaderboard.reported_figures import Comparison, ReportedFigure, comparisons
-from ppfr_bench.leaderboard.rows import Row, Scale
+from ppfr_bench.leaderboard.rows import Estimate, Row, Scale
 from ppfr_bench.leaderboard.text import bracketed, duration, markdown, percent, ranks, speed
+from ppfr_bench.leaderboard.titles import measured
 from ppfr_bench.tracks.base import Shown
 
 Table = list[list[str]]
 ONE_SEED = (
     "**Measured with one seed**: another training of the same attacks may give other numbers, and the intervals do not "
     "show by how much."
+)
+NO_LEAKAGE = "A measure that is no leakage stands under its own name: the largest over recognizers."
+BUDGETS = (
+    "Between the floors and ceilings of the tables above, which attacks share. By the measure that set the privacy or, "
+    "where the attack tells nothing of that, by the one that leaks most. The leakage of the row stands beside it: it "
+    "differs where another measure or another answer of the attack has set it. Where a part of the budget recovered as "
+    "much as the attack does undefended, or more, that much is printed."
 )
 TARGETS = "What is kept at a privacy"
 SUITES_DIFFER = (
@@ -76,7 +84,8 @@ def _section(section: Section, strip: FaceStrip | None) -> list[str]:
         parts.append(_table(_main(section)))
         parts += [f"### {TARGETS}", _table(_targets(section))]
         if section.attacks:
-            parts += ["### Leakage by attack", _table(_leakage(section))]
+            others = [NO_LEAKAGE] if section.setting_none else []
+            parts += ["### Leakage by attack", *others, _table(_leakage(section))]
         if found := comparisons(section.rows):
             parts += ["### Reported by authors, measured here, best attack known", _table(_reported_table(found))]
         if section.dials:
@@ -84,7 +93,7 @@ def _section(section: Section, strip: FaceStrip | None) -> list[str]:
         if section.shots:
             parts += ["### Privacy against the number of releases held", _table(_shots(section))]
         if section.budgets:
-            parts += ["### Leakage after parts of the attacker's budget", _table(_budgets(section))]
+            parts += ["### Leakage after parts of the attacker's budget", BUDGETS, _table(_budgets(section))]
         if section.longest:
             parts += [f"### What training bought: {markdown(section.longest)}", _table(_training(section))]
         if section.baselines:
@@ -110,20 +119,21 @@ def _measured(table: Across, section: Section) -> list[str]:
     places = [markdown(" ".join([place.title, *(f"({note})" for note in place.notes)])) for place in table.places]
     rows = [["defense", *places, "least anywhere"]]
     for line in lines:
-        least = f"≥ {text.number(line.least.hidden)}" if line.least else text.MISSING
+        least = f"≥ {text.at_least(line.least.hidden)}" if line.least else text.MISSING
         rows.append([markdown(line.label), *map(_hidden, line.entries), least])
     numbers = "; in parentheses: ".join(filter(None, (table.hidden[0], ", ".join(table.hidden[1:]).lower())))
     return [
         "### Where these defenses were measured",
-        markdown(f"{numbers}: at least, the lower limit of a 95% interval. {SUITES_DIFFER}", 1000), _table(rows),
+        markdown(f"{numbers}: at least, the lower limit of a 95% interval, rounded down. {SUITES_DIFFER}", 1000),
+        _table(rows),
     ]  # fmt: skip
 
 
 def _hidden(entry: Entry) -> str:
     if entry.hidden is None:
         return markdown(entry.gap)
-    others = ", ".join("not measured" if value is None else f"≥ {text.number(value)}" for value in entry.others)
-    said = f"≥ {text.number(entry.hidden)}{f' ({others})' if others else ''}"
+    others = ", ".join("not measured" if value is None else f"≥ {text.at_least(value)}" for value in entry.others)
+    said = f"≥ {text.at_least(entry.hidden)}{f' ({others})' if others else ''}"
     return "; ".join([said, *map(markdown, entry.notes)])
 
 
@@ -183,8 +193,8 @@ def _name(row: Row) -> str:
 
 def _number(shown: Shown) -> str:
     if shown.at_least and shown.estimate.interval is not None:
-        return f"at least {text.number(shown.estimate.interval[0])}: {bracketed(shown.estimate)}"
-    return bracketed(shown.estimate) if shown.bound is None else f"at most {text.number(shown.bound)}"
+        return f"at least {text.at_least(shown.estimate.interval[0])}: {bracketed(shown.estimate)}"
+    return bracketed(shown.estimate) if shown.bound is None else f"at most {text.at_most(shown.bound)}"
 
 
 def _scale(scale: Scale | None) -> str:
@@ -206,11 +216,15 @@ def _leakage(section: Section) -> Table:
     rows = [["defense", *(f"{markdown(attack.label)} ({markdown(attack.scorer)})" for attack in section.attacks)]]
     for row in section.rows:
         entries = [leak_entry(row, attack.label) for attack in section.attacks]
-        rows.append(
-            [markdown(row.defense)]
-            + [bracketed(entry.estimate) if entry.estimate.value is not None else entry.state for entry in entries]
-        )
+        rows.append([markdown(row.defense)] + [_regained(entry) for entry in entries])
     return rows
+
+
+def _regained(entry: LeakEntry) -> str:
+    """A leakage, or what else is measured by its name, or why there is no number."""
+    if entry.others:
+        return ", ".join(f"{markdown(measured(name))} {bracketed(estimate)}" for name, estimate in entry.others)
+    return bracketed(entry.estimate) if entry.estimate.value is not None else entry.state
 
 
 def _reported_table(found: list[Comparison]) -> Table:
@@ -249,19 +263,28 @@ def _shots(section: Section) -> Table:
     rows = [["defense", *head]]
     for row in section.rows:
         found = [estimate for name in section.privacies for estimate in section.against(row, name)]
-        rows.append([markdown(row.defense), *(bracketed(estimate) for estimate in found)])
+        rows.append([markdown(row.defense), *map(_against, found)])
     return rows
 
 
+def _against(privacy: Estimate) -> str:
+    """A privacy against some releases, or the most that it can be, which has a reason."""
+    return f"{'at most ' if privacy.reason and privacy.value is not None else ''}{bracketed(privacy)}"
+
+
 def _budgets(section: Section) -> Table:
-    rows = [["privacy", "defense", "set by", "budget", "leakage, by size", "last doubling"]]
+    rows = [
+        ["privacy", "defense", "set by", "measure", "budget", "leakage, by size", "last doubling", "leakage of the row"]
+    ]
     for name, found in section.budgets.items():
         for row, curve in found:
             along = ", ".join(f"{size}: {text.number(end)}" for size, end in zip(curve.sizes, curve.ends, strict=True))
-            gain = curve.last_doubling
+            gain, privacy = curve.last_doubling, row.privacies[name]
+            of_row = None if privacy.estimate.value is None else 1 - privacy.estimate.value
             rows.append([
-                markdown(text.words(name)), markdown(row.defense), markdown(row.privacies[name].attack), curve.unit,
-                along, "" if gain is None else f"{gain:+.3f}",
+                markdown(text.words(name)), markdown(row.defense), markdown(privacy.set_by),
+                markdown(measured(curve.measure)), curve.unit, along, "" if gain is None else f"{gain:+.3f}",
+                text.number(of_row),
             ])  # fmt: skip
     return rows
 
