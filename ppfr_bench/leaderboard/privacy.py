@@ -101,12 +101,10 @@ def _share_between(share: float | None, before: Measurement, now: Measurement) -
         return None
     if own.value is not None and isclose(share, own.value, rel_tol=SAME):
         return leaked.value
-    ends = [end.value for one in (before, now) for end in (one.floor, one.ceiling) if end is not None]
-    if len(ends) < 4 or None in ends:
+    ends = [end.value for end in (now.floor, now.ceiling) if end is not None and end.value is not None]
+    if len(ends) < 2 or not (found := _rescaled(before, (share,), *ends)):
         return None
-    floor, ceiling, new_floor, new_ceiling = (end or 0.0 for end in ends)
-    above = _above(before, floor, new_floor) + share * _above(before, ceiling, floor)
-    return _clipped(above / _above(before, new_ceiling, new_floor))
+    return found[0]
 
 
 def _best(records: Iterable[Record], part: Literal["floor", "ceiling"]) -> Ends:
@@ -150,27 +148,26 @@ def regained(measured: Measurement, floor: Estimate | None, ceiling: Estimate | 
     reason = f"{share:.2f} before it is clipped: more than without a defense" if share > BEYOND else ""
     if (floor, ceiling) == (measured.floor, measured.ceiling):
         return replace(own, reason=reason)
-    draws = _moved(measured, floor.value, ceiling.value)
+    other = measured.ceiling is None or measured.ceiling.value != ceiling.value
+    cut_off = other and max(own.draws, default=0.0) >= 1  # How far above their own ceiling such draws lay is not known.
+    draws = () if cut_off else _rescaled(measured, own.draws, floor.value, ceiling.value)
     ends = [_clipped(_above(measured, end, floor.value) / whole) for end in value.interval or ()]
     at, n = _clipped(share), own.n or value.n
     interval = (min(ends), max(ends)) if ends else None
     if draws:
         interval = share_interval(np.asarray(draws), at, min(people or n, n), n)
     if interval is not None:
-        held = (at, *(own.interval or ())) if at == own.value else (at,)  # The same number is known no better.
-        interval = min(interval[0], *held), max(interval[1], *held)
+        interval = min(interval[0], at), max(interval[1], at)
     return Estimate(at, interval, n, reason, draws)
 
 
-def _moved(measured: Measurement, floor: float, ceiling: float) -> tuple[float, ...]:
-    """The draws of a share between its own ends, as shares between others; none where they were cut off above."""
-    assert measured.leakage is not None, "only of a measure by which something leaks"
-    draws, before = measured.leakage.draws, (measured.floor, measured.ceiling)
-    ends = [end.value for end in before if end is not None and end.value is not None]
-    if not draws or len(ends) < 2 or (ceiling != ends[1] and max(draws) >= 1):
+def _rescaled(measured: Measurement, shares: Sequence[float], floor: float, ceiling: float) -> tuple[float, ...]:
+    """Shares between a measurement's own ends, as shares between others; none where its own ends are not known."""
+    ends = [end.value for end in (measured.floor, measured.ceiling) if end is not None and end.value is not None]
+    if len(ends) < 2:
         return ()
     span, shift = _above(measured, ends[1], ends[0]), _above(measured, ends[0], floor)
-    return tuple(_clipped((span * one + shift) / _above(measured, ceiling, floor)) for one in draws)
+    return tuple(_clipped((span * one + shift) / _above(measured, ceiling, floor)) for one in shares)
 
 
 def _works(measured: Measurement, floor: float, ceiling: Estimate) -> bool:
