@@ -99,7 +99,7 @@ def take_night(folder: Path, suite: str, store: ResultStore, history: Path, root
     store.compact(suite)
     rows = numbers_of_rows(build(store.records(suite), store.plan(suite) or plan, store.claims(suite)))
     taken = Night(**{one.name: getattr(night, one.name) for one in fields(Night) if one.name != "rows"}, rows=rows)
-    append_history(history, past, taken)
+    append_history(history, taken)
     return Taken(len(new), taken)
 
 

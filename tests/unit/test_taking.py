@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
         for source in (ROOT / folder).glob("[a-z]*.py"):
             shutil.copy(source, root / folder)
-    nightly.append_history(root / "leaderboards" / "nights.jsonl", [], night_of("2026-11-28"))
+    nightly.append_history(root / "leaderboards" / "nights.jsonl", night_of("2026-11-28"))
     return root
 
 
@@ -64,9 +64,9 @@ def places(made: Path, tmp_path: Path) -> Place:
     left = tmp_path / "night"
     shutil.copytree(made / "results", left / "results")
     history = left / "leaderboards" / "nights.jsonl"
-    nightly.append_history(
-        history, nightly.read_history(made / "leaderboards" / "nights.jsonl"), night_of("2026-11-29")
-    )
+    history.parent.mkdir()
+    shutil.copy(made / "leaderboards" / "nights.jsonl", history)
+    nightly.append_history(history, night_of("2026-11-29"))
     return tmp_path / "repository", left
 
 
