@@ -154,6 +154,26 @@ def test_what_a_raised_version_has_changed_is_taken(places: Place) -> None:
     assert plan is not None and now <= {cell.key for cell in plan.tables["synthetic"].cells}
 
 
+@pytest.mark.parametrize("at", ["write", "set_aside", "write_plan", "compact", "append_history"])
+def test_a_night_whose_taking_was_killed_is_taken_whole_by_the_same_command(
+    at: str, places: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = places[0] / "defenses" / f"{NAME}.py"
+    source.write_text(re.sub(r"\n    version = \d+", "\n    version = 99", source.read_text()))
+    measured_again(places[1], 99)
+    shutil.copytree(places[0], tmp_path / "not killed")
+    take((tmp_path / "not killed", places[1]))
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(taking if at == "append_history" else ResultStore, at, killed)
+        take(places)
+    take(places)
+    assert tree(places[0]) == tree(tmp_path / "not killed")
+
+
 # A change of a docstring that reads the token and forges its records --------------------------------------------------
 
 FORGER = '''"""Another docstring."""
