@@ -69,7 +69,8 @@ def run_night(
         benchmarks: what ``pytest --benchmark-json`` wrote tonight.
 
     Raises:
-        UserError: a history or a benchmark file that cannot be read, or data that is trained on and measured on.
+        UserError: a history or a benchmark file that cannot be read, data that is trained on and measured on, or a
+            cluster that is to measure a sample anew.
     """
     make_cache_folder()  # Every worker would fail on a folder that cannot be made.
     plan, past = request.plan, read_history(history)
@@ -77,6 +78,7 @@ def run_night(
     before = _before(plan, store, history)
     changed = [cell for cell in plan.cells if cell.key in before]
     sample = rotating([cell for cell in plan.cells if cell.key not in before], night, share)
+    empty = with_no_stages(where) if share > 0 else None
     found: list[Finding] = []
     request.audit()
     write_atomic(begun_file(history, plan.suite), json.dumps(before, indent=1).encode())
@@ -89,7 +91,7 @@ def run_night(
     if sample:
         with empty_cache() as folder:
             anew = ResultStore(folder / "results")
-            execute(replace(plan, cells=tuple(sample)), anew, where=where)
+            execute(replace(plan, cells=tuple(sample)), anew, where=empty)
             for cell in sample:
                 then, now = store.find(plan.suite, cell.key), anew.find(plan.suite, cell.key)
                 if then is not None and now is not None:
@@ -253,6 +255,22 @@ def empty_cache(share: tuple[str, ...] | None = None) -> Iterator[Path]:
                 del os.environ["PPFR_BENCH_CACHE"]
             else:
                 os.environ["PPFR_BENCH_CACHE"] = before
+
+
+def with_no_stages(where: Where | None) -> Where | None:
+    """The same for an empty cache: a place of its own for stages would not be empty.
+
+    Raises:
+        UserError: it is a cluster, whose workers have caches of their own.
+    """
+    if where is None:
+        return None
+    if where.resources.scheduler:
+        raise UserError(
+            f"what is measured anew needs an empty cache, which workers of {where.resources.scheduler} do not have",
+            "Leave --scheduler and PPFR_BENCH_SCHEDULER out; or let a night measure only what changed:  --share 0",
+        )
+    return replace(where, stages="")
 
 
 def begun_file(history: Path, suite: str) -> Path:

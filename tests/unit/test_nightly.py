@@ -16,13 +16,14 @@ import pytest
 from made_plans import plan_of
 
 from ppfr_bench.datasets.faces import subset
+from ppfr_bench.engines.base import Resources
 from ppfr_bench.errors import UserError
 from ppfr_bench.maintenance import nightly
 from ppfr_bench.maintenance.comparison import Finding, compare
 from ppfr_bench.maintenance.nightly import Night
 from ppfr_bench.records.record import Component, Record
 from ppfr_bench.records.store import ResultStore
-from ppfr_bench.runner.execution import missing
+from ppfr_bench.runner.execution import Where, missing
 from ppfr_bench.runner.plan import Cell, Plan
 from ppfr_bench.runner.request import Request
 from ppfr_bench.runner.scoring import environment, header
@@ -165,6 +166,25 @@ def test_a_killed_night_that_is_run_again_finds_what_it_would_have_found(
     (line,) = [one for one in nightly.read_history(history) if one["night"] == "2026-11-23"]
     assert line["changed"] == 2 and [one["kind"] for one in line["findings"]] == ["regression", "regression"]
     assert found == [found[0]] * 4
+
+
+def test_what_is_measured_anew_is_read_from_no_store_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPFR_BENCH_CACHE", str(tmp_path / "cache"))
+    plan = replace(plan_of("smoke"), cells=plan_of("smoke").cells[:1])
+    store, given = ResultStore(tmp_path / "results"), []
+    store.write(record_of(plan, plan.cells[0], 0.5))
+    store.write_plan(plan.published())
+
+    def execute(plan: Plan, store: ResultStore, where: Where) -> None:
+        given.append(where.stages)
+
+    monkeypatch.setattr(nightly, "execute", execute)
+    night = request_of(plan), store, tmp_path / "nights.jsonl", date(2026, 11, 24)
+    nightly.run_night(*night, share=1, where=Where(stages="/shared/stages"))
+    assert given == ["/shared/stages", ""]
+    with pytest.raises(UserError, match="needs an empty cache, which workers of tcp://x:8786 do not have"):
+        nightly.run_night(*night, share=1, where=Where(resources=Resources(scheduler="tcp://x:8786")))
+    nightly.run_night(*night, share=0, where=Where(resources=Resources(scheduler="tcp://x:8786")))
 
 
 def test_a_second_run_of_one_night_is_compared_with_the_times_of_the_night_before(
