@@ -98,8 +98,7 @@ def run(
         check_releases(request, where)
     with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, where=where, rerun=again, report=progress, start=progress.go_by)
-    if pending or outcome.moves:
-        store.write_index()
+    store.write_index()  # Also where nothing was to do: an earlier run may have been killed before this.
     lacking = unfinished(plan, store)
     summary = {
         "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),
