@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, unquote
 
 from ppfr_bench.places import home_folder
+from ppfr_bench.text import printable
 
 __all__ = ["LONGEST_REASON", "publishable", "without_credentials", "without_secrets"]
 
@@ -46,8 +47,11 @@ _ROOT_HOME = re.compile(r"(?<![\w./])/root(?=[/\s'\":,;)\]>]|$)")
 
 
 def publishable(text: str, longest: int = LONGEST_REASON) -> str:
-    """The text of an error as a record may hold it: ``without_secrets``, home folders as ``~``, cut at ``longest``."""
-    kept = without_secrets(text[: _READ * longest])
+    """The text of an error as a record may hold it: ``without_secrets``, home folders as ``~``, cut at ``longest``.
+
+    What is no UTF-8, as bytes of a file's name are not, is written out.
+    """
+    kept = printable(without_secrets(text[: _READ * longest]))
     home = home_folder()
     if home is not None and len(home.parts) > 1:
         kept = re.sub(rf"(?<![\w.]){re.escape(str(home))}(?![\w.-])", "~", kept)

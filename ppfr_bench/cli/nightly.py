@@ -81,6 +81,7 @@ def _publish(result: Night, history: Path, out_dir: Path, as_json: bool) -> None
     text = nights.summary(result)
     write_atomic(out_dir / "nightly.md", text.encode())
     write_atomic(out_dir / "nightly.html", nights.trend(nights.read_history(history)))
+    nights.begun_file(history, result.suite).unlink(missing_ok=True)  # All is written: the night is at its end.
     out.print(json.dumps(asdict(result)) if as_json else text, highlight=False, markup=False, soft_wrap=True)
     if result.findings:
         raise typer.Exit(1)

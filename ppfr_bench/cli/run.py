@@ -60,7 +60,7 @@ def run(
     scheduler: Scheduler = "",
     stages: Stages = "",
     device: Device = "cpu",
-    seed: Annotated[int | None, typer.Option(min=0, help="A seed instead of the suite's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=(1 << 63) - 1, help="A seed instead of the suite's.")] = None,
     rerun: Annotated[Rerun | None, typer.Option(help="Run failed cells again, or all cells.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells, the size of the graph and an estimate, and stop.")
@@ -98,8 +98,7 @@ def run(
         check_releases(request, where)
     with Progress(len(pending), f"{plan.suite} on {plan.dataset.label}") as progress:
         outcome = execute(plan, store, where=where, rerun=again, report=progress, start=progress.go_by)
-    if pending or outcome.moves:
-        store.write_index()
+    store.write_index()  # Also where nothing was to do: an earlier run may have been killed before this.
     lacking = unfinished(plan, store)
     summary = {
         "suite": plan.suite, "cells": len(plan.cells), "already_recorded": outcome.cached, **dict(outcome.counts),

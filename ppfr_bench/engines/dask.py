@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as TookTooLong
 from contextlib import contextmanager
@@ -53,16 +54,17 @@ class Dask(Engine):
 
         with _client(resources, limits) as client:
             wanted = {"GPU": 1} if resources.device == "cuda" and _have(client, "GPU") else None
-            futures: dict[str, Any] = {}
+            shared, futures = _share_out(client, packed), dict[str, Any]()
             for order, task in enumerate(tasks):
                 futures[task.key] = client.submit(
-                    _perform, packed, task.key, cloudpickle.dumps(task.job), limits,
+                    _perform, shared, task.key, cloudpickle.dumps(task.job), limits,
                     *(futures[key] for key in task.needs), key=f"ppfr-{task.key}", pure=False, priority=-order,
                     resources=wanted,
                 )  # fmt: skip
             by_future = {future.key: task for task, future in zip(tasks, futures.values(), strict=True)}
             for future in as_completed(list(futures.values())):
                 done(by_future[future.key], _result_of(future, by_future[future.key]))
+            client.unregister_worker_plugin(shared)
 
 
 def _result_of(future: Any, task: Task) -> Result:
@@ -76,14 +78,20 @@ def _result_of(future: Any, task: Task) -> Result:
 # On the side of the workers ----------------------------------------------------------------------------------------
 
 
-def _perform(packed: bytes, key: str, job: bytes, limits: Limits, *earlier: Result) -> Result:
+def _perform(shared: str, key: str, job: bytes, limits: Limits, *earlier: Result) -> Result:
     """A task in the child of this worker, unless what it needs has failed.
 
     The worker does not unpack the job: it would load torch, which only its child needs.
+
+    Args:
+        shared: the name under which this worker has what all tasks of the run share.
     """
+    from distributed import get_worker
+
     if failed := passed_on(key, earlier):
         return failed
     memory_mib = limits.memory_mib or _share()
+    packed = get_worker().plugins[shared].packed  # type: ignore[attr-defined]
     future = _pool(memory_mib).schedule(_in_child, args=(packed, job), timeout=limits.seconds)
     try:
         result: Result = future.result()
@@ -181,6 +189,22 @@ def _client(resources: Resources, limits: Limits) -> Iterator[Client]:
         Client(cluster) as client,
     ):  # fmt: skip
         yield client
+
+
+def _share_out(client: Client, packed: bytes) -> str:
+    """Give every worker what all tasks share, also those that come later; the name under which they have it.
+
+    The scheduler would keep an argument once for each task.
+    """
+    from distributed import WorkerPlugin
+
+    class Packed(WorkerPlugin):
+        def __init__(self) -> None:
+            self.packed = packed
+
+    name = f"ppfr-{uuid.uuid4().hex}"
+    client.register_plugin(Packed(), name=name)
+    return name
 
 
 def pays_off(threads: int) -> int:

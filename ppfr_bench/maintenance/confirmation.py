@@ -24,7 +24,7 @@ from ppfr_bench.leaderboard.privacy import between_shared_ends
 from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.comparison import Finding, disagreements, lacking
-from ppfr_bench.maintenance.nightly import empty_cache
+from ppfr_bench.maintenance.nightly import empty_cache, with_no_stages
 from ppfr_bench.maintenance.validation import plan_of_cells
 from ppfr_bench.metrics.leakage import BROKEN
 from ppfr_bench.records.claims import Claim
@@ -136,7 +136,7 @@ def confirm(
         request.audit()
         plan = replace(request.plan, cells=tuple(c for c in request.plan.cells if c.defense.name == name))
         fresh = ResultStore(folder / "results")
-        execute(plan, fresh, where=replace(where(plan), stages="") if where else None)
+        execute(plan, fresh, where=with_no_stages(where(plan)) if where else None)
         measured = {record.key: record for record in fresh.records(suite)} if fresh.suites() else {}
         for row, claim in claims.items():
             label = row.partition("/")[2]

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ppfr_bench import registry
 from ppfr_bench.assets import make_cache_folder
@@ -29,7 +29,7 @@ from ppfr_bench.leaderboard.rows import Row
 from ppfr_bench.leaderboard.table import build
 from ppfr_bench.maintenance.comparison import Finding, compare, failures
 from ppfr_bench.records.hashing import digest
-from ppfr_bench.records.record import Record
+from ppfr_bench.records.storage import storage
 from ppfr_bench.records.store import ResultStore
 from ppfr_bench.runner.execution import Where, execute, missing
 from ppfr_bench.runner.plan import Cell, Plan
@@ -40,6 +40,7 @@ from ppfr_bench.text import parse_json, printable, read_text
 
 SLOWER = 1.5  # A benchmark is named from so many times last night's ratio on.
 BARE = "test_a_bare_loop"  # The times of all benchmarks are divided by this one's.
+_KEYS = TypeAdapter(dict[str, str | None])
 _SHARED = ("assets", "datasets", "downloads")  # These parts of the cache are made once, and checked by digest.
 
 
@@ -68,38 +69,42 @@ def run_night(
         benchmarks: what ``pytest --benchmark-json`` wrote tonight.
 
     Raises:
-        UserError: a history or a benchmark file that cannot be read, or data that is trained on and measured on.
+        UserError: a history or a benchmark file that cannot be read, data that is trained on and measured on, or a
+            cluster that is to measure a sample anew.
     """
     make_cache_folder()  # Every worker would fail on a folder that cannot be made.
     plan, past = request.plan, read_history(history)
     here = environment(plan.setting.protocol.threads, plan.setting.device)  # Before somebody commits what comes next.
-    changed = missing(plan, store)
-    before = {cell.key: _superseded(plan, store, cell) for cell in changed}
-    new = {cell.key for cell in changed}
-    sample = rotating([cell for cell in plan.cells if cell.key not in new], night, share)
+    before = _before(plan, store, history)
+    changed = [cell for cell in plan.cells if cell.key in before]
+    sample = rotating([cell for cell in plan.cells if cell.key not in before], night, share)
+    empty = with_no_stages(where) if share > 0 else None
     found: list[Finding] = []
     request.audit()
+    write_atomic(begun_file(history, plan.suite), json.dumps(before, indent=1).encode())
     execute(plan, store, where=where)
     for cell in changed:
-        now, then = store.find(plan.suite, cell.key), before[cell.key]
+        old = before[cell.key]
+        now, then = store.find(plan.suite, cell.key), store.find(plan.suite, old) if old else None
         if now is not None:
             found += compare("regression", then, now) if then is not None else failures(now)
     if sample:
         with empty_cache() as folder:
             anew = ResultStore(folder / "results")
-            execute(replace(plan, cells=tuple(sample)), anew, where=where)
+            execute(replace(plan, cells=tuple(sample)), anew, where=empty)
             for cell in sample:
                 then, now = store.find(plan.suite, cell.key), anew.find(plan.suite, cell.key)
                 if then is not None and now is not None:
                     found += compare("drift", then, now)
     ratios = read_ratios(benchmarks) if benchmarks is not None else {}
-    last: dict[str, float] = next((entry["ratios"] for entry in reversed(past) if entry.get("ratios")), {})
+    earlier = [one["ratios"] for one in past if one["night"] != night.isoformat() and one.get("ratios")]
+    last: dict[str, float] = earlier[-1] if earlier else {}
     found += slower(last, ratios)
     records, published = list(store.records(plan.suite)), store.plan(plan.suite) or plan.published()
     made = build(records, published, store.claims(plan.suite))
     rows = numbers_of_rows(row for row in made if row.dataset == plan.dataset.label)
     result = Night(night.isoformat(), plan.suite, here.commit, len(changed), len(sample), tuple(found), rows, ratios)
-    append_history(history, past, result)
+    append_history(history, result)
     return result
 
 
@@ -199,12 +204,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return nights
 
 
-def append_history(path: Path, past: Iterable[dict[str, Any]], result: Night) -> None:
-    """Add tonight; a second run of one night takes the place of the first."""
-    new = asdict(result)
-    kept = [one for one in past if (one.get("night"), one.get("suite")) != (result.night, result.suite)]
-    lines = [json.dumps(one, sort_keys=True, ensure_ascii=False, allow_nan=False) for one in (*kept, new)]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+def append_history(path: Path, result: Night) -> None:
+    """Add tonight; a second run of one night takes the place of the first. Nights of two suites may end at once."""
+    with storage(path.parent).alone(".lock"):
+        past, new = read_history(path), asdict(result)
+        kept = [one for one in past if (one["night"], one["suite"]) != (result.night, result.suite)]
+        lines = [json.dumps(one, sort_keys=True, ensure_ascii=False, allow_nan=False) for one in (*kept, new)]
+        write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
 def summary(result: Night) -> str:
@@ -251,10 +257,49 @@ def empty_cache(share: tuple[str, ...] | None = None) -> Iterator[Path]:
                 os.environ["PPFR_BENCH_CACHE"] = before
 
 
-def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> Record | None:
-    """The record that the cell takes the place of."""
+def with_no_stages(where: Where | None) -> Where | None:
+    """The same for an empty cache: a place of its own for stages would not be empty.
+
+    Raises:
+        UserError: it is a cluster, whose workers have caches of their own.
+    """
+    if where is None:
+        return None
+    if where.resources.scheduler:
+        raise UserError(
+            f"what is measured anew needs an empty cache, which workers of {where.resources.scheduler} do not have",
+            "Leave --scheduler and PPFR_BENCH_SCHEDULER out; or let a night measure only what changed:  --share 0",
+        )
+    return replace(where, stages="")
+
+
+def begun_file(history: Path, suite: str) -> Path:
+    """Where a night notes what it compares before it measures, so that a kill loses none of it: see ``_before``."""
+    return history.with_name(f".{suite}-begun.json")
+
+
+def _before(plan: Plan, store: ResultStore, history: Path) -> dict[str, str | None]:
+    """Cells that changed since the last night that came to its end: key -> key of the record before, None if it is new.
+
+    Raises:
+        UserError: what a killed night has noted cannot be read.
+    """
+    path = begun_file(history, plan.suite)
+    try:
+        begun = _KEYS.validate_json(path.read_bytes()) if path.exists() else {}
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"cannot read {printable(path)}, in which a killed night has noted what it compares",
+            f"Delete it; what that night has measured is not compared then:  rm '{printable(path)}'",
+        ) from error
+    found = {cell.key: _superseded(plan, store, cell) for cell in missing(plan, store)}
+    return {key: begun.get(old or "", old) for key, old in found.items()} | begun
+
+
+def _superseded(plan: Plan, store: ResultStore, cell: Cell) -> str | None:
+    """The key of the record that the cell takes the place of."""
     published = store.plan(plan.suite)
     table = published.tables.get(plan.dataset.label) if published else None
     place = (cell.defense.label, cell.slot, plan.seed)
     keys = [one.key for one in table.cells if one.place == place and one.key != cell.key] if table else []
-    return store.find(plan.suite, keys[0]) if keys else None
+    return keys[0] if keys else None

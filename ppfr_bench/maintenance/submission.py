@@ -22,7 +22,7 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.files import write_atomic
 from ppfr_bench.maintenance.archives import ASK, RESULT, SOURCE, files_of
 from ppfr_bench.maintenance.comparison import compare
-from ppfr_bench.maintenance.nightly import empty_cache
+from ppfr_bench.maintenance.nightly import empty_cache, with_no_stages
 from ppfr_bench.maintenance.strict import strict_json
 from ppfr_bench.maintenance.validation import check, check_draws, check_types, plan_of_cells
 from ppfr_bench.records.claims import Claim
@@ -310,9 +310,10 @@ def score(request: Request, store: ResultStore, anew: bool = False, where: Where
         anew: with an empty cache, instead of from the releases and the reconstructions that the cache holds.
 
     Raises:
-        UserError: data that somebody trains on and is measured on.
+        UserError: data that somebody trains on and is measured on, or a cluster that is to measure anew.
     """
     same, within, outside = 0, 0, []
+    where = with_no_stages(where) if anew else where
     request.audit()
     plan = request.plan
     with TemporaryDirectory(prefix="ppfr-bench-score-") as folder, empty_cache() if anew else nullcontext():

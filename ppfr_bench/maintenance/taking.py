@@ -88,9 +88,7 @@ def take_night(folder: Path, suite: str, store: ResultStore, history: Path, root
             raise UserError(
                 f"{where}: {len(foreign)} new cells of its plan have no record, as {foreign[0][:12]}", _HINT
             )
-        before = {cell.place: cell.key for cell in _cells(board)}
-        keys = {one.key for one in new}
-        gone = [before[cell.place] for cell in _cells(plan) if cell.key in keys and cell.place in before]
+        gone = sorted(_keys(board) - _keys(board.merged(plan)))  # Also where a killed command has taken the new ones.
         strips = {record.key: measured.strip(record) for record in new}
     for record in new:
         store.write(record, strips[record.key])
@@ -99,7 +97,7 @@ def take_night(folder: Path, suite: str, store: ResultStore, history: Path, root
     store.compact(suite)
     rows = numbers_of_rows(build(store.records(suite), store.plan(suite) or plan, store.claims(suite)))
     taken = Night(**{one.name: getattr(night, one.name) for one in fields(Night) if one.name != "rows"}, rows=rows)
-    append_history(history, past, taken)
+    append_history(history, taken)
     return Taken(len(new), taken)
 
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 from PIL import Image
 from pydantic import Field
 
+from ppfr_bench import integrity
 from ppfr_bench.api import SIZE, ByteArray, FaceDataset
 from ppfr_bench.assets import cache_dir
 from ppfr_bench.cards import Config
@@ -109,11 +110,14 @@ def take_back(folder: Path) -> str:
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
+        if _names_in(path) is None:
             temporary = path.with_suffix(".tmp.npy")
             np.save(temporary, images)
-            write_atomic(path.with_suffix(".json"), json.dumps(sorted(names)).encode())
+            integrity.sync(temporary)
+            notes = {"names": sorted(names), "sha256": integrity.file_sha256(temporary)}
+            write_atomic(path.with_suffix(".json"), json.dumps(notes).encode())
             temporary.replace(path)
+            integrity.sync(path.parent)
     return key
 
 
@@ -142,13 +146,14 @@ class Store:
 
     def __init__(self, key: str) -> None:
         path = _path(key)
-        if not path.is_file():
+        names = _names_in(path)
+        if names is None:
+            why = f": {printable(path)} is damaged" if path.is_file() else " on this machine"
             raise UserError(
-                f"no precomputed images {key[:12] or '(none named)'} on this machine",
+                f"no precomputed images {key[:12] or '(none named)'}{why}",
                 "Give their folder:  ppfr-bench run quick --precomputed FOLDER",
             )
         self._images = np.load(path, mmap_mode="r", allow_pickle=False)
-        names = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         self._rows = {name: i for i, name in enumerate(names)}
 
     def __getitem__(self, images: ByteArray) -> ByteArray:
@@ -164,6 +169,16 @@ class Store:
                 "Submit the method itself to have every attack run.",
             )
         return np.asarray(self._images[np.asarray(rows, dtype=np.int64)])
+
+
+def _names_in(path: Path) -> list[str] | None:
+    """The names of the images in a file of the cache, in their order; None where it is not as it was written."""
+    try:
+        notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        names: list[str] = notes["names"]
+        return names if integrity.file_sha256_once(path) == notes["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _path(key: str) -> Path:

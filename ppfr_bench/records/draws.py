@@ -15,6 +15,7 @@ from ppfr_bench.errors import UserError
 Number = TypeVar("Number", np.float32, np.int32)
 # Key -> (name, part) -> draws.
 Draws = dict[str, dict[tuple[str, str], "np.ndarray[tuple[int], np.dtype[np.float32]]"]]
+_HINT = "Restore it from git. Or delete it, and run again what it was of:  rm '{}'"
 _LEVEL = 12  # zstd's highest level saves 6% more, and takes six times as long.
 _LISTS = pa.list_(pa.float32())
 _DIGITS = 5  # Scorers round draws to so many digits, which single precision holds.
@@ -67,7 +68,7 @@ def read(content: bytes, where: str) -> Draws:
         for at, (key, name, part) in enumerate(zip(*columns, strict=True)):
             found.setdefault(key, {})[name, part] = flat[ends[at] : ends[at + 1]]
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
+        raise UserError(f"{where} holds no draws: {error}", _HINT.format(where)) from error
     return found
 
 
@@ -95,7 +96,7 @@ def count(content: bytes, where: str) -> int:
     try:
         found = pq.ParquetFile(_reader(content)).metadata
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
+        raise UserError(f"{where} holds no draws: {error}", _HINT.format(where)) from error
     groups = (found.row_group(i) for i in range(found.num_row_groups))
     return sum(group.column(i).num_values for group in groups for i in range(found.num_columns))
 
@@ -109,7 +110,7 @@ def keys_of(content: bytes, where: str) -> set[str]:
     try:
         return set(pq.ParquetFile(_reader(content)).read(["key"], use_threads=False).column("key").to_pylist())
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{where} holds no draws: {error}", "Restore it from git, or run again.") from error
+        raise UserError(f"{where} holds no draws: {error}", _HINT.format(where)) from error
 
 
 def check(lists: Mapping[tuple[str, str], Sequence[float]], key: str) -> None:

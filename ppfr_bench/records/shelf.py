@@ -5,7 +5,7 @@ What was read is kept in memory as long as the files stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,23 +51,38 @@ class Shelf:
         self._rows = {at: self._rows[at] for at in sorted(listed) if at in self._rows}
         return {at: row for at, (_, row) in self._rows.items()}
 
-    def view(self) -> View:
+    def view(self, keys: Collection[str] | None = None) -> View:
         """All records, with their draws.
+
+        Args:
+            keys: of those that must have their draws; None for all.
 
         Raises:
             UserError: a file is none of ours, or lacks draws.
         """
         for _ in range(_TRIES):
             found = View(self, {}, self.rows(), self._all_draws())
-            lines = [(key, line) for row in found.rows.values() for key, line in row.lines.items()]
-            lacking = [key for key, line in lines if len(found.lists.get(key, ())) != line.draws]
+            lacking = [key for key in _lacking(found.rows, found.lists) if keys is None or key in keys]
             found.at.update((key, at) for at, row in found.rows.items() for key in row.lines)
             if not lacking:
                 return found
         raise UserError(
             f"{self.files.name(f'{self.folder}/{_DRAWS}')} lacks draws of {len(lacking)} records, as {lacking[0][:12]}",
-            "Restore it from git together with the files of records beside it, or run again.",
+            "Restore it from git together with the files of records beside it, or run the suite again, which measures "
+            "them anew. What the suite has no more can only be restored, or deleted with its file of records.",
         )
+
+    def lacking(self) -> set[str]:
+        """Keys of the records whose draws are lost.
+
+        Raises:
+            UserError: a file is none of ours.
+        """
+        found: list[str] = []
+        for _ in range(_TRIES):
+            if not (found := _lacking(self.rows(), self._all_draws())):
+                break
+        return set(found)
 
     def strips(self, at: Place) -> Mapping[str, bytes]:
         """The sample faces of a row, by name."""
@@ -210,6 +225,11 @@ class View:
     def records(self, prefix: str = "") -> Iterator[Record]:
         """All records, or those whose key begins so."""
         return (self.record(key) for key in self.at if key.startswith(prefix))
+
+
+def _lacking(found: Mapping[Place, Row], lists: draws.Draws) -> list[str]:
+    lines = [(key, line) for row in found.values() for key, line in row.lines.items()]
+    return [key for key, line in lines if len(lists.get(key, ())) != line.draws]
 
 
 def checked(raw: Raw, where: str) -> Record:

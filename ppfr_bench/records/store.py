@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from ppfr_bench.records.storage import Place
 
 CELLS = ".cells"
-
-_RESTORE = "Restore it from git, or run the suite again."
 
 
 class ResultStore:
@@ -77,15 +75,18 @@ class ResultStore:
         content = self.files.read(path)
         if content is None:
             return None
+        name = self.files.name(path)
+        hint = f"Restore it from git. Or delete it, and run the suite again:  rm '{name}'"
         try:
-            name = self.files.name(path)
-            return PlanFile.model_validate(parse_json(decode_text(content, name), name, _RESTORE))
+            return PlanFile.model_validate(parse_json(decode_text(content, name), name))
+        except UserError as error:
+            raise UserError(error.message, hint) from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise UserError(
-                f"{self.files.name(path)} is no plan: {where}: {first['msg']}",
-                _RESTORE,
+                f"{name} is no plan: {where}: {first['msg']}",
+                hint,
             ) from error
 
     def claims(self, suite: str) -> dict[str, Claim]:
@@ -124,13 +125,15 @@ class ResultStore:
                 yield record()
 
     def statuses(self, suite: str) -> dict[str, str]:
-        """Status by key of every record of a suite, in its place or set aside."""
+        """Status by key of every record of a suite, in its place or set aside; of none whose draws are lost."""
         pending = {key: str(_parsed(*one)["status"]) for key, one in self._pending(suite).items()}
         found: dict[str, str] = {}
         for shelf in (*self._aside(suite), self._shelf(suite)):
             older = legacy.found_in(self.files, shelf.folder)
             found |= {key: legacy.status(self.files, path) for key, path in older.items()}
             found |= {key: line.status for row in shelf.rows().values() for key, line in row.lines.items()}
+            lost = shelf.lacking()
+            found = {key: status for key, status in found.items() if key not in lost}
         return found | pending
 
     def find(self, suite: str, key: str) -> Record | None:
@@ -144,7 +147,7 @@ class ResultStore:
             return checked(_parsed(self.files.name(path), content), self.files.name(path))
         for shelf in (self._shelf(suite), *self._aside(suite)):
             if any(key in row.lines for row in shelf.rows().values()):
-                return shelf.view().record(key)
+                return shelf.view([key]).record(key)
             if older := legacy.found_in(self.files, shelf.folder).get(key):
                 return legacy.read(self.files, older)
         return None
@@ -266,8 +269,9 @@ class ResultStore:
             self.compact(suite)
         for shelf in shelves:
             there = {key for row in target.rows().values() for key in row.lines}
-            moved += self._move(suite, [key for key in wanted if key not in there], shelf, target)
-            self._drop_doubles(suite, [key for key in wanted if key in there], shelf)
+            lost = shelf.lacking() | target.lacking()
+            moved += self._move(suite, [key for key in wanted if key not in there | lost], shelf, target)
+            self._drop_doubles(suite, [key for key in wanted if key in there - lost], shelf)
         return moved
 
     def bring_back_shelf(self, suite: str, shelf: str, dataset: str) -> list[str]:
@@ -335,10 +339,13 @@ class ResultStore:
     def _move(self, suite: str, keys: Iterable[str], source: Shelf, target: Shelf) -> list[str]:
         """Records and strips to the other shelf, and then away from this one: a kill between leaves both, alike."""
         with self._alone(suite):
-            view, moved = source.view(), dict[str, Raw]()
+            wanted, moved = dict.fromkeys(keys), dict[str, Raw]()
+            if not self._has(source, wanted):
+                return []
+            view = source.view(wanted)
             strips: dict[str, bytes | None] = {}
-            older = {key: path for key, path in legacy.found_in(self.files, source.folder).items() if key in set(keys)}
-            for key in dict.fromkeys(keys):
+            older = {key: path for key, path in legacy.found_in(self.files, source.folder).items() if key in wanted}
+            for key in wanted:
                 if key in view.at:
                     moved[key] = view.raw(key)
                     strips |= {moved[key]["samples"]: source.strips(view.at[key]).get(moved[key]["samples"])}
@@ -354,10 +361,10 @@ class ResultStore:
                     legacy.remove(self.files, path)
             return list(moved)
 
-    def _drop_doubles(self, suite: str, keys: Iterable[str], shelf: Shelf) -> None:
+    def _drop_doubles(self, suite: str, keys: Collection[str], shelf: Shelf) -> None:
         """Take away what also lies in its place, as a move leaves it that was cut short."""
         with self._alone(suite):
-            here, there = shelf.view(), self._shelf(suite).view()
+            here, there = shelf.view(keys), self._shelf(suite).view(keys)
             both = [key for key in keys if key in here.at and key in there.at and here.raw(key) == there.raw(key)]
             if both:
                 shelf.remove(both)

@@ -20,6 +20,7 @@ from ppfr_bench.stages.attack import declared
 from ppfr_bench.stages.context import Setting, Split
 from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
+from ppfr_bench.suites import Protocol
 from ppfr_bench.tracks.base import load_track
 
 FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
@@ -66,6 +67,9 @@ class Graph:
                 "seed": self.setting.seed, "version": 2}  # fmt: skip
         if share := type(self._defense(defense)).card.clear_share:  # The share decides what is a leak.
             spec["clear_share"] = share
+        threads = self.setting.protocol.threads
+        if type(self._defense(defense)).learns() and threads != Protocol().threads:  # Sums of its training are split.
+            spec["threads"] = threads
         return self.stage("protected", spec, gates=(self.check(defense),), how={"label": defense.label})
 
     # Embeddings ----------------------------------------------------------------------------------------------------

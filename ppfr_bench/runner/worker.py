@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cloudpickle
@@ -42,9 +43,9 @@ class Work:
         packed: bytes = cloudpickle.dumps(self)
         return packed
 
-    @property
+    @cached_property
     def store(self) -> StageStore:
-        """Where the outputs of stages lie, as seen from this process."""
+        """Where the outputs of stages lie, as seen from this process. It remembers what it has seen at a URL."""
         return stage_store(self.stages)
 
 

@@ -39,6 +39,7 @@ __all__ = ["attacked", "certified", "check", "classifier", "example_view", "hard
 
 Inputs = Mapping[str, Output]
 SLACK = 1e-3  # A change may be longer than its budget by this share: it is kept in 16 bits a value.
+_AT_ONCE = 64  # Photos that are judged in one go: noise is drawn for all of them, so that numbers depend on it.
 _CHECKED = 4  # Steps that a row is trained for when it is checked.
 _PARAMETER = "weight "  # Before the name of a parameter of a network.
 
@@ -108,8 +109,8 @@ def certified(job: Job, inputs: Inputs, context: Context, writer: Writer) -> Non
     made, images = classifier(job, inputs, context), _tests(context, inputs)
     generator = context.generator("certify", job.spec["defense"], job.spec["dataset"])
     decisions, parts = [], []
-    for start in range(0, len(images), context.batch):
-        batch = to_float(images[start : start + context.batch])
+    for start in range(0, len(images), _AT_ONCE):
+        batch = to_float(images[start : start + _AT_ONCE])
         decisions.append(made.decide(batch, generator))
         parts.append(
             made.certify(
@@ -151,8 +152,8 @@ def attacked(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     decisions, surely = np.full((2, len(budgets), len(images)), ABSTAINS, dtype=np.int64)
     classes, radii = (np.asarray(inputs["certified"][name]) for name in ("classes", "radius_l2"))
     for b in range(len(budgets)):
-        for start in range(0, len(images), context.batch):
-            part = slice(start, start + context.batch)
+        for start in range(0, len(images), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
             clear = to_float(images[part])
             changed = (clear + device.to(torch.from_numpy(np.array(changes[b, part])).float())).clamp(0, 1)
             norms[b, part] = distance(changed, clear)

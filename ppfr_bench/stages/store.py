@@ -120,6 +120,7 @@ class StageStore:
     def __init__(self, root: Path, url: str = "") -> None:
         self.root, self.url = root / FORMAT, f"{url.rstrip('/')}/{FORMAT}" if url else ""
         self._said: set[Path] = set()
+        self._shared: set[str] = set()  # Keys of outputs that were seen at the URL.
 
     def find(self, kind: str, key: str, *, whole: bool = True) -> Output | None:
         """The output of a stage; None if it was never computed, or is damaged and has to be computed anew.
@@ -131,6 +132,8 @@ class StageStore:
             UserError: the URL cannot be read, or its copies cannot be kept in the folder.
         """
         found = self._read(kind, key, whole)
+        if found is not None and self.url and key not in self._shared:
+            return self._share(kind, key, found)
         if found is None and self.url:
             try:
                 if self._download(kind, key):
@@ -243,6 +246,21 @@ class StageStore:
             raise UserError(f"cannot open {self.url}: {error}", "For S3:  pip install 'ppfr-bench[s3]'") from error
         return system, path
 
+    def _share(self, kind: str, key: str, found: Output) -> Output | None:
+        """A copy that the folder has, once it lies at the URL too, where others look for it; None if it is damaged."""
+        if not self._is_there(*self._place(kind, key)):
+            if self._read(kind, key) is None:
+                return None
+            self._upload(kind, key, found.folder)
+        self._shared.add(key)
+        return found
+
+    def _is_there(self, system: Any, path: str) -> bool:
+        try:
+            return bool(system.exists(path))
+        except Exception as error:  # A file system raises errors of its own.
+            raise UserError(f"cannot read {self.url}: {error}", "Check the URL and its credentials.") from error
+
     def _upload(self, kind: str, key: str, folder: Path) -> None:
         """Publish a folder; what lies there was not found, so it is damaged or the same."""
         system, path = self._place(kind, key)
@@ -254,6 +272,7 @@ class StageStore:
             system.makedirs(path.rpartition("/")[0], exist_ok=True)
             system.put_file(str(archive), f"{path}.{archive.name}")  # No reader ever sees half of it.
             system.mv(f"{path}.{archive.name}", path)
+            self._shared.add(key)
         except Exception as error:  # A file system raises errors of its own.
             raise UserError(f"cannot write {self.url}: {error}", "Check the URL and its credentials.") from error
         finally:
@@ -266,9 +285,9 @@ class StageStore:
         temporary = folder.with_name(f"{key}.{uuid.uuid4().hex[:12]}.tmp")
         archive = temporary.with_suffix(".zip.tmp")
         try:
+            if not self._is_there(system, path):
+                return False
             try:
-                if not system.exists(path):
-                    return False
                 system.get_file(path, str(archive))
             except FileNotFoundError:
                 return False
@@ -283,6 +302,7 @@ class StageStore:
             except _DAMAGED:
                 return False  # It is computed anew.
             self._publish(temporary, folder)
+            self._shared.add(key)
             return True
         finally:
             archive.unlink(missing_ok=True)

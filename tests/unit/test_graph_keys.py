@@ -18,7 +18,7 @@ from ppfr_bench.runner.choice import narrowed
 from ppfr_bench.runner.graph import needed
 from ppfr_bench.runner.plan import Plan
 from ppfr_bench.stages.spec import Stage
-from ppfr_bench.suites import Suite, load_suite
+from ppfr_bench.suites import Entry, Suite, load_suite
 
 RECONSTRUCTIONS = ("reconstruction", "control", "template")  # scorers that compare images
 
@@ -99,10 +99,32 @@ def test_more_draws_score_every_cell_anew_and_compute_no_stage(smoke: Plan) -> N
     assert len(changed(smoke, other)) == 58 and not new_stages(smoke, other)
 
 
-def test_threads_are_part_of_what_learns_and_of_no_release(smoke: Plan) -> None:
+def test_threads_are_part_of_what_attacks_learn_and_of_no_release_that_is_not_learnt(smoke: Plan) -> None:
     other = plan_of("smoke", "protocol.threads=1")
     assert {cell[1] for cell in changed(smoke, other)} == {"attack"}
     assert new_stages(smoke, other) == {"attack", "material", "compared"}
+
+
+def test_threads_are_part_of_what_a_learned_defense_releases() -> None:
+    """Its training may differ in the last bits, and what it releases with it. By default they are not said."""
+    entries = tuple(Entry(name=name) for name in ("no_defense", "pixelate", "dctdp", "minusface"))
+    suite = load_suite("smoke").model_copy(update={"defense": entries})
+    plans = {
+        threads: plan_of(suite.model_copy(update={"protocol": suite.protocol.model_copy(update={"threads": threads})}))
+        for threads in (1, 2, 3)
+    }
+
+    def released(threads: int, learned: bool) -> set[str]:
+        found = [stage for stage in plans[threads].stages if stage.kind == "protected"]
+        return {one.key for one in found if (one.spec["defense"]["name"] in ("dctdp", "minusface")) == learned}
+
+    assert released(1, False) == released(2, False) == released(3, False)
+    learned = [released(threads, True) for threads in plans]
+    assert all(learned) and len(set().union(*learned)) == sum(map(len, learned))
+    assert not any("threads" in stage.spec for stage in plans[2].stages if stage.kind == "protected")
+    utility = {(cell.defense.name, one): cell.key for one, plan in plans.items() for cell in plan.cells
+               if cell.kind == "utility" and not cell.adapted}  # fmt: skip
+    assert utility["pixelate", 1] == utility["pixelate", 2] and utility["dctdp", 1] != utility["dctdp", 2]
 
 
 def test_more_shots_change_only_attacks_on_what_is_never_released_twice_alike(smoke: Plan) -> None:

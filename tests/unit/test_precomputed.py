@@ -72,6 +72,24 @@ def test_the_digest_is_that_of_the_content(folder: Path) -> None:
     assert precomputed.take_back(folder) != key
 
 
+@pytest.mark.parametrize("how", ["zeroed", "cut short", "without a hash", "without names"])
+def test_what_a_disk_has_damaged_is_refused_and_taken_back_again(how: str, folder: Path) -> None:
+    key = precomputed.take_back(folder)
+    path = precomputed._path(key)
+    notes, whole = path.with_suffix(".json"), path.read_bytes()
+    if how == "without a hash":  # as earlier versions have written it
+        notes.write_text(json.dumps(json.loads(notes.read_text())["names"]))
+    elif how == "without names":
+        notes.unlink()
+    else:
+        path.write_bytes(whole[:200] + (bytes(len(whole) - 200) if how == "zeroed" else b""))
+    with pytest.raises(UserError, match="is damaged"):
+        precomputed.Store(key)
+    assert precomputed.take_back(folder) == key and path.read_bytes() == whole
+    images = FACES.load([7, 0])
+    assert np.array_equal(precomputed.Store(key)[images], 255 - images)
+
+
 def test_what_is_missing_too_many_or_no_face_is_named(folder: Path) -> None:
     some = sorted((folder / "protected").iterdir())[0]
     content = some.read_bytes()

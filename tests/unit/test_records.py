@@ -331,9 +331,47 @@ def test_lost_draws_are_noticed(record: Record, store: ResultStore) -> None:
             list(reader.records())
         assert "git" in error.value.hint
     path.write_bytes(whole[:100])
-    with pytest.raises(UserError, match="holds no draws"):
-        list(store.records())
-    assert store.statuses("quick") == {record.key: "ok"}, "which needs no draws"
+    for question in (lambda: list(store.records()), lambda: store.statuses("quick"), lambda: store.compact("quick")):
+        with pytest.raises(UserError, match="holds no draws") as error:
+            question()
+        assert f"rm '{path}'" in error.value.hint
+
+
+@pytest.mark.parametrize("shelf", ["", "set-aside/superseded/"])
+def test_a_run_measures_again_what_has_lost_its_draws(shelf: str, record: Record, store: ResultStore) -> None:
+    """Also where other records, which this run does not measure, have lost theirs."""
+    other = made.utility("blur", "dlib_resnet", 0.5, draws=[0.4, 0.6])
+    without = made.record("blackout", "utility", recognizer="dlib_resnet", status="failed", reason="x")
+    folder = filled(store, record, other, without)
+    if shelf:
+        store.set_aside("quick", [record.key, other.key, without.key], "superseded")
+    path = folder / f"{shelf}draws.parquet"
+    whole = path.read_bytes()
+    path.unlink()
+    assert store.statuses("quick") == {without.key: "failed"}, "what has no draws can lose none"
+    assert store.set_aside("quick", ["0" * 64], "another") == []
+    assert store.bring_back("quick", [record.key, without.key]) == ([without.key] if shelf else [])
+    store.write(record)
+    store.compact("quick")
+    assert store.statuses("quick") == {record.key: "ok", without.key: "failed"}
+    assert store.bring_back("quick", [record.key, without.key]) == []
+    assert store.find("quick", record.key) == record and store.find("quick", without.key) == without
+    if shelf:
+        assert list(store.records()) == [without, record]
+    store.write(other)
+    store.compact("quick")
+    assert sorted(one.key for one in store.records()) == sorted([record.key, other.key, without.key])
+    if not shelf:
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b'{"suite": "qui', bytes(200), b"\xff", b"{}"])
+def test_a_plan_that_is_torn_says_what_to_delete(content: bytes, record: Record, store: ResultStore) -> None:
+    path = filled(store, record) / "plan.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"plan\.json") as error:
+        store.plan("quick")
+    assert f"rm '{path}'" in error.value.hint
 
 
 def test_a_cell_that_is_no_record_is_named_and_is_not_folded(record: Record, store: ResultStore) -> None:

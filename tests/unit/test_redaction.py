@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import made_records as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from ppfr_bench import cli
 from ppfr_bench.console import NeutralConsole
 from ppfr_bench.engines.base import Failure
 from ppfr_bench.errors import UserError
+from ppfr_bench.records.store import ResultStore
 from ppfr_bench.redaction import LONGEST_REASON, publishable, without_credentials, without_secrets
 from ppfr_bench.runner.scoring import environment, unmeasured
 from ppfr_bench.text import neutral, unseen_characters
@@ -27,6 +29,19 @@ TOKENS = [
     "pypi-" + "AgEIc" * 8, "sk-" + "proj-1a2b" * 4, "xoxb-" + "12345-abcde", "AKIA" + "ABCDEFGHIJKL0123",
     "AIza" + "Sy0aB1c" * 5, "eyJ" + "hbGciOiJ9.eyJ" + "zdWIiOiIx.abc-_def",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["OSError: \udce9.png", "ValueError: \ud83d"])
+def test_what_is_no_utf_8_is_written_out(text: str, tmp_path: Path) -> None:
+    """So that a record can be written, and read again."""
+    said = Failure("failed", text).reason
+    assert said.isascii() and "\\" in said
+    header = made.record("a", "utility", recognizer="dlib_resnet").model_dump()
+    head = {name: header[name] for name in header if name not in ("environment", "status", "reason", "flags")}
+    record, store = unmeasured(head, environment(2, "cpu"), "failed", text), ResultStore(tmp_path)
+    store.write(record)
+    store.compact("quick")
+    assert next(store.records()).reason == said
 
 
 @pytest.mark.parametrize("token", TOKENS, ids=lambda token: token[:6])

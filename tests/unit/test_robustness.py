@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,46 @@ def test_patches_alone_turn_decisions_of_a_network_that_descent_turns() -> None:
         changed = (view.floats() + torch.from_numpy(change).float()).clamp(0, 1)
         turned[name] = float((made.decide(changed, seed()) != labels).mean())
     assert turned["descent"] == 1 and turned["patches"] >= 0.5
+
+
+class Kept:
+    """What a stage saves."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def save(self, name: str, array: np.ndarray) -> None:
+        self.arrays[name] = array
+
+
+def test_what_noise_decides_does_not_depend_on_how_many_photos_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key has ``protocol.batch``."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 4))
+    made = HardenedClassifier(network, 4, Noise("gaussian", 0.5), side=28, draws=11)
+    photos = np.random.default_rng(0).integers(0, 256, (12, 3, 112, 112)).astype(np.uint8)
+    monkeypatch.setattr(stages, "classifier", lambda job, inputs, context: made)
+    monkeypatch.setattr(stages, "_tests", lambda context, inputs: photos)
+    attack = {"name": "made", "config": {"budgets": [1.0], "goal": "dodging"}}
+    job: Any = SimpleNamespace(
+        spec={"defense": {}, "dataset": "r", "attack": attack, "first": 100, "samples": 200, "alpha": 0.001}
+    )
+    labels = np.arange(12) % 4
+    inputs: Any = {
+        "attack": {"answer": np.zeros((1, *photos.shape), np.float16)},
+        "certified": {"classes": labels, "radius_l2": np.ones(12)},
+        "service": {"people": np.arange(4), "rows": np.arange(12), "test": np.arange(12), "labels": labels},
+    }
+    found = []
+    for batch in (64, 5):
+        context: Any = SimpleNamespace(batch=batch, generator=lambda *purpose: seed(7))
+        kept: Any = Kept()
+        stages.certified(job, inputs, context, kept)
+        stages.attacked(job, inputs, context, kept)
+        found.append(kept.arrays)
+    assert found[0].keys() == found[1].keys() and {"shares", "surely"} <= found[0].keys()
+    for name in found[0]:
+        assert np.array_equal(found[0][name], found[1][name]), name
 
 
 @pytest.mark.parametrize("noisy", [False, True])

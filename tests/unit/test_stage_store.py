@@ -198,6 +198,28 @@ def test_what_a_machine_has_read_once_it_keeps(url: str, tmp_path: Path) -> None
     assert two.find("stage", key) is not None and StageStore(tmp_path / "three", url).find("stage", key) is None
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_one_machine_alone_has_is_at_the_url_once_it_is_found_there(whole: bool, url: str, tmp_path: Path) -> None:
+    """The copies of a machine are those of all URLs, and what lies at one may expire."""
+    key = StageStore(tmp_path / "one", url).get("stage", {}, three).key
+    before = archives(url)
+    system, path = fsspec.core.url_to_fs(url)
+    system.rm(path, recursive=True)
+    assert StageStore(tmp_path / "one", url).find("stage", key, whole=whole) is not None
+    assert archives(url).keys() == before.keys()
+    found = StageStore(tmp_path / "two", url).get("stage", {}, lambda writer: pytest.fail("computed again"))
+    assert found["values"].tolist() == [0, 1, 2]
+
+
+def test_a_damaged_copy_that_is_nowhere_else_is_not_given_to_others(url: str, tmp_path: Path) -> None:
+    first = StageStore(tmp_path / "one", url).get("stage", {}, three)
+    system, path = fsspec.core.url_to_fs(url)
+    system.rm(path, recursive=True)
+    (first.folder / "values.npy").write_bytes(b"x")
+    assert StageStore(tmp_path / "one", url).find("stage", first.key, whole=False) is None
+    assert StageStore(tmp_path / "two", url).find("stage", first.key) is None
+
+
 def test_a_damaged_copy_is_read_again_and_not_computed(url: str, tmp_path: Path) -> None:
     store = StageStore(tmp_path / "one", url)
     first = store.get("stage", {}, three)

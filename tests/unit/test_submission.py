@@ -15,6 +15,7 @@ from made_archives import BESIDE, NAME, PLAN, Files, archive_of
 from made_submission import PICTURE, recorded
 
 from ppfr_bench import registry
+from ppfr_bench.engines.base import Resources
 from ppfr_bench.errors import UserError
 from ppfr_bench.maintenance import archives, submission
 from ppfr_bench.records.estimate import Measurement
@@ -284,7 +285,10 @@ def test_a_score_counts_what_is_the_same_and_names_what_moved(
     numbers[cells[0].key] = number(0.55, 0.5, 0.6)
     numbers[cells[1].key] = number(0.9, 0.8, 1.0)
 
+    stages = []
+
     def measured(of: Plan, fresh: ResultStore, where: Where | None) -> None:
+        stages.append(where and where.stages)
         for record in store.records():
             fresh.write(record.model_copy(update={"metrics": {"rank_1": numbers[record.key]}}))
 
@@ -292,3 +296,9 @@ def test_a_score_counts_what_is_the_same_and_names_what_moved(
     found = submission.score(narrow_plan(request_, [cell.key for cell in cells]), store)
     assert (found.same, found.within, len(found.outside)) == (len(cells) - 2, 1, 1)
     assert replace(found, outside=()) != found and "rank_1" in found.outside[0]
+    narrow = narrow_plan(request_, [cells[0].key])
+    for anew in (False, True):
+        submission.score(narrow, store, anew, Where(stages="/shared/stages"))
+    assert stages == [None, "/shared/stages", ""], "what is measured anew is read from no store of stages"
+    with pytest.raises(UserError, match="needs an empty cache"):
+        submission.score(narrow, store, True, Where(resources=Resources(scheduler="tcp://x:8786")))

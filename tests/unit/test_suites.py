@@ -48,6 +48,7 @@ def test_override_of_a_labelled_plugin() -> None:
     ("overrides", "says"),
     [
         (("seed=first",), "seed: Input should be a valid integer"),
+        ((f"seed={1 << 63}",), "seed: Input should be less than 9223372036854775808"),
         (("protocol.shotz=2",), "Did you mean 'shots'"),
         (("attack.unett.steps=2",), "Did you mean 'unet'"),
         (("nonsense",), "expected path=value"),

@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
         for source in (ROOT / folder).glob("[a-z]*.py"):
             shutil.copy(source, root / folder)
-    nightly.append_history(root / "leaderboards" / "nights.jsonl", [], night_of("2026-11-28"))
+    nightly.append_history(root / "leaderboards" / "nights.jsonl", night_of("2026-11-28"))
     return root
 
 
@@ -64,9 +64,9 @@ def places(made: Path, tmp_path: Path) -> Place:
     left = tmp_path / "night"
     shutil.copytree(made / "results", left / "results")
     history = left / "leaderboards" / "nights.jsonl"
-    nightly.append_history(
-        history, nightly.read_history(made / "leaderboards" / "nights.jsonl"), night_of("2026-11-29")
-    )
+    history.parent.mkdir()
+    shutil.copy(made / "leaderboards" / "nights.jsonl", history)
+    nightly.append_history(history, night_of("2026-11-29"))
     return tmp_path / "repository", left
 
 
@@ -152,6 +152,26 @@ def test_what_a_raised_version_has_changed_is_taken(places: Place) -> None:
     assert len(now) == len(old) and not now & old and store.aside_count() == len(old)
     plan = store.plan("smoke")
     assert plan is not None and now <= {cell.key for cell in plan.tables["synthetic"].cells}
+
+
+@pytest.mark.parametrize("at", ["write", "set_aside", "write_plan", "compact", "append_history"])
+def test_a_night_whose_taking_was_killed_is_taken_whole_by_the_same_command(
+    at: str, places: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = places[0] / "defenses" / f"{NAME}.py"
+    source.write_text(re.sub(r"\n    version = \d+", "\n    version = 99", source.read_text()))
+    measured_again(places[1], 99)
+    shutil.copytree(places[0], tmp_path / "not killed")
+    take((tmp_path / "not killed", places[1]))
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(taking if at == "append_history" else ResultStore, at, killed)
+        take(places)
+    take(places)
+    assert tree(places[0]) == tree(tmp_path / "not killed")
 
 
 # A change of a docstring that reads the token and forges its records --------------------------------------------------
