@@ -11,6 +11,7 @@ import numpy as np
 
 from ppfr_bench.errors import UserError
 from ppfr_bench.leaderboard.rows import Cell, Estimate, Privacy
+from ppfr_bench.leaderboard.text import at_most
 from ppfr_bench.metrics import metric_info
 from ppfr_bench.metrics.intervals import share_interval
 from ppfr_bench.metrics.leakage import BROKEN
@@ -219,7 +220,7 @@ def privacy_of(name: str, cells: Sequence[Cell]) -> Privacy:
     if len(measured) < len(expected):
         # The attack without a number might have been the one that sees through it.
         bound = 1 - worst.value
-        reason = f"at most {bound:.2f}: {len(measured)} of {len(expected)} {words} cells gave a number"
+        reason = f"at most {at_most(bound)}: {len(measured)} of {len(expected)} {words} cells gave a number"
         return Privacy(Estimate(None, n=worst.estimate.n, reason=reason, key=worst.estimate.key), *set_by, bound)
     kept = [hidden(one.estimate) for one in candidates]
     return Privacy(smallest(kept), *set_by, contenders=tuple(contenders(kept)))
