@@ -6,7 +6,18 @@ from typing import Literal
 
 import torch
 
-from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, Defense, to_bytes, to_float
+from ppfr_bench.api import (
+    Answers,
+    Attack,
+    AttackCard,
+    AttackerView,
+    ByteArray,
+    Config,
+    Defense,
+    KeyAccess,
+    to_bytes,
+    to_float,
+)
 from ppfr_bench.cloak.api import Cloak
 
 from .linkage import seen
@@ -43,6 +54,11 @@ class Erasure(Attack):
         tracks=("cloak",),
     )
     Config = ErasureConfig
+
+    @property
+    def key_access(self) -> KeyAccess:
+        """It holds the key, and is told by its parameter which one to use."""
+        return "held"
 
     def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery)."""

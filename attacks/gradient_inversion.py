@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,10 @@ from ppfr_bench.api import (
     Material,
     Scope,
     to_bytes,
-    to_float,
 )
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import WarmInverterConfig, plain_unet, read_plain_unet, rebuild
-from ppfr_bench.learning.prior_inversion import PriorSettings, Way, best_way, choosers
+from ppfr_bench.learning.prior_inversion import PriorSettings, compared_ways, mean_release
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import budgets
 
@@ -58,16 +58,18 @@ class GradientInversion(Attack):
     """Has the defense's code and weights and differentiates through it, with the U-Net's answer as prior and start.
 
     Minimises |mean of D(x) - mean of the releases|^2 + smooth * total variation + stay * |x - start|^2 by Adam. Where
-    no gradient comes through the defense, the start is the answer, and the record says so.
+    no gradient comes through the defense, the start is the answer, and the record says so. It does not have the key: of
+    a defense with one it searches under another.
 
     Of photographs it has a generative prior of faces as well, trained on photographs of other people. It adapts the
     prior to the U-Net's errors on its own images, as if they were noise. Samples start from the better of both answers
-    under noise, and are held to the release at every step. People of its own, whom neither the U-Net nor the prior nor
-    its adaptation has learnt from, choose by LPIPS between the start, the adapted prior's answer, the search, one
-    sample and a mean of samples.
+    under noise, and are held to the release at every step.
+
+    People of its own, whom neither the U-Net nor the prior nor its adaptation has learnt from, choose for each measure
+    between the start and the search, and on photographs the adapted prior's answer, one sample and a mean of samples.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Gradient inversion",
         plain="Knows the defense completely and searches, for each protected image, the face that the defense would"
@@ -105,22 +107,31 @@ class GradientInversion(Attack):
         if not differentiable:
             return
         self._random = len(view.targets) > 1
-        self._curve: FloatArray = np.zeros(c.steps)
-        self._parts: dict[int, list[ByteArray]] = {}
-        wanted = torch.stack([to_float(shot) for shot in view.targets]).mean(0)
-        way: Way = self._search
-        if len(choosers(view, data)):
-            settings = PriorSettings(
-                c.adapting, c.adapting_rate, c.perception, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
-            )
-            way, self.log["prior"] = best_way(view, data, network, self._release, self._search, settings, generator)
-        self._curve[:] = 0
-        self._parts.clear()
-        answer = to_bytes(way(start, wanted, generator))
-        self._answer = Answers(answer, at={size: np.concatenate(found) for size, found in self._parts.items()})
-        self.log |= {"steps": c.steps}
-        if self._curve.any():
-            self.log["objective"] = [float(f"{v:.4g}") for v in self._curve[:: max(1, c.steps // 6)]]
+        settings = PriorSettings(
+            c.adapting, c.adapting_rate, c.perception, c.batch, c.levels, c.denoisings, c.pulls, c.averaged
+        )
+        found = compared_ways(view, data, network, self._release, self._search, settings, generator)
+        released, chosen = mean_release(view.targets), found.chosen
+        answers = {}
+        for name in dict.fromkeys(chosen.values()):
+            answers[name] = to_bytes(found.ways[name](start, released, generator))
+        self._answer = self._answers(answers, chosen)
+        self.log |= {"steps": c.steps, "answered_by": chosen, "compared": found.reached,
+                     "compared_on": len(found.held_out.clear),
+                     "objective": [float(f"{v:.4g}") for v in self._curve[:: max(1, c.steps // 6)]]}  # fmt: skip
+        if found.held_out.by_prior:
+            self.log["prior"] = found.log
+
+    def _answers(self, answers: Mapping[str, ByteArray], chosen: Mapping[str, str]) -> Answers:
+        """The best by LPIPS, the best by other measures, and parts of the search where it is the best by LPIPS."""
+        main = chosen["lpips"]
+        by_measure = {measure: answers[name] for measure, name in chosen.items() if name != main}
+        if main != "search":
+            return Answers(answers[main], by_measure)
+        at = {size: np.concatenate(found) for size, found in self._parts.items()}
+        if at and by_measure:
+            at[self.config.steps] = answers[main]
+        return Answers(answers[main], by_measure, at)
 
     def _release(self, images: torch.Tensor, seed: int) -> torch.Tensor:
         """The mean of the defense's draws, the same at every call with the same seed."""
@@ -130,7 +141,9 @@ class GradientInversion(Attack):
         return torch.stack(draws).mean(0)
 
     def _search(self, start: torch.Tensor, wanted: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The descent, a batch at a time."""
+        """The descent, a batch at a time; it notes its curve, and answers after parts of it."""
+        self._curve: FloatArray = np.zeros(self.config.steps)
+        self._parts: dict[int, list[ByteArray]] = {}
         parts = zip(start.split(_BATCH), wanted.split(_BATCH), strict=True)
         return torch.cat([self._descended(part, seen, generator) for part, seen in parts])
 

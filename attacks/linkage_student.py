@@ -199,11 +199,9 @@ class LinkageStudent(Attack):
     def _restrict(self, view: AttackerView) -> AttackerView:
         c = self.config
         if c.images:
-            rows = np.arange(min(c.images, len(view.auxiliary)))
-            assert view.auxiliary_protected is not None
-            view = replace(
-                view, auxiliary=subset(view.auxiliary, rows), auxiliary_protected=view.auxiliary_protected[rows]
-            )
+            rows, own = np.arange(min(c.images, len(view.auxiliary))), view.auxiliary_protected
+            own = None if own is None else own[rows]  # A view of clear images has none.
+            view = replace(view, auxiliary=subset(view.auxiliary, rows), auxiliary_protected=own)
         if c.trained_on == "high_pass":
             proxy = np.concatenate([_high_pass(batch) for batch in view.auxiliary.batches(128)])
             targets = view.targets if view.releases_image else np.stack([view.render(shot) for shot in view.targets])

@@ -7,9 +7,10 @@ from pydantic import Field
 from torch import nn
 
 from ppfr_bench import device
-from ppfr_bench.api import AttackCard, AttackerView
+from ppfr_bench.api import SIZE, AttackCard, AttackerView
 from ppfr_bench.learning.inverter import WarmInverter, WarmInverterConfig
 from ppfr_bench.learning.likeness import unlikeness
+from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import UNet, weights_from
 from ppfr_bench.metrics.lpips import Lpips
 
@@ -26,7 +27,7 @@ class Pix2pixConfig(WarmInverterConfig):
 class Pix2pix(WarmInverter):
     """The U-Net attacker with a discriminator of patches: prefers a sharp guess to a blurred mean."""
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="pix2pix inversion",
         plain="Trains a neural network to rebuild the face. A second network rejects pictures that do not look "
@@ -71,8 +72,9 @@ class Pix2pix(WarmInverter):
         self._lpips = device.to(Lpips().network)
 
     def validation_loss(self, answer: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """LPIPS: by L1 no sharp guess beats a blurred mean."""
-        distance: torch.Tensor = self._lpips(answer * 2 - 1, clear * 2 - 1).mean()
+        """LPIPS at the size that is judged: by L1 no sharp guess beats a blurred mean."""
+        large, wanted = (resize(images.clamp(0, 1), SIZE) for images in (answer, clear))
+        distance: torch.Tensor = self._lpips(large * 2 - 1, wanted * 2 - 1).mean()
         return distance
 
 

@@ -39,15 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIZE", "Answers", "Arrays", "Attack", "AttackCard", "AttackerView", "Card", "Config", "DatasetCard", "Defense",
-    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "Knowledge", "Material", "Method", "Oracle",
-    "Pairs", "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable", "UserError",
-    "clear_view", "materialised", "per_image_generators", "to_bytes", "to_float",
+    "DefenseCard", "Differentiable", "FaceDataset", "Faces", "Guarantee", "KeyAccess", "Knowledge", "Material",
+    "Method", "Oracle", "Pairs", "Randomness", "Recognizer", "RecognizerCard", "Scope", "TrainingLog", "Unavailable",
+    "UserError", "clear_view", "materialised", "per_image_generators", "to_bytes", "to_float",
 ]  # fmt: skip
 
 SIZE = 112
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
+KeyAccess = Literal["same", "other", "held"]
 
 
 def to_float(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
@@ -345,7 +346,8 @@ class AttackerView:
         targets: the protected targets, uint8 (shots, n, 3, 112, 112), as released: a representation is no image.
         gallery: clear photos of the target identities (other photos than the targets), where the attack needs them.
         recognizer: an off-the-shelf recognizer, where the attack needs one.
-        defense: the defense itself, for an ``informed`` attacker.
+        defense: the defense itself, for an ``informed`` attacker; under another key than the targets', unless
+            ``Attack.key_access`` says that it holds theirs.
         reconstructions: earlier attacks' output on the targets, uint8 (n, 3, 112, 112), by attack label.
         source_answers: all that those attacks answered, by label: also by measure and after parts of their budget.
         protected_gallery: the people of ``gallery``, other photos than the targets, as the defense releases them.
@@ -441,8 +443,12 @@ class Attack(ABC):
         return self.card.knowledge
 
     @property
-    def key_access(self) -> Literal["same", "other"]:
-        """Whether its own images are protected under the targets' key, or under another of a defense with a secret."""
+    def key_access(self) -> KeyAccess:
+        """What it has of the key of a defense with a ``secret``.
+
+        Its own images are protected under the targets' key, which it does not know (``same``), or under another, which
+        it knows (``other``). Or it holds the targets' key itself (``held``), as whoever is to undo the defense does.
+        """
         return "same"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

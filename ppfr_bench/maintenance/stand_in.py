@@ -16,8 +16,8 @@ from ppfr_bench.errors import UserError
 from ppfr_bench.former_names import FORMER_NAMES
 from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.record import Record
-from ppfr_bench.runner.graph import FRESH
 from ppfr_bench.runner.request import Asked, Request, resolve
+from ppfr_bench.stages.context import FRESH
 from ppfr_bench.suites import Entry, load_suite
 
 _OTHER: dict[bool, Randomness] = {True: "per_call", False: "deterministic"}

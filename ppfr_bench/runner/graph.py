@@ -17,13 +17,11 @@ from ppfr_bench.records.hashing import canonical_json
 from ppfr_bench.records.record import Component
 from ppfr_bench.scorers.base import Scorer
 from ppfr_bench.stages.attack import declared
-from ppfr_bench.stages.context import Setting, Split
+from ppfr_bench.stages.context import FRESH, Setting, Split
 from ppfr_bench.stages.floor import FACES, SIGMAS
 from ppfr_bench.stages.spec import Stage
 from ppfr_bench.suites import Protocol
 from ppfr_bench.tracks.base import load_track
-
-FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
 
 
 class Graph:

@@ -180,7 +180,7 @@ def _attack(
     metrics = scorer.score(inputs, truth, bootstrap)
     training = TrainingLog.model_validate(answered.meta["training"])
     learned = attack.card.learned and training.training_images > 0
-    flags = scorer.flags(metrics, learned=learned, same_key=attack.key_access == "same")
+    flags = scorer.flags(metrics, learned=learned, same_key=attack.key_access != "other")
     if training.converged is False:
         flags.append("attack_not_converged")
     if learned and unlike_held_out(metrics, training.notes.get("held_out", {})):

@@ -20,6 +20,7 @@ from ppfr_bench.api import (
     AttackCard,
     AttackerView,
     ByteArray,
+    KeyAccess,
     Material,
     Scope,
     TrainingLog,
@@ -78,7 +79,7 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
         view = asked = import_module(module).view(mounted.card, job, inputs, context)
     else:
         asked = _oracle(context, spec["known"])
-        view = attacker_view(mounted.card, job, inputs, context, asked)
+        view = attacker_view(mounted.card, job, inputs, context, asked, mounted.key_access)
     mounted.fit(view, context.generator(*purpose))
     answers = Answers.of(mounted.run(view))
     try:
@@ -105,15 +106,16 @@ def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None
     these alone.
     """
     spec = job.spec
+    access: KeyAccess
     if "adaptor" in job.how:
-        card, oracle = ADAPTOR, None
+        card, access, oracle = ADAPTOR, "same", None
         starts: Callable[[Scope], tuple[Material, ...]] = partial(_of_adaptor, job.how["adaptor"])
     else:
         mounted: Attack = build(job.how["declared_by"])
-        card, starts = mounted.card, mounted.starts_from
+        card, access, starts = mounted.card, mounted.key_access, mounted.starts_from
         oracle = _oracle(context, spec["known"]) if "known" in spec else None
     if "known" in spec:
-        view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle)
+        view = attacker_view(card.model_copy(update={"needs_surrogate": False}), job, inputs, context, oracle, access)
     else:
         view = clear_view(context.dataset.attacker, Scope(*job.how["scope"]))
         view = replace(view, materials=materials_of(inputs))
@@ -194,13 +196,18 @@ def declared(materials: tuple[Material, ...]) -> list[Material]:
 
 
 def attacker_view(
-    card: AttackCard, job: Job, inputs: Inputs, context: Context, oracle: LiveOracle | None
-) -> AttackerView:
-    """What an attacker sees by its card: releases, its own images, what it starts from, and never an original."""
+    card: AttackCard, job: Job, inputs: Inputs, context: Context, oracle: LiveOracle | None,
+    key_access: KeyAccess = "same",
+) -> AttackerView:  # fmt: skip
+    """What an attacker sees by its card: releases, its own images, what it starts from, and never an original.
+
+    An informed one has the defense under another key than the targets', unless it holds theirs.
+    """
     spec, dataset = job.spec, context.dataset
     aware = card.knowledge != "oblivious"
     recognizer = spec.get("recognizer")
     defense = type(context.defense(spec["defense"]))
+    code = context.code_of if key_access == "same" else context.defense
     sources = {name.removeprefix("source "): output for name, output in inputs.items() if name.startswith("source ")}
     return AttackerView(
         knowledge=card.knowledge,
@@ -210,7 +217,7 @@ def attacker_view(
         oracle=oracle if aware else None,
         gallery=dataset.evaluation.load(dataset.gallery) if card.needs_gallery else None,
         recognizer=context.embedder(recognizer["name"]) if recognizer is not None else None,
-        defense=context.defense(spec["known"]) if card.knowledge == "informed" else None,
+        defense=code(spec["known"]) if card.knowledge == "informed" else None,
         reconstructions={label: output["answer"] for label, output in sources.items()},
         source_answers={
             label: Answers.of_arrays(output, output.meta.get("budget", "steps"), output.meta.get("whole", 0))

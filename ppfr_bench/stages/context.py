@@ -32,6 +32,7 @@ from ppfr_bench.suites import DatasetEntry, Protocol
 from ppfr_bench.wrapping import PickledDataset, WrappedDefense
 
 Split = Literal["evaluation", "attacker", "targets", "gallery"]
+FRESH = ("per_call", "per_image_key")  # Two releases of one photo differ under these contracts.
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,32 @@ class Context:
         """What a defense draws from for one batch; see ``release.draws_for``."""
         return draws_for(images, self.setting.seed, draw)
 
-    def defense(self, spec: Mapping[str, Any]) -> Defense:
-        """The defense of a spec, fitted on the defender's people if it learns; kept for the life of the process."""
-        key = digest(spec)
+    def defense(self, spec: Mapping[str, Any], secret: int | None = None) -> Defense:
+        """The defense of a spec, fitted on the defender's people if it learns; kept for the life of the process.
+
+        Args:
+            spec: of the defense.
+            secret: a key in place of its own; it learns from the same draws.
+        """
+        key = digest([spec, secret])
         if key not in self._defenses:
-            defense: Defense = registry.build("defense", spec["name"], spec["config"])
+            config = spec["config"] if secret is None else spec["config"] | {"secret": secret}
+            defense: Defense = registry.build("defense", spec["name"], config)
             if type(defense).learns():
                 defense.fit(self.dataset.defender, self.generator("fit", spec))
             self._defenses[key] = defense
         return self._defenses[key]
+
+    def code_of(self, spec: Mapping[str, Any]) -> Defense:
+        """Code and weights of a defense without its key: the same under another key, which is used nowhere else.
+
+        It is the defense itself where its parameters hold no ``secret``. So it is where it learns and by its contract
+        draws anew for every release: no key has a part in that, and it would have to learn again.
+        """
+        defense, secret = self.defense(spec), spec["config"].get("secret")
+        if not isinstance(secret, int) or (type(defense).learns() and defense.randomness in FRESH):
+            return defense
+        return self.defense(spec, secret + 1)
 
     def render(self, spec: Mapping[str, Any]) -> Callable[[ByteArray], ByteArray]:
         """What makes an image of a release, uint8 (n, 3, 112, 112)."""

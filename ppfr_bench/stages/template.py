@@ -125,7 +125,7 @@ def _release(graph: Graph, defense: Component, recognizer: Component, of: str, k
 def upstream(graph: Graph, defense: Component, attack: Attack, recognizer: Component | None) -> dict[str, Stage]:
     """What an attack sees: releases, its own people's, and what its card asks for."""
     assert recognizer is not None, "attacks on templates need a recognizer"
-    first, second = (FIRST, SECOND) if attack.key_access == "same" else (OWN, OWN_SECOND)
+    first, second = (OWN, OWN_SECOND) if attack.key_access == "other" else (FIRST, SECOND)
     found = {
         "released": _release(graph, defense, recognizer, "targets", FIRST),
         "own_embeddings": _own_embeddings(graph, recognizer),
@@ -342,7 +342,7 @@ def example_view(attack: Attack, seed: int) -> TemplateView:
     mine = faces.identities < np.median(faces.identities)
     gallery = np.flatnonzero(~mine)[np.unique(faces.identities[~mine], return_index=True)[1]]
     keys = [method.new_key(rows.shape[1], torch.Generator().manual_seed(seed + number)) for number in range(4)]
-    first, second = (FIRST, SECOND) if attack.key_access == "same" else (OWN, OWN_SECOND)
+    first, second = (OWN, OWN_SECOND) if attack.key_access == "other" else (FIRST, SECOND)
     draws = torch.Generator().manual_seed(seed)
     card, own = attack.card, subset(faces, np.flatnonzero(mine))
     found = TemplateView(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -83,13 +85,23 @@ def attacker_view(
         reconstructions={label: targets for label in attack.sources},
         source_answers={label: Answers(targets) for label in attack.sources},
         oracle=TinyOracle(defense) if aware else None,
-        defense=defense if card.knowledge == "informed" else None,
+        defense=_as_known(defense, attack) if card.knowledge == "informed" else None,
         protected_gallery=_protected(defense, gallery, seed=4) if card.needs_protected_gallery else None,
         surrogate=TinySurrogate() if card.needs_surrogate else None,
         render=lambda released: _render(defense, released),
         releases_image=defense.releases_image(),
     )
     return materialised(attack, view)
+
+
+def _as_known(defense: Defense, attack: Attack) -> Defense:
+    """The defense under another key, if it has one that the attack does not hold."""
+    secret = getattr(defense.config, "secret", None)
+    if attack.key_access != "same" or not isinstance(secret, int):
+        return defense
+    found = copy(defense)
+    found.config = defense.config.model_copy(update={"secret": secret + 1})
+    return found
 
 
 def _render(defense: Defense, released: ByteArray) -> ByteArray:

@@ -39,6 +39,8 @@ from ppfr_bench.learning.adaptation import (
     released_scene,
     student_materials,
 )
+from ppfr_bench.learning.likeness import perceptual_distance
+from ppfr_bench.learning.resizing import resize
 from ppfr_bench.metrics.attributes import ATTRIBUTES
 from ppfr_bench.metrics.soft_biometrics import WIDTH
 from ppfr_bench.tracks.base import load_track
@@ -149,6 +151,24 @@ def test_students_of_other_material_share_nothing() -> None:
         assert {key.split()[0] for key in keys[-1]} == {"undone", "scene", "unet", "student"}
     # On a high-pass filter it learns from clear images alone, and looks at the targets in another view.
     assert [len(some) for some in keys] == [4, 4, 4 + 2] and len(set.union(*keys)) == sum(map(len, keys))
+
+
+def test_a_student_may_learn_from_few_images_on_a_filter_of_its_own() -> None:
+    """What it learns from is made of clear images alone, of which no release is there to be cut down."""
+    attack = registry.build(
+        "attack", "linkage_student", SMALL["linkage_student"] | {"images": 4, "trained_on": "high_pass"}
+    )
+    assert answer(attack, view_of(attack, "pixelate")).shape == (len(TARGETS), len(GALLERY))
+    assert attack.log["training_images"] <= 4
+
+
+def test_a_gan_is_chosen_by_lpips_at_the_size_that_is_judged() -> None:
+    """A representation is rebuilt at another."""
+    attack = registry.build("attack", "pix2pix", SMALL["pix2pix"])
+    attack.prepare(view_of(attack, "no_defense"))
+    answers, clear = (resize(to_float(images), 56) for images in (TARGETS[::-1].copy(), TARGETS))
+    judged = perceptual_distance(resize(answers, 112), resize(clear, 112)).mean()
+    torch.testing.assert_close(attack.validation_loss(answers, clear), judged, atol=1e-3, rtol=1e-2)
 
 
 def test_students_that_compare_more_releases_are_the_same() -> None:

@@ -28,6 +28,8 @@ from ppfr_bench.api import AttackerView, ByteArray, Faces, materialised, to_byte
 from ppfr_bench.datasets.faces import ArrayFaces
 from ppfr_bench.learning.decoding import LevelsDecoder, fit_decoder, read_decoder
 from ppfr_bench.learning.inversion import read_inversion_data
+from ppfr_bench.learning.inverter import read_plain_unet
+from ppfr_bench.learning.prior_inversion import HeldOut, Ways, held_out
 from ppfr_bench.metrics.attributes import read_attributes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -151,10 +153,55 @@ def test_gradient_inversion_has_its_prior_on_photographs_and_takes_it_where_it_h
         view = replace(view_of(attack, "gaussian_blur", mine, targets), photographs_of=data)
         assert answer(attack, view).shape == targets.shape
         assert ("prior" in attack.log) is has_one
-        if has_one:
-            found = attack.log["prior"]["distances"]
-            assert set(found) == {"start", "adapted", "search", "sample 0.2", "mean of 2, 0.2"}
-            assert found[attack.log["prior"]["chosen"][-1]] == min(found.values()) <= found["start"]
+        found = attack.log["compared"]
+        ways = {"adapted", "sample 0.2", "mean of 2, 0.2"} if has_one else set()
+        assert set(found) == {"start", "search"} | ways
+        for measure, name in attack.log["answered_by"].items():
+            values = [reached[measure] for reached in found.values()]
+            assert found[name][measure] == (min(values) if measure == "lpips" else max(values))
+
+
+def test_gradient_inversion_answers_with_its_start_where_the_search_is_worse(crowd: tuple[Faces, ByteArray]) -> None:
+    """People held out say so. A search that is given noise ends in noise, and one under another key finds nothing."""
+    mine, targets = crowd
+    unet = registry.build("attack", "unet", TINY | {"steps": 2})
+    for defense, best in (("gaussian_noise", "start"), ("block_permutation", "start"), ("downsample", "search")):
+        attack = registry.build("attack", "gradient_inversion", SMALL["gradient_inversion"] | {"steps": 12})
+        view = view_of(attack, defense, mine, targets)
+        found, start = answers_of(attack, view).main, answers_of(unet, view).main
+        assert set(attack.log["answered_by"].values()) == {best}, attack.log["compared"]
+        assert np.array_equal(found, start) is (best == "start")
+
+
+def test_held_out_people_are_released_as_often_as_targets(crowd: tuple[Faces, ByteArray]) -> None:
+    """So what ways are compared on, and the error of a release, have the variance of what they are used on."""
+    mine, targets = crowd
+    attack = registry.build("attack", "gradient_inversion", SMALL["gradient_inversion"])
+    sigma, spread = 0.05, {}
+    for shots in (1, 4):
+        defense = registry.build("defense", "gaussian_noise", {"sigma": sigma})
+        view = testing.attacker_view(attack, defense, mine, targets, targets, shots=shots)
+        data = read_inversion_data(view, attack.config.size, 1)
+        network, _ = read_plain_unet(view, attack.config.plain)
+        queries = view.oracle.queries if view.oracle else 0
+        found = held_out(view, data, network)
+        assert view.oracle is not None and view.oracle.queries - queries == (shots - 1) * len(found.clear)
+        spread[shots] = float((found.released - to_float(found.clear)).square().mean())
+    assert spread[1] == pytest.approx(sigma**2, rel=0.2) and spread[4] == pytest.approx(sigma**2 / 4, rel=0.2)
+
+
+def test_each_measure_has_its_best_way() -> None:
+    faces = all_of(MINE)
+    clear = to_float(faces)
+    found = Ways(HeldOut(faces, clear.flip(3), clear, by_prior=False), seeded())
+    found.add("start", lambda start, released, generator: start)
+    found.add("the same", lambda start, released, generator: start)
+    assert set(found.chosen.values()) == {"start"}, "nothing is chosen that is not better"
+    found.add("sharp", lambda start, released, generator: released)
+    assert set(found.chosen.values()) == {"sharp"}
+    found.reached["smooth"] = found.reached["sharp"] | {"ssim": 1.1}
+    found.ways["smooth"] = found.ways["sharp"]
+    assert found.chosen == {"lpips": "sharp", "ssim": "smooth", "ms_ssim": "sharp"}
 
 
 def test_a_parrot_names_who_the_unadapted_recognizer_does_not(crowd: tuple[Faces, ByteArray]) -> None:

@@ -119,8 +119,9 @@ def test_an_attacker_is_told_whether_images_are_photographs(real: bool, expected
     faces = testing.example_faces()
     card = DatasetCard(title="Faces", reference="a test", licence="MIT", real_people=real)
     dataset = SimpleNamespace(name="somewhere", card=card, attacker=faces, evaluation=faces, targets=np.arange(2))
+    pixelate = registry.build("defense", "pixelate", {})
     context: Any = SimpleNamespace(
-        dataset=dataset, defense=lambda _: registry.build("defense", "pixelate", {}), render=lambda _: np.asarray
+        dataset=dataset, defense=lambda _: pixelate, code_of=lambda _: pixelate, render=lambda _: np.asarray
     )
     job: Any = SimpleNamespace(spec={"defense": {}, "known": {}})
     released: Any = {name: {"images": faces.load(range(4))} for name in ("evaluation", "own")}
