@@ -46,7 +46,7 @@ def protect(
     select(device)
     registry.run_here(trust)
     for path in plugin or ():
-        registry.add_plugin(path)
+        registry.add_plugin(path, only="defense")
     built = registry.build("defense", defense, options.params(settings))
     if not isinstance(built, Defense):
         raise UserError(

@@ -217,9 +217,10 @@ def _readable() -> list[Path]:
 
 
 def _package() -> list[Path]:
-    """The folders of this package and of its defenses, and nothing else of a checkout."""
+    """The folders of this package and of its plug-ins, and nothing else of a checkout."""
     here = Path(ppfr_bench.__file__).resolve().parent
-    return [here] if (here / "defenses").is_dir() else [here, here.parent / "defenses"]
+    kinds = ("defenses", "attacks")  # A file of an attack may be made of another attack.
+    return [here, *(here.parent / kind for kind in kinds if not (here / kind).is_dir())]
 
 
 def _import_path() -> list[str]:

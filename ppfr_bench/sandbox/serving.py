@@ -41,8 +41,7 @@ class Serving:
             return {"error": _told(error)}, []
 
     def _describe(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
-        added = registry.add_plugin(Path(self._plugin)) if self._kind == "file" else [("defense", self._name)]
-        kinds = [kind for kind, _ in added]
+        kinds = self._kinds() if self._kind == "file" else ["defense"]
         if kinds != ["defense"]:
             return {"kinds": kinds}, []
         cls = registry.load("defense", self._name)
@@ -55,6 +54,16 @@ class Serving:
             "learns": cls.learns(), "renders": not cls.releases_image(),
             "fields": list(cls.Config.model_fields),
         }, []  # fmt: skip
+
+    def _kinds(self) -> list[registry.Kind]:
+        """What the file has; a file of an attack may need more for its import than there is in here."""
+        try:
+            return [kind for kind, _ in registry.add_plugin(Path(self._plugin))]
+        except UserError as error:
+            if error.__cause__ is None:  # It was imported, and says something else that is wrong.
+                raise
+            raise UserError(error.message, f"{error.hint}    or, if it needs more than a process of its own has, and "
+                            "you trust it:  --trust") from error  # fmt: skip
 
     def _configure(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         defense: Defense = registry.build("defense", self._name, header["params"])

@@ -29,6 +29,7 @@ from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.contracts.findings import BreachError
 from ppfr_bench.errors import UserError
+from ppfr_bench.evaluation import evaluate
 from ppfr_bench.sandbox import layers, process, stand_in, wire
 from ppfr_bench.sandbox.layers import Limits
 from ppfr_bench.sandbox.process import PluginError, SandboxError
@@ -269,6 +270,70 @@ def test_a_file_with_a_defense_and_something_else_is_refused(tmp_path: Path) -> 
     with pytest.raises(UserError, match="a defense and something else: defense, scorer"):
         registry.add_plugin(path)
     assert "both" in {name for name in here_kinds(path)}
+
+
+MARK = """
+from pathlib import Path
+try:
+    Path(__file__).with_suffix(".mark").touch()
+except OSError:
+    pass
+"""
+HIDDEN = MARK + SOURCE.replace("DEFENSE = Plug", "")
+DECOY = '"""\nMETRIC = what it was tuned on\n"""\n'
+DISGUISES = {
+    "folded_letters": DECOY + HIDDEN + "\U0001d403EFENSE = Plug\n",
+    "put_together": DECOY + HIDDEN + "globals()['DEF' + 'ENSE'] = Plug\n",
+    "another_encoding": "# coding: utf_7\n" + DECOY + HIDDEN.replace("+", "+-") + "+AEQ-EFENSE = Plug\n",
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_defense_in_disguise_runs_in_its_own_process_all_the_same(tmp_path: Path, disguise: str) -> None:
+    path = write_plugin(tmp_path, disguise, DISGUISES[disguise])
+    assert isinstance(build(path), StandIn)
+    assert not path.with_suffix(".mark").exists(), "it was imported where it can write beside itself"
+
+
+TWO_FACED = """
+import os
+from ppfr_bench.metrics.base import Metric, MetricInfo
+
+class Far(Metric):
+    info = MetricInfo("two_faced", 1, (0.0, 1.0), "lower_is_better", "share", "test", "mean distance of two images")
+
+    def values(self, images, references):
+        return (images - references).abs().flatten(1).mean(1).double().numpy()
+
+METRIC = Far
+"""
+
+
+def test_what_speaks_of_no_defense_in_its_own_process_and_has_one_here_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_HARNESS", "1")
+    path = write_plugin(tmp_path, "two_faced", TWO_FACED + "if 'OF_THE_HARNESS' in os.environ:\n    DEFENSE = 1\n")
+    with pytest.raises(UserError, match="has a defense that it did not speak of"):
+        registry.add_plugin(path)
+    assert ("metric", "two_faced") not in registry._added
+
+
+def test_where_a_defense_is_wanted_no_file_of_another_kind_is_imported_here(tmp_path: Path) -> None:
+    path = write_plugin(tmp_path, "two_faced", MARK + TWO_FACED)
+    with pytest.raises(UserError, match=r"expected a defense, two_faced\.py is of kind metric"):
+        evaluate(path, "smoke")
+    assert not path.with_suffix(".mark").exists() and ("metric", "two_faced") not in registry._added
+
+
+def test_a_file_that_needs_more_for_its_import_says_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "weights").touch()
+    needs = f"open({str(tmp_path / 'weights')!r}).close()\n"
+    path = write_plugin(tmp_path, "needy", needs + TWO_FACED.replace("two_faced", "needy"))
+    with pytest.raises(UserError, match="cannot be imported: FileNotFoundError") as refused:
+        registry.add_plugin(path)
+    assert "--trust" in refused.value.hint
+    assert here_kinds(path) == ["needy"]
 
 
 def here_kinds(path: Path) -> list[str]:
