@@ -196,8 +196,12 @@ def _environment() -> dict[str, str]:
 
 
 def _beside(file: Path) -> list[Path]:
-    """What belongs to a plug-in: files beside it under its name with another suffix, such as its weights."""
-    return [path for path in sorted(file.parent.glob(f"{file.stem}.*")) if path.is_file() and path.name != file.name]
+    """What belongs to a plug-in: files beside it under its name with another suffix, such as its weights.
+
+    A link is none of them: whoever has packed the plug-in would choose which file of the user it opens.
+    """
+    found = (path for path in sorted(file.parent.glob(f"{file.stem}.*")) if path.name != file.name)
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _readable() -> list[Path]:

@@ -205,6 +205,25 @@ def test_it_sees_nothing_of_the_harness(plug: Path, tmp_path: Path, monkeypatch:
     assert "DONE here" in attempt(plug, "write", "/tmp/mine"), "it has a place of its own to write in"
 
 
+@pytest.mark.parametrize("outer", [None, ()])
+def test_a_link_beside_it_opens_no_file_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outer: tuple[str, ...] | None
+) -> None:
+    if outer is not None:
+        pytest.importorskip("landlock")
+        monkeypatch.setattr(layers, "outer_layers", lambda: outer)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "secret").write_text("secret")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    path = write_plugin(folder, "linked" if outer is None else "linked_under_landlock")
+    path.with_suffix(".weights").write_text("its own")
+    path.with_suffix(".txt").symlink_to(tmp_path / "mine" / "secret")
+    inside = Path("/plugin") if "bubblewrap" in layers.outer_layers() else folder
+    assert "DONE" not in attempt(path, "read", inside / f"{path.stem}.txt")
+    assert "DONE b'its own'" in attempt(path, "read", inside / f"{path.stem}.weights")
+
+
 ENDS = {
     "sys_exit": "raises SystemExit: it ends the program, with exit code 0",
     "interrupt": "raises KeyboardInterrupt",
