@@ -96,7 +96,7 @@ class Suite(Config):
     title: str
     description: str = ""
     for_tests: bool = False  # The numbers of this shipped suite mean nothing, and boards say so.
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=(1 << 63) - 1)
     surrogate: str = ""  # Learned defenses and attacks may train on this recognizer; they never see the others.
     recognizers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()  # Image metrics beside those that every reconstruction is compared by.

@@ -48,6 +48,7 @@ def test_override_of_a_labelled_plugin() -> None:
     ("overrides", "says"),
     [
         (("seed=first",), "seed: Input should be a valid integer"),
+        (("seed=99999999999999999999999",), "seed: Input should be less than or equal to 9223372036854775807"),
         (("protocol.shotz=2",), "Did you mean 'shots'"),
         (("attack.unett.steps=2",), "Did you mean 'unet'"),
         (("nonsense",), "expected path=value"),
