@@ -96,7 +96,7 @@ def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limit
     readable = [str(path) for path in (*_readable(), *beside) if path.exists()]
     settings = {
         "socket": socket_number, "kind": source.kind, "name": source.name, "plugin": str(inside),
-        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, str(source.path), "/proc", "/dev"],
+        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, str(source.path), "/proc"],
         "writable": scratch,
         "apart": bool(outer), "files": 256, "file_bytes": limits.disk_mib << 20, "tasks": limits.tasks,
         # A little more than what is watched, which gives the clearer reason.
@@ -148,7 +148,7 @@ def lacking(held: Sequence[str]) -> list[str]:
         for what, closed in (
             ("files", whole or "landlock" in held),
             ("the network", whole or "unshare" in held or "seccomp" in held),
-            ("other processes", whole or "unshare" in held),
+            ("other processes", whole or {"unshare", "seccomp"} <= set(held)),  # Sockets of files lead to them.
         )
         if not closed
     ]

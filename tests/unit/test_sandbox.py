@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -234,6 +235,9 @@ ENDS = {
     "forks 30": "processes: more than 6 at a time",
     "hog": "memory: more than 0.25 GiB|can't allocate memory|MemoryError",
     "disk": "No space left|OSError|memory",
+    "unlinked": "No space left|OSError|memory",
+    "memory_of_nobody": "raises PermissionError",
+    "pair": r"DONE \[1\]",
     "output": "output: more than 1048576 bytes",
     "endless": "timeout: more than 3 s in release",
     "kill_parent": "DONE|died",
@@ -401,12 +405,26 @@ def test_without_bubblewrap_the_next_best_layers_hold(
     assert defense.plugin.child.open_to == ([] if outer else ["other processes"])
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    shared = Path(f"/dev/shm/{path.stem}_{os.getpid()}")
+    shared.write_text("what workers share")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX) as service,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mailbox,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        service.bind(f"{folder}/service")
+        service.listen()
+        mailbox.bind(f"{folder}/mailbox")
         for act, argument in (
-            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret),
-            ("list", Path.home() / ".cache"), ("write", "/tmp/new"), ("run", ""), ("mount", ""),
+            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret), ("read", shared),
+            ("list", Path.home() / ".cache"), ("write", "/tmp/new"), ("run", ""), ("mount", ""), ("list", "/dev"),
+            ("service", f"{folder}/service"), ("datagram", f"{folder}/mailbox"), ("memory_of_nobody", ""),
         ):  # fmt: skip
             assert "DONE" not in attempt(path, act, argument), act
+    shared.unlink()
+    for act in ("disk", "unlinked"):
+        assert "disk: more than 64 MiB in its own folder" in attempt(path, act)
     assert "DONE" in attempt(path, "fork_twice")
     assert len(family(path)) > 1
     scratch = Path(defense.plugin.child._scratch)
@@ -416,7 +434,8 @@ def test_without_bubblewrap_the_next_best_layers_hold(
 
 def test_what_no_layer_closes_is_said() -> None:
     assert layers.lacking(["bubblewrap"]) == []
-    assert layers.lacking(["unshare", "landlock"]) == []
+    assert layers.lacking(["unshare", "landlock", "seccomp"]) == []
+    assert layers.lacking(["unshare", "landlock"]) == ["other processes"], "by sockets that have a file"
     assert layers.lacking(["seccomp", "rlimits"]) == ["files", "other processes"]
     assert layers.lacking([]) == ["files", "the network", "other processes"]
 
