@@ -14,8 +14,9 @@ from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.stages.release import RANGE_SLACK, draws_for, protect_once
 
-__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
+__all__ = ["FEW_DRAWS", "Finding", "check_defense", "leaked_images", "randomness_flags"]
 
+FEW_DRAWS = "low_entropy_draws"
 _STRAY_SHARE = 1e-3  # Share of bytes that may move by one level with the batch size, as sums change order.
 _BY_CHANCE = 0.5  # Share of images that may meet one draw twice: few draws are flagged, not refused.
 _DRAWS = 16  # Draws of one image; a defense of 16 outcomes repeats one almost certainly.
@@ -92,7 +93,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
                 draws = _protect(defense, np.repeat(images[:1], _DRAWS, axis=0), names[:1] * _DRAWS, seed)
                 outcomes = len({draw.tobytes() for draw in draws})
                 if outcomes < _DRAWS:
-                    flags.append("low_entropy_draws")
+                    flags.append(FEW_DRAWS)
                 first, second = np.split(_protect(defense, np.concatenate([images, images]), names * 2, seed), 2)
                 # Few keys may give the same one twice, by chance.
                 if outcomes == 1 and not _differing(first, second, names):
