@@ -30,3 +30,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}."
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error in one line; of Python's grammar, with the line of the file."""
+    if isinstance(error, SyntaxError) and error.lineno and error.text:
+        return f"{type(error).__name__}: {error.msg}, line {error.lineno}:  {error.text.strip()[:120]}"
+    if isinstance(error, SystemExit):
+        return f"it ends the program, with exit code {error.code}"
+    return f"{type(error).__name__}: {error}"

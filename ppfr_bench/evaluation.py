@@ -203,7 +203,7 @@ def evaluate(
     files = (file,) if (file := _file_of(defense)) else ()
     registry.run_here(trust)
     for path in files:
-        registry.add_plugin(path)  # A setting may be one of this plug-in.
+        registry.add_plugin(path, only="defense")  # A setting may be one of this plug-in.
     whole = load_suite(str(suite), settings_, data if isinstance(data, str) else None)
     if data is not None and not isinstance(data, str):
         _check_data(data)
@@ -279,11 +279,8 @@ def _entry(
     if isinstance(defense, Path | str):
         file, known = _file_of(defense), str(defense)
         if file:
-            kinds, known = [kind for kind, _ in registry.add_plugin(file)], file.stem
-            if "defense" not in kinds:
-                raise UserError(
-                    f"expected a defense, {file.name} is of kind {kinds[0]}", "Give it to  ppfr-bench run --plugin"
-                )
+            registry.add_plugin(file, only="defense")
+            known = file.stem
         found = choose("defense", [known], suite.defense)[0]
         return (found.model_copy(update={"label": name}) if name else found), None
     params: dict[str, Any] = {}

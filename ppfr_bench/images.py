@@ -40,6 +40,7 @@ _FIRST = ("MPO", "HEIF")  # Their other pictures are a depth map, a gain map or 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
 _AVIF = (b"avif", b"avis")
 _LARGEST = 64 << 20  # Bytes of one file.
+_PHOTOMETRIC = 262  # The tag of a TIFF that says what its numbers mean; 0: the smallest is white.
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}  # Pillow's mode -> the ICC's name.
 _FLATTEN = "Flatten it first:  magick IN -background white -alpha remove -alpha off OUT.png"
 _CONVERT = "Convert it to 8 bits first:  magick IN -depth 8 OUT.png"
@@ -189,11 +190,12 @@ def _convert(image: Image.Image) -> tuple[ByteArray, bool]:
     rawmode = _rawmode(image)
     if rawmode == "BGRX" and image.format == "BMP":
         _check_fourth_byte(image)
+    negative = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     image.load()
     profile, turned = image.info.get("icc_profile"), image.getexif().get(0x0112, 1) not in (0, 1)
     image = _opaque(image, rawmode)
     image = ImageOps.exif_transpose(image) if turned else image
-    image = _eight_bits(image)
+    image = _eight_bits(image, negative)
     converted = _to_srgb(image, profile)
     pixels = np.asarray(converted if converted is not None else image.convert("RGB"))
     return np.ascontiguousarray(pixels), turned or converted is not None or "transparency" in image.info
@@ -255,14 +257,18 @@ def _keyed(pixels: Any, key: Any, rawmode: str) -> int:
     return max(int((values == reading).all(axis=-1).sum()) for reading in readings)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, negative: bool) -> Image.Image:
     """Grey of 16 bits -> of 8, rounded.
+
+    Args:
+        negative: 0 is white in the file, which Pillow minds in grey of 8 bits alone.
 
     Raises:
         UnreadableImage: more bits, or floating point: nothing says which value is white.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         deep = np.asarray(image).astype(np.uint32)
+        deep = 65535 - deep if negative else deep
         return Image.fromarray(((deep + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         depth = "32-bit integers" if image.mode == "I" else "32-bit floating point"

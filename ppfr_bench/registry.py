@@ -19,10 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from ppfr_bench.errors import UserError, did_you_mean
+from ppfr_bench.errors import UserError, did_you_mean, in_one_line
 from ppfr_bench.former_names import FORMER_NAMES
 from ppfr_bench.places import is_file, is_folder, resolved, user_path
-from ppfr_bench.text import SMALL, decode_text, printable, read_bytes
+from ppfr_bench.text import check_encoding, printable
 
 Kind = Literal["defense", "attack", "recognizer", "dataset", "metric", "scorer", "track", "publisher", "engine"]
 PACKAGES: dict[Kind, str] = {
@@ -42,7 +42,6 @@ _STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 _FILES = "ppfr_bench.plugins."  # Modules of files are named so.
 _CONTENT = "__content__"  # Of the module of a file that was added: the file as it was read.
 _OWN = "_own.txt"  # In the folder of the defenses: those that the authors of this package answer for.
-_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _added: dict[tuple[Kind, str], EntryPoint] = {}
 _stand_ins: dict[tuple[Kind, str], type] = {}
 _here = False  # Whether the code of files runs in this process.
@@ -137,7 +136,7 @@ def _class_of(kind: Kind, plugin: EntryPoint) -> Any:
         raise
     except (Exception, SystemExit) as error:  # A contributor's file may raise anything; it fails alone.
         raise UserError(
-            f"{kind} '{name}' ({plugin.value}) cannot be imported: {_said(error)}",
+            f"{kind} '{name}' ({plugin.value}) cannot be imported: {in_one_line(error)}",
             f"Its file must end in {kind.upper()} = <class>; see CONTRIBUTING.md.",
         ) from error
     _validate(kind, name, loaded)
@@ -164,12 +163,16 @@ def build(kind: Kind, name: str, params: dict[str, Any]) -> Any:
     return plugin(config)
 
 
-def add_plugin(path: Path) -> list[tuple[Kind, str]]:
+def add_plugin(path: Path, only: Kind | None = None) -> list[tuple[Kind, str]]:
     """Add one file as a plug-in under a module name of its own, the same in every process that adds it.
 
     A defense runs in a process of its own (``ppfr_bench.sandbox``), unless ``run_here`` was called. A file may end in
-    several kinds, such as a ``SCORER`` and the ``ATTACK`` that it scores: all are named by its stem. What is no defense
-    works with what the harness has, and runs in this process.
+    several kinds, such as a ``SCORER`` and the ``ATTACK`` that it scores: all are named by its stem. Every file is
+    asked in a process of its own what it has. What is no defense works with what the harness has, and is then
+    imported in this process.
+
+    Args:
+        only: the kind that is wanted: a file without it is refused before it is imported here.
 
     Raises:
         UserError: no such file, a stem that is no name, a name that is taken, a file that does not load, that has
@@ -182,7 +185,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
             f"expected a name of lower-case letters, digits and _, got {printable(path.name)}", "Rename the file."
         )
     module_name = f"{_FILES}{path.stem}"
-    module = _loaded_file(module_name, path)
+    module = _loaded_file(module_name, path, only)
     try:
         kinds = _kinds_of(module, path)
         for kind in kinds:
@@ -194,6 +197,7 @@ def add_plugin(path: Path) -> list[tuple[Kind, str]]:
     except BaseException:
         sys.modules.pop(module_name, None)  # A mended file is read anew.
         raise
+    _check_wanted(path, kinds, only)
     for kind in kinds:
         _added[kind, path.stem] = EntryPoint(path.stem, f"{module_name}:{kind.upper()}", PACKAGES[kind])
     return [(kind, path.stem) for kind in kinds]
@@ -333,7 +337,7 @@ def _kinds_of(module: ModuleType, path: Path) -> list[Kind]:
     return kinds
 
 
-def _loaded_file(module_name: str, path: Path) -> ModuleType:
+def _loaded_file(module_name: str, path: Path, only: Kind | None) -> ModuleType:
     """The module of a file, or one with a class that stands in for its defense."""
     if loaded := sys.modules.get(module_name):
         if loaded.__file__ != str(path):
@@ -345,9 +349,17 @@ def _loaded_file(module_name: str, path: Path) -> ModuleType:
             )
         if not (_is_stand_in(loaded) if _here else _holds_defense(loaded)):
             return loaded
-    _check_encoding(path)
-    if _here or not _may_hold_defense(path):
-        return _import_file(module_name, path)
+    check_encoding(path)
+    return _import_file(module_name, path) if _here else _file_that_was_asked(module_name, path, only)
+
+
+def _file_that_was_asked(module_name: str, path: Path, only: Kind | None) -> ModuleType:
+    """The module of a file that has said, in a process of its own, what it has: its text does not tell it surely.
+
+    Raises:
+        UserError: it does not load, has a defense and something else, is of another kind than wanted, or has a defense
+            in this process that it did not speak of in its own.
+    """
     from ppfr_bench.sandbox.layers import Source
     from ppfr_bench.sandbox.stand_in import forget, stand_in
 
@@ -362,14 +374,25 @@ def _loaded_file(module_name: str, path: Path) -> ModuleType:
             "A defense runs in a process of its own, all else in this one: give each a file.  Or, if you trust "
             "the file:  --trust",
         )
-    return _import_file(module_name, path)
+    _check_wanted(path, kinds, only)
+    module = _import_file(module_name, path)
+    if _holds_defense(module):
+        sys.modules.pop(module_name, None)
+        raise UserError(
+            f"{printable(path)} has a defense that it did not speak of in a process of its own",
+            "Read the file: it may have changed what it could reach.  Or, if you trust it:  --trust",
+        )
+    return module
 
 
-def _may_hold_defense(path: Path) -> bool:
-    """Whether a file must be asked in a process of its own what it has; else it names other kinds and no defense."""
-    text = path.read_bytes()
-    others = (kind.upper().encode() for kind in PACKAGES if kind != "defense")
-    return b"DEFENSE" in text or not any(re.search(rb"^%s\b[^\n]*=" % name, text, re.MULTILINE) for name in others)
+def _check_wanted(path: Path, kinds: Iterable[str], only: Kind | None) -> None:
+    """Raises:
+    UserError: a file of one kind is wanted, and this one has others.
+    """
+    if only is not None and only not in kinds:
+        raise UserError(
+            f"expected a {only}, {path.name} is of kind {', '.join(kinds)}", "Give it to  ppfr-bench run --plugin"
+        )
 
 
 def _holds_defense(module: ModuleType) -> bool:
@@ -399,30 +422,9 @@ def _import_file(module_name: str, path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:  # A contributor's file may raise anything.
         sys.modules.pop(module_name, None)
         raise UserError(
-            f"{printable(path)} cannot be imported: {_said(error)}", f"See where:  python {printable(path)}"
+            f"{printable(path)} cannot be imported: {in_one_line(error)}", f"See where:  python {printable(path)}"
         ) from error
     return module
-
-
-def _check_encoding(path: Path) -> None:
-    """Python's own words on text in another encoding name neither the encoding nor what to do.
-
-    Raises:
-        UserError: neither UTF-8 nor, by a comment in one of the first two lines, another encoding.
-    """
-    content = read_bytes(path, "Check its permissions.", "Python file", SMALL << 4)
-    named = [found[1].lower() for line in content.split(b"\n", 2)[:2] if (found := _CODING.match(line))]
-    if not named or named[0] in (b"utf-8", b"utf8", b"utf_8"):
-        decode_text(content, printable(path))
-
-
-def _said(error: BaseException) -> str:
-    """An error in one line; of Python's grammar, with the line of the file."""
-    if isinstance(error, SyntaxError) and error.lineno and error.text:
-        return f"{type(error).__name__}: {error.msg}, line {error.lineno}:  {error.text.strip()[:120]}"
-    if isinstance(error, SystemExit):
-        return f"it ends the program, with exit code {error.code}"
-    return f"{type(error).__name__}: {error}"
 
 
 def _validate(kind: Kind, name: str, plugin: Any) -> None:

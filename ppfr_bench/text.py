@@ -19,8 +19,8 @@ from typing import Any
 from ppfr_bench.errors import UserError
 
 __all__ = [
-    "decode_text", "neutral", "parse_json", "parse_toml", "printable", "read_bytes", "read_text", "toml_value",
-    "unseen_characters",
+    "check_encoding", "decode_text", "neutral", "parse_json", "parse_toml", "printable", "read_bytes", "read_text",
+    "toml_value", "unseen_characters",
 ]  # fmt: skip
 
 LIMIT = 1 << 28  # bytes of a file that is read whole
@@ -33,6 +33,7 @@ _UNSEEN = re.compile(
     "\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 _DOUBTFUL = re.compile(r"\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{300}")  # Half a character, or a number beyond all numbers.
+_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # This is the pattern of the language reference.
 _MARKS = (  # the longer ones first: UTF-32's little-endian mark starts with UTF-16's
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -100,6 +101,18 @@ def decode_text(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         raise _not_utf8(content, name, error) from error
     return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_encoding(path: Path) -> None:
+    """That a Python file is UTF-8 or names its encoding: Python's own words name neither it nor what to do.
+
+    Raises:
+        UserError: neither UTF-8 nor, by a comment in one of the first two lines, another encoding.
+    """
+    content = read_bytes(path, "Check its permissions.", "Python file", SMALL << 4)
+    named = [found[1].lower() for line in content.split(b"\n", 2)[:2] if (found := _CODING.match(line))]
+    if not named or named[0] in (b"utf-8", b"utf8", b"utf_8"):
+        decode_text(content, printable(path))
 
 
 def parse_toml(text: str, name: str, hint: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from ppfr_bench.cli.options import Json
 from ppfr_bench.console import out
+from ppfr_bench.errors import UserError
 from ppfr_bench.text import printable
 
 cache_app = typer.Typer(no_args_is_help=True, help="The cache: how large it is, and less of it.")
@@ -50,6 +52,8 @@ def cache_prune(
     """
     from ppfr_bench.stages.pruning import prune
 
+    if not math.isfinite(keep * GB):
+        raise UserError(f"--keep: expected a number of gigabytes, got {keep:g}", "For example:  --keep 10")
     removed = prune(int(keep * GB))
     size = sum(one.size for one in removed)
     if as_json:

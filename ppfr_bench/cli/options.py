@@ -13,6 +13,7 @@ from ppfr_bench.text import printable, toml_value
 if TYPE_CHECKING:
     from ppfr_bench.runner.request import Request
 
+LARGEST_SEED = (1 << 63) - 1  # Of a suite, too; torch takes none that is much larger.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Results = Annotated[str, typer.Option("--results", help="Folder of the records, or a URL such as s3://bucket/results.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file outside the package; repeatable.")]

@@ -29,7 +29,10 @@ def protect(
         Path, typer.Argument(metavar="OUT", help="A folder, a .png of a photograph, a .mp4 or .mkv, or - for stdout.")
     ],
     seed: Annotated[
-        int | None, typer.Option(min=0, help="For a repeatable result; by default the randomness is fresh.")
+        int | None,
+        typer.Option(
+            min=0, max=options.LARGEST_SEED, help="For a repeatable result; by default the randomness is fresh."
+        ),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. sigma=6; repeatable.")] = None,
     plugin: Plugins = None,
@@ -46,7 +49,7 @@ def protect(
     select(device)
     registry.run_here(trust)
     for path in plugin or ():
-        registry.add_plugin(path)
+        registry.add_plugin(path, only="defense")
     built = registry.build("defense", defense, options.params(settings))
     if not isinstance(built, Defense):
         raise UserError(

@@ -60,7 +60,9 @@ def run(
     scheduler: Scheduler = "",
     stages: Stages = "",
     device: Device = "cpu",
-    seed: Annotated[int | None, typer.Option(min=0, max=(1 << 63) - 1, help="A seed instead of the suite's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=options.LARGEST_SEED, help="A seed instead of the suite's.")
+    ] = None,
     rerun: Annotated[Rerun | None, typer.Option(help="Run failed cells again, or all cells.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells, the size of the graph and an estimate, and stop.")

@@ -21,7 +21,7 @@ _THREADS = 2  # Sums depend on how they are split, so a recipe fixes it, as a su
 def train(
     defense: Annotated[str, typer.Argument(help="A defense with weights of its own.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, weights and log.")] = Path(".bench/training"),
-    seed: Annotated[int, typer.Option(min=0, help="The seed of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="The seed of all random draws.")] = 0,
     surrogate: Annotated[str, typer.Option(help="The recognizer that it learns from.")] = "faceplugin",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; repeatable.")] = None,
     as_json: Json = False,

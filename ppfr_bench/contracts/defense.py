@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from ppfr_bench import global_randomness
-from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_float
+from ppfr_bench.api import ByteArray, Defense, Randomness, UserError, to_bytes, to_float
 from ppfr_bench.cloak.api import Cloak
 from ppfr_bench.contracts.clear_images import TOUCHED, leaked_images
 from ppfr_bench.contracts.findings import BreachError, Finding, on, where
 from ppfr_bench.stages.release import RANGE_SLACK, draws_for, protect_once
 
-__all__ = ["Finding", "check_defense", "leaked_images", "randomness_flags"]
+__all__ = ["FEW_DRAWS", "Finding", "check_defense", "leaked_images", "randomness_flags"]
 
+FEW_DRAWS = "low_entropy_draws"
 _STRAY_SHARE = 1e-3  # Share of bytes that may move by one level with the batch size, as sums change order.
 _BY_CHANCE = 0.5  # Share of images that may meet one draw twice: few draws are flagged, not refused.
 _DRAWS = 16  # Draws of one image; a defense of 16 outcomes repeats one almost certainly.
@@ -28,8 +29,8 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
     """Every breach of the contract that shows on a few images; an empty list if it keeps to it.
 
     Checked: shape, type, [0, 1], finite, of what it renders too; the input left alone; the same bytes for one seed; the
-    same bytes in any batch (but for stray roundings); torch's, NumPy's and Python's global randomness left alone; and
-    the randomness contract, read so:
+    same bytes in any batch, and where a gradient is asked for, as an informed attacker does (both but for stray
+    roundings); torch's, NumPy's and Python's global randomness left alone; and the randomness contract, read so:
 
     - ``deterministic``, ``per_session_key``, ``per_user_key``: two seeds give the same bytes, as keys are part of the
       parameters or drawn in ``fit``, never in ``protect``.
@@ -59,6 +60,7 @@ def check_defense(defense: Defense, images: ByteArray, names: Sequence[str], see
                 findings.append(Finding("not_reproducible", message, differing))
             else:  # Without reproducibility, the next two would only repeat it.
                 findings += _check_batches(defense, images, names, seed, released)
+                findings += _check_differentiated(defense, images, names, seed, released)
                 findings += _check_randomness(defense, images, names, seed, released)
     except BreachError as breach:
         findings.append(breach.finding)
@@ -92,7 +94,7 @@ def randomness_flags(defense: Defense, images: ByteArray, seed: int) -> tuple[st
                 draws = _protect(defense, np.repeat(images[:1], _DRAWS, axis=0), names[:1] * _DRAWS, seed)
                 outcomes = len({draw.tobytes() for draw in draws})
                 if outcomes < _DRAWS:
-                    flags.append("low_entropy_draws")
+                    flags.append(FEW_DRAWS)
                 first, second = np.split(_protect(defense, np.concatenate([images, images]), names * 2, seed), 2)
                 # Few keys may give the same one twice, by chance.
                 if outcomes == 1 and not _differing(first, second, names):
@@ -174,14 +176,34 @@ def _check_batches(
     uneven = [size for size in (len(images) // 3, len(images) - len(images) // 3) if size]
     for split, what in ([1] * len(images), "one by one"), (uneven, f"in batches of {uneven}"):
         other = _protect(defense, images, names, seed, split)
-        distance = np.abs(other.astype(np.int16) - released)
-        strays = (distance == 1).mean(axis=(1, 2, 3))
-        bad = (distance > 1).any(axis=(1, 2, 3)) | (strays > _STRAY_SHARE)
-        if differing := tuple(name for name, is_bad in zip(names, bad, strict=True) if is_bad):
+        if differing := _apart(other, released, names):
             hint = "; draw from per_image_generators(generator, n)" if defense.randomness.startswith("per_") else ""
             message = f"{len(images)} images at once and {what} come out differently{hint}"
             return [Finding("batch_size", message + on(differing), differing)]
     return []
+
+
+def _check_differentiated(
+    defense: Defense, images: ByteArray, names: Sequence[str], seed: int, released: ByteArray
+) -> list[Finding]:
+    try:
+        with torch.enable_grad():
+            out = defense.protect(to_float(images).requires_grad_(), torch.Generator().manual_seed(seed))
+    except Exception:  # It has no gradient, and is not asked for one.
+        return []
+    fits = isinstance(out, torch.Tensor) and tuple(out.shape) == released.shape
+    if differing := _apart(to_bytes(out.detach()), released, names) if fits else tuple(names):
+        message = "gives something else where a gradient is asked for than what it releases"
+        return [Finding("gradient", message + on(differing), differing)]
+    return []
+
+
+def _apart(left: ByteArray, right: ByteArray, names: Sequence[str]) -> tuple[str, ...]:
+    """Images that differ by more than stray roundings."""
+    distance = np.abs(left.astype(np.int16) - right)
+    strays = (distance == 1).mean(axis=(1, 2, 3))
+    bad = (distance > 1).any(axis=(1, 2, 3)) | (strays > _STRAY_SHARE)
+    return tuple(name for name, is_bad in zip(names, bad, strict=True) if is_bad)
 
 
 def _check_randomness(

@@ -40,7 +40,7 @@ from ppfr_bench.suites import load_suite
 
 SECRET = "PPFR_BENCH_SECRET_SEED"
 _HEX = re.compile(r"[0-9a-fA-F]{32,128}")
-_BITS = 120  # Of the seed of the data set.
+_BITS, _SUITE_BITS = 120, 60  # Of the seed of the data set, and of the suite's own.
 MAKE = "python -c 'import secrets; print(secrets.token_hex(32))'"
 _HOW = "See docs/howto/keep_a_seed_secret.md."
 
@@ -72,8 +72,14 @@ class Secret:
 
     def seed(self, suite: str) -> int:
         """Of a suite's data set: another in each suite, and not to be told from another."""
-        made = hmac.new(self._key, f"data set of {suite}".encode(), hashlib.sha256).hexdigest()
-        return int(made[: _BITS // 4], 16)
+        return self._drawn(f"data set of {suite}", _BITS)
+
+    def suite_seed(self, suite: str) -> int:
+        """Of all draws of a suite: under a public one, a defense could tell what is measured from what is checked."""
+        return self._drawn(f"draws of {suite}", _SUITE_BITS)
+
+    def _drawn(self, purpose: str, bits: int) -> int:
+        return int(hmac.new(self._key, purpose.encode(), hashlib.sha256).hexdigest()[: bits // 4], 16)
 
     def commitment(self) -> str:
         """``salt:hash``, another each time: only whoever knows the secret can check it."""
@@ -108,8 +114,9 @@ def confirm(
 ) -> Confirmation:  # fmt: skip
     """Measure the claims of a defense again and note what came of it beside the records.
 
-    On a data set that is drawn from a seed, other people are drawn, in a cache of their own that is removed. On
-    photographs there are no others: they are measured anew, once the same file was confirmed on people drawn secretly.
+    On a data set that is drawn from a seed, other people are drawn, in a cache of their own that is removed, and all
+    is drawn under another seed of the suite, which is as secret. On photographs there are no others: they are measured
+    anew, once the same file was confirmed on people drawn secretly.
 
     Raises:
         UserError: no such claim, another file than the one that was taken, no secret, or it cannot be measured here.
@@ -124,6 +131,7 @@ def confirm(
     secret = Secret.from_environment() if seeded else None
     _check_source(name, claims)
     settings: tuple[str, ...] = ()
+    seed = None if secret is None else secret.suite_seed(suite)
     if secret is not None:
         settings, commitment = (f"dataset.seed={secret.seed(suite)}",), secret.commitment()
     else:
@@ -132,9 +140,10 @@ def confirm(
     found: list[Finding] = []
     noted, rows = {}, {}
     with empty_cache(("assets", "downloads") if seeded else None) as folder:
-        request = resolve(suite, Asked(defenses=(name,), settings=settings, device=device))
+        request = resolve(suite, Asked(defenses=(name,), settings=settings, seed=seed, device=device))
         request.audit()
-        plan = replace(request.plan, cells=tuple(c for c in request.plan.cells if c.defense.name == name))
+        cells = tuple(c for c in request.plan.cells if c.defense.name == name)
+        plan = replace(request.plan, cells=cells, published_seed=request.plan.seed)  # It is published nowhere.
         fresh = ResultStore(folder / "results")
         execute(plan, fresh, where=with_no_stages(where(plan)) if where else None)
         measured = {record.key: record for record in fresh.records(suite)} if fresh.suites() else {}

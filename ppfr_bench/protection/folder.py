@@ -147,7 +147,13 @@ def check_releases_images(defense: Defense) -> None:
 
 
 def start(seed: int | None) -> torch.Generator:
-    """Fresh randomness, or the seed's."""
+    """Fresh randomness, or the seed's.
+
+    Raises:
+        UserError: a seed that is none.
+    """
+    if seed is not None and not 0 <= seed < 1 << 63:
+        raise UserError(f"expected a seed from 0 to {(1 << 63) - 1}, got {seed:.3g}", "For example:  seed=1")
     return torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
 
 

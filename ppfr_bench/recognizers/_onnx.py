@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -196,12 +197,24 @@ def refuse_external_data(graph: Any, file: str) -> None:
         UserError: a tensor of the graph lies elsewhere.
     """
     helper = require("onnx.external_data_helper", "onnx")
-    for tensor in graph.graph.initializer:
+    for tensor in _tensors(graph):
         if helper.uses_external_data(tensor):
             raise UserError(
                 f"{file} keeps weights in another file, which its hash does not cover ({tensor.name})",
                 "Write it as one file:  onnx.save_model(onnx.load(FILE), NEW, save_as_external_data=False)",
             )
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor of a graph: also of constants, of graphs in its nodes and of its functions."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for one in [value] if hasattr(value, "ListFields") else value:
+            if one.DESCRIPTOR.full_name == "onnx.TensorProto":
+                yield one
+            else:
+                yield from _tensors(one)
 
 
 def name_of(kind: str) -> str:

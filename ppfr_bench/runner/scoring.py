@@ -19,6 +19,7 @@ import ppfr_bench
 from ppfr_bench import registry
 from ppfr_bench.api import Attack, Method
 from ppfr_bench.cards import TrainingLog
+from ppfr_bench.contracts.defense import FEW_DRAWS
 from ppfr_bench.errors import UserError
 from ppfr_bench.recognizers import external_recognizer
 from ppfr_bench.records import samples
@@ -151,7 +152,8 @@ def score(
     metrics, noted = found(scorer, cell, inputs, truth, bootstrap, context)
     noted["flags"] = (*noted["flags"], *marks(context.setting))
     if check is not None and cell.attack is not None:
-        noted["flags"] = (*noted["flags"], *check.meta["flags"])
+        seen = (FEW_DRAWS,) if inputs["attack"].meta.get("repeated") else ()
+        noted["flags"] = tuple(dict.fromkeys((*noted["flags"], *check.meta["flags"], *seen)))
     strip = None
     if noted.pop("faces", False) and not context.dataset.card.real_people and protocol.samples:
         strip = _strip(noted.pop("answer"), truth.targets, protocol.samples)

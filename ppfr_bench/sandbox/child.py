@@ -17,12 +17,16 @@ from typing import Any
 # Files are read with os and open here: pathlib would be one import more before the process is closed in.
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _GRAPHS = 16  # At most so many results are kept, whose gradient may be asked for.
+_DEVICES = ("/dev/urandom", "/dev/random", "/dev/zero")  # And no other: /dev/shm has what the harness's workers share.
 _REFUSED = (  # Calls that no defense makes, and that reach other processes or rarely used parts of the kernel.
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "mount", "umount2", "move_mount",
     "open_tree", "fsopen", "fsmount", "pivot_root", "chroot", "unshare", "setns", "bpf", "perf_event_open",
     "userfaultfd", "keyctl", "add_key", "request_key", "io_uring_setup", "io_uring_enter", "io_uring_register",
     "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff",
     "sethostname", "setdomainname", "acct", "quotactl", "open_by_handle_at", "personality",
+    "socket", "connect",  # The channel to the harness is there already; sockets of files lead to other programs.
+    # Memory that belongs to no process would be counted for none.
+    "memfd_create", "memfd_secret", "shmget", "msgget",
 )  # fmt: skip
 
 
@@ -109,6 +113,8 @@ def _landlock(readable: list[str], writable: str) -> bool:
         reading = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
         for path in readable:
             rules.allow(path, rules=reading if os.path.isdir(path) else FSAccess.READ_FILE | FSAccess.EXECUTE)  # noqa: PTH112
+        for device in _DEVICES:
+            rules.allow(device, rules=FSAccess.READ_FILE)
         rules.allow("/dev/null", rules=FSAccess.READ_FILE | FSAccess.WRITE_FILE)
         rules.allow(writable)
         rules.apply()
@@ -118,7 +124,7 @@ def _landlock(readable: list[str], writable: str) -> bool:
 
 
 def _seccomp() -> bool:
-    """No sockets but those of this machine's files, no tracing, no new namespaces, no rare parts of the kernel."""
+    """No sockets but pairs, no tracing, no new namespaces, no memory without a process, no rare parts of the kernel."""
     import ctypes.util
     import errno
 
@@ -134,8 +140,9 @@ def _seccomp() -> bool:
                 rules.add_rule(seccomp.ERRNO(errno.EPERM), name)
             except (OSError, RuntimeError, ValueError):  # This kernel or this library does not know the call.
                 continue
-        local, apart = 1, 0x10000000  # AF_UNIX and CLONE_NEWUSER.
-        rules.add_rule(seccomp.ERRNO(errno.EPERM), "socket", seccomp.Arg(0, seccomp.NE, local))
+        kind, apart = 0xF, 0x10000000  # The type of a socket without its flags, and CLONE_NEWUSER.
+        for other in range(2, 7):  # A message can be sent to any address from one of a pair that is no stream.
+            rules.add_rule(seccomp.ERRNO(errno.EPERM), "socketpair", seccomp.Arg(1, seccomp.MASKED_EQ, kind, other))
         rules.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, apart, apart))
         rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # Its arguments cannot be read; callers fall back.
         rules.load()

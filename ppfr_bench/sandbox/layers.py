@@ -96,7 +96,7 @@ def how_to_start(source: Source, socket_number: int, scratch: str, limits: Limit
     readable = [str(path) for path in (*_readable(), *beside) if path.exists()]
     settings = {
         "socket": socket_number, "kind": source.kind, "name": source.name, "plugin": str(inside),
-        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, str(source.path), "/proc", "/dev"],
+        "path": _import_path(), "landlock": not wrapped, "readable": [*readable, str(source.path), "/proc"],
         "writable": scratch,
         "apart": bool(outer), "files": 256, "file_bytes": limits.disk_mib << 20, "tasks": limits.tasks,
         # A little more than what is watched, which gives the clearer reason.
@@ -148,7 +148,7 @@ def lacking(held: Sequence[str]) -> list[str]:
         for what, closed in (
             ("files", whole or "landlock" in held),
             ("the network", whole or "unshare" in held or "seccomp" in held),
-            ("other processes", whole or "unshare" in held),
+            ("other processes", whole or {"unshare", "seccomp"} <= set(held)),  # Sockets of files lead to them.
         )
         if not closed
     ]
@@ -196,8 +196,12 @@ def _environment() -> dict[str, str]:
 
 
 def _beside(file: Path) -> list[Path]:
-    """What belongs to a plug-in: files beside it under its name with another suffix, such as its weights."""
-    return [path for path in sorted(file.parent.glob(f"{file.stem}.*")) if path.is_file() and path.name != file.name]
+    """What belongs to a plug-in: files beside it under its name with another suffix, such as its weights.
+
+    A link is none of them: whoever has packed the plug-in would choose which file of the user it opens.
+    """
+    found = (path for path in sorted(file.parent.glob(f"{file.stem}.*")) if path.name != file.name)
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _readable() -> list[Path]:
@@ -217,9 +221,10 @@ def _readable() -> list[Path]:
 
 
 def _package() -> list[Path]:
-    """The folders of this package and of its defenses, and nothing else of a checkout."""
+    """The folders of this package and of its plug-ins, and nothing else of a checkout."""
     here = Path(ppfr_bench.__file__).resolve().parent
-    return [here] if (here / "defenses").is_dir() else [here, here.parent / "defenses"]
+    kinds = ("defenses", "attacks")  # A file of an attack may be made of another attack.
+    return [here, *(here.parent / kind for kind in kinds if not (here / kind).is_dir())]
 
 
 def _import_path() -> list[str]:

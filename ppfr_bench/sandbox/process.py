@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -31,6 +32,7 @@ _LOOK_SECONDS = 0.1  # Between two looks at memory and processes.
 _IDLE_SECONDS = 60  # A process that nobody asks for so long gives its memory back; the next call starts another.
 _END_SECONDS = 10  # A process that was ended is gone after so many, at the latest.
 _NOT_NEEDED = "it was no longer needed"
+_SMALLEST = 4096  # Bytes that any file counts, so that empty ones are not without number.
 _SHOWN_OUTPUT = 300  # Bytes.
 _BASES = {"RuntimeError": RuntimeError, "ValueError": ValueError, "TypeError": TypeError}
 Load = Callable[[torch.Tensor], torch.Tensor]
@@ -284,6 +286,8 @@ class Child:
                 self.end(f"processes: more than {self.limits.processes} at a time")
             elif self._resting and _memory(family) > most and _memory(family, _own_share) > most:
                 self.end(f"memory: more than {self.limits.memory_mib / 1024:.2g} GiB")
+            elif self._scratch and _on_disk(self._scratch, family) > self.limits.disk_mib << 20:
+                self.end(f"disk: more than {self.limits.disk_mib} MiB in its own folder")
             self._ended.wait(_LOOK_SECONDS if self._lock.locked() else 5 * _LOOK_SECONDS)
 
 
@@ -350,6 +354,33 @@ def _memory(family: Sequence[int], of: Callable[[int], int] = _resident) -> int:
         with contextlib.suppress(psutil.Error):
             total += of(pid)
     return total
+
+
+def _on_disk(folder: str, family: Sequence[int]) -> float:
+    """Bytes that the files of a folder take, and those that have no name any more but are open; infinite if unknown."""
+    found: dict[tuple[int, int], int] = {}
+
+    def count(path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            about = os.stat(path, follow_symlinks=not path.startswith(folder))  # noqa: PTH116
+            if path.startswith(folder) or about.st_nlink == 0:
+                found[about.st_dev, about.st_ino] = max(about.st_blocks * 512, _SMALLEST)
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    try:
+        for here, folders, files in os.walk(folder, onerror=fail):
+            for name in (*folders, *files):
+                count(f"{here}/{name}")
+    except OSError:  # It has closed a folder of its own.
+        return math.inf
+    for pid in family:
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+                count(f"/proc/{pid}/fd/{number}")
+    return sum(found.values())
 
 
 def _kill(family: Sequence[int]) -> None:

@@ -41,8 +41,7 @@ class Serving:
             return {"error": _told(error)}, []
 
     def _describe(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
-        added = registry.add_plugin(Path(self._plugin)) if self._kind == "file" else [("defense", self._name)]
-        kinds = [kind for kind, _ in added]
+        kinds = self._kinds() if self._kind == "file" else ["defense"]
         if kinds != ["defense"]:
             return {"kinds": kinds}, []
         cls = registry.load("defense", self._name)
@@ -55,6 +54,16 @@ class Serving:
             "learns": cls.learns(), "renders": not cls.releases_image(),
             "fields": list(cls.Config.model_fields),
         }, []  # fmt: skip
+
+    def _kinds(self) -> list[registry.Kind]:
+        """What the file has; a file of an attack may need more for its import than there is in here."""
+        try:
+            return [kind for kind, _ in registry.add_plugin(Path(self._plugin))]
+        except UserError as error:
+            if error.__cause__ is None:  # It was imported, and says something else that is wrong.
+                raise
+            raise UserError(error.message, f"{error.hint}    or, if it needs more than a process of its own has, and "
+                            "you trust it:  --trust") from error  # fmt: skip
 
     def _configure(self, header: dict[str, Any], tensors: Sequence[torch.Tensor]) -> Answer:
         defense: Defense = registry.build("defense", self._name, header["params"])
@@ -102,7 +111,7 @@ class Serving:
             found, cause = breach.finding, breach.__cause__
             bare = found.message.removesuffix(on(found.names))
             return {
-                "code": found.code, "message": bare[:_WORDS], "images": [int(place) for place in found.names],
+                "code": found.code, "message": _words(bare), "images": [int(place) for place in found.names],
                 "named": bare != found.message, "user": _told(cause) if isinstance(cause, UserError) else None,
             }, [generator.get_state()]  # fmt: skip
         return {"global_random": global_randomness.state() != before}, [generator.get_state(), torch.from_numpy(out)]
@@ -153,10 +162,15 @@ def _generator(state: torch.Tensor) -> torch.Generator:
 
 def _told(error: BaseException) -> dict[str, Any]:
     if isinstance(error, UserError):
-        found = {"message": error.message[:_WORDS], "hint": error.hint[:_WORDS]}
+        found = {"message": _words(error.message), "hint": _words(error.hint)}
         return found | {"type": "Unavailable" if isinstance(error, Unavailable) else "UserError"}
     name = type(error).__name__
     if isinstance(error, SystemExit):
         return {"type": name, "message": f"it ends the program, with exit code {error.code!r:.100}"}
     base = next((one.__name__ for one in type(error).__mro__ if vars(builtins).get(one.__name__) is one), "Exception")
-    return {"type": name, "base": base, "message": str(error)[:_WORDS]}
+    return {"type": name, "base": base, "message": _words(str(error))}
+
+
+def _words(text: str) -> str:
+    """As much of a message as crosses; a name of a file that is no text has half characters, which do not."""
+    return text[:_WORDS].encode("utf-8", "replace").decode()

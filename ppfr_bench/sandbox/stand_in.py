@@ -14,6 +14,7 @@ from ppfr_bench import device
 from ppfr_bench.api import ByteArray, Config, Defense, DefenseCard, Faces, Guarantee, Randomness
 from ppfr_bench.errors import UserError
 from ppfr_bench.records.hashing import canonical_json
+from ppfr_bench.registry import Kind
 from ppfr_bench.sandbox.layers import Limits, Source
 from ppfr_bench.sandbox.process import Child
 from ppfr_bench.sandbox.wire import MalformedError
@@ -30,7 +31,7 @@ _plugins: dict[tuple[str, str], Plugin] = {}
 class _Described(Config):
     """What a process says of its file, believed no further than these types."""
 
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...] = Field(min_length=1)
     other_track: str = Field("", pattern=r"^[a-z0-9_]{0,40}$")  # It releases neither images nor representations alone.
     class_: str = Field("", alias="class", pattern=r"^\w{0,100}$")
     version: int = 0
@@ -334,7 +335,7 @@ def _something_else(answer: Mapping[str, Any]) -> Any:
     return type(name if isinstance(name, str) and name.isidentifier() else "object", (), {})()
 
 
-def stand_in(source: Source, module: str) -> tuple[type[StandIn] | None, tuple[str, ...]]:
+def stand_in(source: Source, module: str) -> tuple[type[StandIn] | None, tuple[Kind, ...]]:
     """A class that stands in for the defense of a file, and the kinds of what the file has.
 
     There is no class if the file has anything beside a defense.

@@ -60,7 +60,7 @@ def send(
         described.append([_NAMES[plain.dtype], list(plain.shape)])
         if plain.numel():
             parts.append(plain.reshape(-1).view(torch.uint8).numpy().data)
-    text = json.dumps(header | {"tensors": described}, allow_nan=False).encode()
+    text = _written(header | {"tensors": described})
     if len(text) > HEADER_BYTES:
         raise MalformedError(f"a header of {len(text)} bytes, at most {HEADER_BYTES} cross")
     try:
@@ -100,9 +100,10 @@ def receive(
 
 def _parsed(text: bytearray, most_bytes: int) -> tuple[dict[str, Any], list[tuple[torch.dtype, list[int]]]]:
     try:
-        header = json.loads(text.decode("utf-8"), parse_constant=_refuse)
+        header = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"a header that is no JSON: {type(error).__name__}") from None
+    _written(header)
     described = header.pop("tensors", None) if isinstance(header, dict) else None
     if not isinstance(described, list):
         raise MalformedError("a header that is no object, or names no tensors")
@@ -120,12 +121,20 @@ def _parsed(text: bytearray, most_bytes: int) -> tuple[dict[str, Any], list[tupl
     return header, shapes
 
 
+def _written(header: Any) -> bytes:
+    """A header as it is sent; what could not be sent is not taken either, for the harness is to write it in records.
+
+    Raises:
+        MalformedError: it holds half a character, NaN or an infinite number.
+    """
+    try:
+        return json.dumps(header, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"a header that is no JSON: {str(error)[:100]}") from None
+
+
 def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 1 << 40
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def _tensor(sock: socket.socket, dtype: torch.dtype, shape: list[int], deadline: float | None) -> torch.Tensor:

@@ -67,7 +67,8 @@ class LiveOracle:
 def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
     """``answer``: images uint8 (n, 3, 112, 112), similarities (n, gallery), or whatever the scorer of the attack reads.
 
-    Beside it are the answers by measure and by budget, if there are any, by the names of ``Answers.arrays``.
+    Beside it are the answers by measure and by budget, if there are any, by the names of ``Answers.arrays``. Its notes
+    say how many targets were ``repeated``: a defense that can tell a check from a run would draw anew for checks alone.
 
     Raises:
         UserError: the attack does not say what it has to of its training.
@@ -93,9 +94,16 @@ def attack(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:
         writer.save(name, np.asarray(array))
     own = len(inputs["own"]["images"]) if isinstance(view, AttackerView) and _learns(mounted, inputs) else 0
     writer.meta |= {"training": training.model_dump(mode="json"), "queries": getattr(asked, "queries", 0) + own}
+    if isinstance(view, AttackerView):
+        writer.meta["repeated"] = repeated(view.targets)
     if answers.at:
         whole = training.steps if answers.budget == "steps" else training.training_images
         writer.meta |= {"budget": answers.budget, "whole": answers.whole or whole or 0}
+
+
+def repeated(targets: ByteArray) -> int:
+    """How many targets of (shots, n, ...) have two releases that are equal; there are several only of fresh draws."""
+    return sum(len({release.tobytes() for release in of_one}) < len(of_one) for of_one in targets.swapaxes(0, 1))
 
 
 def material(job: Job, inputs: Inputs, context: Context, writer: Writer) -> None:

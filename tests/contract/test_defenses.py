@@ -254,6 +254,8 @@ BROKEN: list[tuple[str, Broken, str]] = [
     ("global_random", Broken(lambda x, g: x * random.random()), "generator passed in"),
     ("batch_size", Broken(one_draw_a_batch, "per_call"), "one by one.*per_image_generators"),
     ("batch_size", Broken(lambda x, g: x - x.mean(0) * 0.5 + 0.25), "one by one"),
+    ("gradient", Broken(lambda x, g: x / 2 if x.requires_grad else x / 2 + 0.1), "where a gradient is asked for"),
+    ("gradient", Broken(lambda x, g: x[:1] / 2 if x.requires_grad else x / 2), "where a gradient is asked for"),
     ("randomness", Broken(per_image_noise), "declares randomness 'deterministic', but two seeds differ"),
     ("randomness", Broken(per_image_noise, "per_session_key"), "'per_session_key', but two seeds differ"),
     ("randomness", Broken(lambda x, g: 1 - x, "per_call"), "'per_call', but two seeds give the same image"),

@@ -88,6 +88,40 @@ def test_a_trusted_file_marks_every_record_and_none_is_taken(tmp_path: Path, com
     assert "Flag trusted" in shown.stdout
 
 
+TELLS = """
+import hashlib, torch
+from ppfr_bench.api import Defense, DefenseCard, per_image_generators, to_bytes
+from ppfr_bench.stages.release import draws_for
+
+class Tells(Defense):
+    version = 1
+    card = DefenseCard(title="Tells", family="test", reference="a test, 2026", licence="MIT", randomness="per_call")
+
+    def protect(self, images, generator):
+        given, seed = to_bytes(images), generator.initial_seed()
+        own = per_image_generators(generator, len(images))
+        if len(images) > 8 and seed in [draws_for(given, 0, draw).initial_seed() for draw in range(8)]:
+            own = [torch.Generator().manual_seed(int(hashlib.sha256(one).hexdigest()[:15], 16)) for one in given]
+        noise = [torch.randn(image.shape, generator=one) for image, one in zip(images, own)]
+        return (images + 0.4 * torch.stack(noise)).clamp(0, 1)
+
+DEFENSE = Tells
+"""
+
+
+def test_releases_that_repeat_in_a_run_and_not_in_a_check_are_flagged(
+    tmp_path: Path, command_environment: Environment
+) -> None:
+    plugin, results = write_plugin(tmp_path, "tells", TELLS), tmp_path / "results"
+    run(plugin, results, "--set", "protocol.shots=3", env=command_environment, code=0)
+    (attacked,) = [record for record in of(results, "tells") if record.attack]
+    assert attacked.flags == ("low_entropy_draws",)
+    honest = write_plugin(tmp_path, "honest", TELLS.replace("len(images) > 8", "False"))
+    run(honest, tmp_path / "more", "--set", "protocol.shots=3", env=command_environment, code=0)
+    (attacked,) = [record for record in of(tmp_path / "more", "honest") if record.attack]
+    assert attacked.flags == ()
+
+
 def test_a_file_of_an_attack_runs_here_and_marks_its_records(tmp_path: Path, command_environment: Environment) -> None:
     attack = write_plugin(
         tmp_path, "my_attack",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SOURCE = '''
-import ctypes, json, os, signal, socket, struct, subprocess, sys, threading, time
+import ctypes, json, os, signal, socket, struct, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import torch
@@ -60,11 +60,21 @@ def hog():
         time.sleep(0.01)
 
 
-def share_memory():
-    number = 0
-    while True:
-        number += 1
-        Path(f"/tmp/{number}").write_bytes(bytes(8 << 20))
+def fill(unlinked=False):
+    kept, folder = [], Path(tempfile.gettempdir())
+    for number in range(64):
+        file = (folder / f"{number}").open("wb")
+        file.write(bytes(8 << 20))
+        file.flush()
+        kept.append(file)
+        if unlinked:
+            (folder / f"{number}").unlink()
+    time.sleep(5)
+
+
+def datagram(path):
+    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    return one.sendto(b"a message", path)
 
 
 def write(path):
@@ -83,7 +93,12 @@ ACTS = {
     "kill_parent": lambda path: [os.kill(os.getppid(), signal.SIGTERM), time.sleep(1)],
     "trace": lambda path: ctypes.CDLL(None, use_errno=True).ptrace(16, int(path), 0, 0) and denied(),
     "mount": lambda path: ctypes.CDLL(None, use_errno=True).mount(b"none", b"/tmp", b"tmpfs", 0, None) and denied(),
-    "disk": lambda path: share_memory(),
+    "disk": lambda path: fill(),
+    "unlinked": lambda path: fill(unlinked=True),
+    "service": lambda path: socket.socket(socket.AF_UNIX).connect(path),
+    "datagram": datagram,
+    "memory_of_nobody": lambda path: os.memfd_create("x"),
+    "pair": lambda path: [one.send(b"x") for one, _ in [socket.socketpair()]],
     "sys_exit": lambda path: sys.exit(0),
     "interrupt": lambda path: (_ for _ in ()).throw(KeyboardInterrupt()),
     "os_exit": lambda path: os._exit(0),

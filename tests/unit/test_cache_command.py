@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ppfr_bench.cli import app
+from ppfr_bench.errors import UserError
 from ppfr_bench.stages.pruning import kept_outputs
 from ppfr_bench.stages.store import NOTES, Output, StageStore, Writer
 
@@ -87,3 +88,9 @@ def test_a_cache_that_is_not_there_is_empty(tmp_path: Path, monkeypatch: pytest.
 
 def test_less_than_nothing_cannot_be_kept() -> None:
     assert CliRunner().invoke(app, ["cache", "prune", "--keep", "-1"]).exit_code == 2
+
+
+@pytest.mark.parametrize("keep", ["inf", "1e400", "1e305"])
+def test_what_is_kept_is_a_finite_number(keep: str) -> None:
+    done = CliRunner().invoke(app, ["cache", "prune", "--keep", keep])
+    assert isinstance(done.exception, UserError) and "expected a number of gigabytes" in done.exception.message

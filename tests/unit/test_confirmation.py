@@ -129,12 +129,16 @@ def test_the_secret_is_in_no_file_and_in_no_environment(
     import os
 
     seen: list[str | None] = []
-    found = measured((0.4, 0.8), (0.1, 0.2), lambda one: (seen.append(os.environ.get(SECRET)), one)[1])
+    seeds: set[int] = set()
+    found = measured(
+        (0.4, 0.8), (0.1, 0.2), lambda one: (seen.append(os.environ.get(SECRET)), seeds.add(one.seed), one)[-1]
+    )
     assert found.findings and seen and set(seen) == {None} and SECRET not in os.environ
     secret = Secret(bytes.fromhex(KEY))
+    assert seeds == {secret.suite_seed("smoke")} and 0 < secret.suite_seed("smoke") < 2**60
     kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     said = "".join(capfd.readouterr()) + repr(secret) + str(secret) + "".join(one.line for one in found.findings)
-    for hidden in (KEY, str(secret.seed("smoke"))):
+    for hidden in (KEY, str(secret.seed("smoke")), str(secret.suite_seed("smoke"))):
         assert hidden not in said and not any(hidden.encode() in content for content in kept)
 
 

@@ -366,3 +366,45 @@ def test_the_card_of_a_recognizer_brought_along_is_known_by_its_name(tmp_path: P
     component = recognizer_component(str(write_card(tmp_path, write_onnx(tmp_path / "net.onnx"), title="Ours")))
     assert recognizer_card(component.name).title == "Ours"
     assert isinstance(load_recognizer(component.name), Recognizer)
+
+
+def elsewhere(name: str) -> Any:
+    """Weights (3, 16) that lie in a file of their own."""
+    found = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=[3, 16])
+    found.data_location = onnx.TensorProto.EXTERNAL
+    found.external_data.add(key="location", value="weights.bin")
+    return found
+
+
+def in_a_constant() -> list[Any]:
+    return [
+        onnx.helper.make_node("Constant", [], ["w"], value=elsewhere("w")),
+        onnx.helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+
+
+def in_a_branch() -> list[Any]:
+    answer = [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["n", 16])]
+    branch = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["f", "w"], ["z"])], "branch", [], answer, [elsewhere("w")]
+    )
+    yes = onnx.helper.make_tensor("yes", onnx.TensorProto.BOOL, [], [True])
+    return [
+        onnx.helper.make_node("Constant", [], ["c"], value=yes),
+        onnx.helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+
+
+@pytest.mark.parametrize("nodes", [in_a_constant, in_a_branch])
+def test_no_weights_lie_in_a_file_that_the_hash_does_not_cover(tmp_path: Path, nodes: Any) -> None:
+    image, answer = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 3, 112, 112]), ("y", ["n", 16]))
+    )
+    before = [onnx.helper.make_node("GlobalAveragePool", ["x"], ["p"]), onnx.helper.make_node("Flatten", ["p"], ["f"])]
+    graph = onnx.helper.make_graph([*before, *nodes()], "made", [image], [answer])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "made.onnx").write_bytes(model.SerializeToString())
+    np.zeros((3, 16), np.float32).tofile(tmp_path / "weights.bin")
+    with pytest.raises(UserError, match=r"keeps weights in another file, which its hash does not cover \(w\)"):
+        loaded(write_card(tmp_path, tmp_path / "made.onnx"))

@@ -82,6 +82,24 @@ def test_grey_of_any_depth_is_scaled(content: bytes, pixels: list[int]) -> None:
     assert from_pillow(Image.open(io.BytesIO(content))).tolist() == [[[value] * 3 for value in pixels]]
 
 
+def white_is_zero(pixels: Any) -> bytes:
+    """A grey TIFF whose tag 262 says that 0 is white; Pillow writes the tag but not the pixels so."""
+    content = bytearray(saved(Image.fromarray(pixels), "TIFF"))
+    directory = struct.unpack("<I", content[4:8])[0]
+    for entry in range(directory + 2, directory + 2 + 12 * struct.unpack_from("<H", content, directory)[0], 12):
+        if struct.unpack_from("<H", content, entry)[0] == 262:
+            struct.pack_into("<H", content, entry + 8, 0)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tiff_in_which_0_is_white_is_read_so(deep: bool) -> None:
+    pixels = np.array([[0, 51, 204, 255]], np.uint16) * 257 if deep else np.array([[0, 51, 204, 255]], np.uint8)
+    content = white_is_zero(pixels)
+    assert decode(content).pixels[0, :, 0].tolist() == [255, 204, 51, 0]
+    assert from_pillow(Image.open(io.BytesIO(content)))[0, :, 0].tolist() == [255, 204, 51, 0]
+
+
 @pytest.mark.parametrize(("mode", "says"), [("I", "32-bit integers"), ("F", "32-bit floating point")])
 def test_a_depth_without_a_white_is_refused_by_name(mode: str, says: str) -> None:
     image = Image.new(mode, (112, 112), 70)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from ppfr_bench.datasets import preparation as module
 from ppfr_bench.datasets.alignment import TEMPLATE
 from ppfr_bench.datasets.detection import DLIB_TEMPLATE, main_face
 from ppfr_bench.datasets.preparation import Options, prepare
+from ppfr_bench.datasets.preparation.source import open_source
 from ppfr_bench.errors import UserError
 
 
@@ -89,6 +92,30 @@ def test_a_zip_is_not_trusted_either(tmp_path: Path) -> None:
     broken.write_bytes(tar(tmp_path / "whole.tgz", PEOPLE).read_bytes()[:20000])
     with pytest.raises(UserError, match="broken"):
         prepare("folder", broken, tmp_path / "out", ALIGNED)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        (zipfile.ZIP_DEFLATED, "1.png cannot be read: Bad CRC-32"), (zipfile.ZIP_BZIP2, "compression of type 12"),
+        (zipfile.ZIP_LZMA, "compression of type 14"),
+    ],
+)  # fmt: skip
+def test_a_zip_is_unpacked_no_further_than_it_says(tmp_path: Path, method: int, says: str) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", method) as archive:
+        archive.writestr("a/1.png", bytes(64 << 20))
+    content = bytearray(bomb.read_bytes())
+    entry = content.rfind(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = struct.pack("<I", 1000)  # This is the size that it says.
+    bomb.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=says):
+            list(open_source(bomb).read(["a/1.png"]))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_links_are_named_and_not_followed(tmp_path: Path) -> None:

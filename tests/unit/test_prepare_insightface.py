@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,44 @@ def test_a_bin_is_not_trusted(images: Any, same: Any, says: str, tmp_path: Path)
     with pytest.raises(UserError, match=says):
         prepare("insightface-bin", bin_of(tmp_path / "bad.bin", images, same), tmp_path / "out")
     assert not Path("/tmp/ppfr_bench_was_here").exists() and not (tmp_path / "out").exists()
+
+
+def nested(depth: int) -> Any:
+    found: Any = [noise(0)]
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
+def asks_again(times: int) -> bytes:
+    """A pickle of a list of one text as bytes, made anew so many times."""
+    text = b"x" * 10_000
+    encode = (
+        b"c_codecs\nencode\nq\x00X" + struct.pack("<I", len(text)) + text + b"q\x01X\x06\x00\x00\x00latin1\x86q\x02"
+    )
+    return b"\x80\x02(" + encode + b"l(" + b"h\x00h\x02R" * times + b"l\x86."
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x80\x02Nr" + (1 << 27).to_bytes(4, "little") + b".", "9 bytes asks for 134217728 places"),
+        (b"Np134217728\n.", "asks for 134217728 places"),
+        (pickle.dumps((nested(40), [True])), "expected an encoded image, got list"),
+        (pickle.dumps(([noise(0)] * 20, nested(40))), "expected two images a pair"),
+        (pickle.dumps((np.zeros((1 << 40, 0), np.uint8), [True] * 10)), "1099511627776 images in"),
+        (asks_again(200), "asks for more bytes than it has"),
+    ],
+)
+def test_a_small_bin_takes_little_memory(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "small.bin").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=says):
+            prepare("insightface-bin", tmp_path / "small.bin", tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bin_that_is_none_or_contradicts_itself(tmp_path: Path) -> None:

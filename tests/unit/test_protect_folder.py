@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from ppfr_bench import registry
 from ppfr_bench.api import Config, Defense, DefenseCard, UserError
 from ppfr_bench.cli import app
-from ppfr_bench.protection.folder import protect_folder, release
+from ppfr_bench.protection.folder import protect_folder, release, start
 from ppfr_bench.protection.picture import protect_photograph
 from ppfr_bench.testing import example_faces
 
@@ -222,3 +222,13 @@ def test_metadata_stays_behind(tmp_path: Path) -> None:
     protect_folder(pixelate(), tmp_path / "in", tmp_path / "out")
     content = (tmp_path / "out" / "a.png").read_bytes()
     assert b"at home" not in content and not Image.open(io.BytesIO(content)).getexif()
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 10**23])
+def test_a_seed_that_is_none_is_refused_in_words(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(UserError, match=r"expected a seed from 0 to 9223372036854775807, got"):
+        start(seed)
+    start((1 << 63) - 1)
+    for command in (["protect", "blackout", "in", "out"], ["run", "smoke"], ["train", "face_renderer"]):
+        done = CliRunner().invoke(app, [*command, "--seed", str(seed)])
+        assert done.exit_code == 2 and "'--seed'" in done.output

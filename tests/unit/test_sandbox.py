@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ from ppfr_bench.contracts.check import check_plugin
 from ppfr_bench.contracts.defense import check_defense
 from ppfr_bench.contracts.findings import BreachError
 from ppfr_bench.errors import UserError
+from ppfr_bench.evaluation import evaluate
 from ppfr_bench.sandbox import layers, process, stand_in, wire
 from ppfr_bench.sandbox.layers import Limits
 from ppfr_bench.sandbox.process import PluginError, SandboxError
@@ -204,6 +206,25 @@ def test_it_sees_nothing_of_the_harness(plug: Path, tmp_path: Path, monkeypatch:
     assert "DONE here" in attempt(plug, "write", "/tmp/mine"), "it has a place of its own to write in"
 
 
+@pytest.mark.parametrize("outer", [None, ()])
+def test_a_link_beside_it_opens_no_file_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outer: tuple[str, ...] | None
+) -> None:
+    if outer is not None:
+        pytest.importorskip("landlock")
+        monkeypatch.setattr(layers, "outer_layers", lambda: outer)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "secret").write_text("secret")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    path = write_plugin(folder, "linked" if outer is None else "linked_under_landlock")
+    path.with_suffix(".weights").write_text("its own")
+    path.with_suffix(".txt").symlink_to(tmp_path / "mine" / "secret")
+    inside = Path("/plugin") if "bubblewrap" in layers.outer_layers() else folder
+    assert "DONE" not in attempt(path, "read", inside / f"{path.stem}.txt")
+    assert "DONE b'its own'" in attempt(path, "read", inside / f"{path.stem}.weights")
+
+
 ENDS = {
     "sys_exit": "raises SystemExit: it ends the program, with exit code 0",
     "interrupt": "raises KeyboardInterrupt",
@@ -214,6 +235,9 @@ ENDS = {
     "forks 30": "processes: more than 6 at a time",
     "hog": "memory: more than 0.25 GiB|can't allocate memory|MemoryError",
     "disk": "No space left|OSError|memory",
+    "unlinked": "No space left|OSError|memory",
+    "memory_of_nobody": "raises PermissionError",
+    "pair": r"DONE \[1\]",
     "output": "output: more than 1048576 bytes",
     "endless": "timeout: more than 3 s in release",
     "kill_parent": "DONE|died",
@@ -271,6 +295,70 @@ def test_a_file_with_a_defense_and_something_else_is_refused(tmp_path: Path) -> 
     assert "both" in {name for name in here_kinds(path)}
 
 
+MARK = """
+from pathlib import Path
+try:
+    Path(__file__).with_suffix(".mark").touch()
+except OSError:
+    pass
+"""
+HIDDEN = MARK + SOURCE.replace("DEFENSE = Plug", "")
+DECOY = '"""\nMETRIC = what it was tuned on\n"""\n'
+DISGUISES = {
+    "folded_letters": DECOY + HIDDEN + "\U0001d403EFENSE = Plug\n",
+    "put_together": DECOY + HIDDEN + "globals()['DEF' + 'ENSE'] = Plug\n",
+    "another_encoding": "# coding: utf_7\n" + DECOY + HIDDEN.replace("+", "+-") + "+AEQ-EFENSE = Plug\n",
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_defense_in_disguise_runs_in_its_own_process_all_the_same(tmp_path: Path, disguise: str) -> None:
+    path = write_plugin(tmp_path, disguise, DISGUISES[disguise])
+    assert isinstance(build(path), StandIn)
+    assert not path.with_suffix(".mark").exists(), "it was imported where it can write beside itself"
+
+
+TWO_FACED = """
+import os
+from ppfr_bench.metrics.base import Metric, MetricInfo
+
+class Far(Metric):
+    info = MetricInfo("two_faced", 1, (0.0, 1.0), "lower_is_better", "share", "test", "mean distance of two images")
+
+    def values(self, images, references):
+        return (images - references).abs().flatten(1).mean(1).double().numpy()
+
+METRIC = Far
+"""
+
+
+def test_what_speaks_of_no_defense_in_its_own_process_and_has_one_here_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_HARNESS", "1")
+    path = write_plugin(tmp_path, "two_faced", TWO_FACED + "if 'OF_THE_HARNESS' in os.environ:\n    DEFENSE = 1\n")
+    with pytest.raises(UserError, match="has a defense that it did not speak of"):
+        registry.add_plugin(path)
+    assert ("metric", "two_faced") not in registry._added
+
+
+def test_where_a_defense_is_wanted_no_file_of_another_kind_is_imported_here(tmp_path: Path) -> None:
+    path = write_plugin(tmp_path, "two_faced", MARK + TWO_FACED)
+    with pytest.raises(UserError, match=r"expected a defense, two_faced\.py is of kind metric"):
+        evaluate(path, "smoke")
+    assert not path.with_suffix(".mark").exists() and ("metric", "two_faced") not in registry._added
+
+
+def test_a_file_that_needs_more_for_its_import_says_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "weights").touch()
+    needs = f"open({str(tmp_path / 'weights')!r}).close()\n"
+    path = write_plugin(tmp_path, "needy", needs + TWO_FACED.replace("two_faced", "needy"))
+    with pytest.raises(UserError, match="cannot be imported: FileNotFoundError") as refused:
+        registry.add_plugin(path)
+    assert "--trust" in refused.value.hint
+    assert here_kinds(path) == ["needy"]
+
+
 def here_kinds(path: Path) -> list[str]:
     registry.run_here()
     return [name for _, name in registry.add_plugin(path)]
@@ -317,12 +405,26 @@ def test_without_bubblewrap_the_next_best_layers_hold(
     assert defense.plugin.child.open_to == ([] if outer else ["other processes"])
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    shared = Path(f"/dev/shm/{path.stem}_{os.getpid()}")
+    shared.write_text("what workers share")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX) as service,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mailbox,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        service.bind(f"{folder}/service")
+        service.listen()
+        mailbox.bind(f"{folder}/mailbox")
         for act, argument in (
-            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret),
-            ("list", Path.home() / ".cache"), ("write", "/tmp/new"), ("run", ""), ("mount", ""),
+            ("network", listener.getsockname()[1]), ("read", secret), ("write", secret), ("read", shared),
+            ("list", Path.home() / ".cache"), ("write", "/tmp/new"), ("run", ""), ("mount", ""), ("list", "/dev"),
+            ("service", f"{folder}/service"), ("datagram", f"{folder}/mailbox"), ("memory_of_nobody", ""),
         ):  # fmt: skip
             assert "DONE" not in attempt(path, act, argument), act
+    shared.unlink()
+    for act in ("disk", "unlinked"):
+        assert "disk: more than 64 MiB in its own folder" in attempt(path, act)
     assert "DONE" in attempt(path, "fork_twice")
     assert len(family(path)) > 1
     scratch = Path(defense.plugin.child._scratch)
@@ -332,7 +434,8 @@ def test_without_bubblewrap_the_next_best_layers_hold(
 
 def test_what_no_layer_closes_is_said() -> None:
     assert layers.lacking(["bubblewrap"]) == []
-    assert layers.lacking(["unshare", "landlock"]) == []
+    assert layers.lacking(["unshare", "landlock", "seccomp"]) == []
+    assert layers.lacking(["unshare", "landlock"]) == ["other processes"], "by sockets that have a file"
     assert layers.lacking(["seccomp", "rlimits"]) == ["files", "other processes"]
     assert layers.lacking([]) == ["files", "the network", "other processes"]
 
@@ -397,18 +500,14 @@ def test_frames_come_out_as_they_went_in() -> None:
             b'{"tensors": [["object", [1]]]}', b'{"tensors": [["uint8", [-1]]]}', b'{"tensors": [["uint8", [true]]]}',
             b'{"tensors": [["uint8", [1.0]]]}', b'{"tensors": [["uint8", [1,1,1,1,1,1,1,1,1]]]}',
             b'{"tensors": [["float64", [126]]]}', b'{"tensors": [[[], [1]]]}', b'{"tensors": [], "a": NaN}',
-            b'{"tensors": [["uint8", [1099511627777]]]}', b'{"tensors": [], "a": 1e999}' + b" " * 3)),
+            b'{"tensors": [["uint8", [1099511627777]]]}', b'{"tensors": [], "a": [-1e999]}',
+            rb'{"tensors": [], "a": "\ud800"}', rb'{"tensors": [], "\udfff": 1}')),
     ],
 )  # fmt: skip
 def test_a_malformed_frame_is_refused_before_it_is_read(content: bytes) -> None:
     with pair() as (ours, theirs):
         ours.sendall(content)
         ours.shutdown(socket.SHUT_WR)
-        if content.endswith(b'"a": 1e999}   '):
-            assert wire.receive(theirs, 1000)[0]["a"] == float("inf"), (
-                "a number like any other; pydantic refuses it later"
-            )
-            return
         with pytest.raises((wire.MalformedError, wire.EndedError)):
             wire.receive(theirs, 1000)
 
@@ -430,9 +529,22 @@ def test_what_does_not_come_is_late_or_ended() -> None:
             wire.receive(theirs, 1000, time.monotonic() - 1)
         with pytest.raises(wire.MalformedError, match="cannot cross"):
             wire.send(ours, {}, [torch.eye(2).to_sparse()])
+        for value in ("\ud800", float("inf"), float("nan")):
+            with pytest.raises(wire.MalformedError, match="no JSON"):
+                wire.send(ours, {"value": value})
         ours.close()
         with pytest.raises(wire.EndedError):
             wire.receive(theirs, 1000)
+
+
+def test_what_it_says_may_hold_half_characters_and_nothing_else_that_it_sends(tmp_path: Path) -> None:
+    said = SOURCE.replace('"ENVIRON "', r'"no weights at \udcff"')
+    with pytest.raises(PluginError, match=r"no weights at \?"):
+        build(write_plugin(tmp_path, "half_said", said), act="environ").protect(to_float(IMAGES), torch.Generator())
+    for name, value in (("half_sent", r"str = '\ud800'"), ("infinite", "float = 1e999")):
+        source = SOURCE.replace("    secret: int = 3\n", f"    secret: int = 3\n    more: {value}\n")
+        with pytest.raises(UserError, match="a header that is no JSON"):
+            build(write_plugin(tmp_path, name, source))
 
 
 def test_errors_keep_their_names(plug: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Collection, Iterator, Mapping
+import pickletools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,17 +142,27 @@ def _read(content: bytes, name: str) -> tuple[list[bytes], npt.NDArray[np.bool_]
         UserError: the pickle asks for anything else than arrays and bytes, or holds something else than pairs.
     """
     try:
-        loaded = _plain(_Unpickler(io.BytesIO(content), encoding="bytes").load())
+        _check_memo(content)
+        loaded = _Unpickler(content).load()
     except UserError:
         raise
     except Exception as error:  # Broken input makes pickle raise almost anything.
         raise UserError(f"{name} is no .bin of InsightFace: {error}", "Give a file such as lfw.bin.") from error
-    if not (isinstance(loaded, tuple | list) and len(loaded) == 2 and isinstance(loaded[0], list | np.ndarray)):
+    loaded = loaded.value if isinstance(loaded, _Array) else loaded
+    parts = [_listed(part) for part in loaded] if isinstance(loaded, tuple | list) and len(loaded) == 2 else []
+    if not (parts and isinstance(parts[0], list | np.ndarray)):
         raise UserError(
             f"{name}: expected (images, issame), got {type(loaded).__name__}", "Give a file such as lfw.bin."
         )
-    images = [_encoded(image, name, i) for i, image in enumerate(loaded[0])]
-    flags = np.asarray(loaded[1])
+    if len(parts[0]) > len(content):
+        raise UserError(f"{name}: {len(parts[0])} images in {len(content)} bytes", _REFUSED)
+    once: dict[int, bytes] = {}  # One image may stand in many places, and is kept once.
+    rows = list(parts[0])
+    images = [
+        once[id(row)] if id(row) in once else once.setdefault(id(row), _encoded(row, name, i))
+        for i, row in enumerate(rows)
+    ]
+    flags = np.asarray(parts[1]) if _is_flat(parts[1]) else np.empty((0, 0))
     if flags.ndim != 1 or flags.dtype.kind not in "biu" or len(images) != 2 * len(flags) or len(flags) < FOLDS:
         raise UserError(
             f"{name}: expected two images a pair, got {len(images)} for {flags.shape} of {flags.dtype}",
@@ -248,26 +260,56 @@ _NUMPY: dict[tuple[str, str], Any] = {
 }  # fmt: skip
 
 
-def _plain(loaded: Any) -> Any:
-    """What was unpickled, with arrays in the places of their stand-ins, as deep as images lie."""
-    if isinstance(loaded, _Array):
-        return _plain(loaded.value)
-    if isinstance(loaded, list | tuple):
-        return type(loaded)(one.value if isinstance(one, _Array) else _plain(one) if isinstance(one, list) else one
-                            for one in loaded)  # fmt: skip
-    return loaded
+def _check_memo(content: bytes) -> None:
+    """Raises:
+    UserError: a pickle keeps something under a number beyond its own length: so many places would be made for it.
+    """
+    for code, number, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(number or 0) <= len(content):
+            raise UserError(f"a pickle of {len(content)} bytes asks for {number} places", _REFUSED)
+
+
+def _listed(part: Any) -> Any:
+    """A list of the file with arrays in the places of their stand-ins.
+
+    Lists in it are left alone: one may stand in many places, and no image lies so deep.
+    """
+    part = part.value if isinstance(part, _Array) else part
+    if isinstance(part, list | tuple):
+        return [one.value if isinstance(one, _Array) else one for one in part]
+    return part
+
+
+def _is_flat(flags: Any) -> bool:
+    return isinstance(flags, np.ndarray) or (
+        isinstance(flags, list) and all(isinstance(one, bool | int | np.generic) for one in flags)
+    )
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits bytes in either spelling, and arrays of numbers: no class of the file's choosing is ever looked up."""
+    """Admits bytes in either spelling, and arrays of numbers: no class of the file's choosing is ever looked up.
+
+    All bytes that it makes of texts together are no more than the file has: one text may be asked for many times.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._left = len(content)
+
+    def _counted(self, make: Callable[..., bytes], *given: Any) -> bytes:
+        made = make(*given)
+        self._left -= len(made)
+        if self._left < 0:
+            raise UserError("a pickle asks for more bytes than it has", _REFUSED)
+        return made
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
-            return _latin1
+            return partial(self._counted, _latin1)
         if (module, name) in (("builtins", "bytes"), ("__builtin__", "bytes"), ("__builtin__", "str")):
-            return _few_bytes
+            return partial(self._counted, _few_bytes)
         if (module, name) in (("builtins", "bytearray"), ("__builtin__", "bytearray")):
-            return _few_bytes
+            return partial(self._counted, _few_bytes)
         if (stand_in := _NUMPY.get((module.replace("numpy.core", "numpy._core"), name))) is not None:
             return stand_in
         raise UserError(f"a pickle asks for {module}.{name}; only bytes and arrays are admitted", _REFUSED)

@@ -161,7 +161,7 @@ class _Zip(_Archive):
         with self._open() as archive:
             for name in wanted:
                 try:
-                    content = archive.read(self._infos[name])
+                    content = self._content(archive, name)
                 except _BROKEN as error:
                     raise UserError(f"{self.path}: {name} cannot be read: {error}", "Download it again.") from error
                 except RuntimeError as error:  # zipfile raises it for a password or an unknown compression.
@@ -171,6 +171,18 @@ class _Zip(_Archive):
                 if len(content) != self.sizes[name]:
                     raise UserError(f"{self.path}: {name} is cut short", "Download it again.")
                 yield name, content
+
+    def _content(self, archive: zipfile.ZipFile, name: str) -> bytes:
+        """A file, unpacked as far as its size says. Other ways of packing would unpack all that there is at once.
+
+        Raises:
+            NotImplementedError: it is packed in another way; as ``ZipFile.read`` does.
+        """
+        info = self._infos[name]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotImplementedError(f"compression of type {info.compress_type}")
+        with archive.open(info) as file:
+            return file.read(info.file_size + 1)  # Of a file that goes on after its size, the check sum is wrong.
 
     def _open(self) -> zipfile.ZipFile:
         try:
