@@ -65,7 +65,7 @@ def test_the_prior_is_switched_off_or_has_learnt_nothing() -> None:
     assert not any(torch.equal(one, shipped[name]) for name, one in untrained[0].items())
     view: Any = SimpleNamespace(photographs_of=DATA)
     with parts["the prior"]():
-        assert not len(prior_inversion.choosers(view, SimpleNamespace(validation=torch.tensor([True]))))  # type: ignore[arg-type]
+        assert not len(prior_inversion.unseen_by_prior(view, SimpleNamespace(validation=torch.tensor([True]))))  # type: ignore[arg-type]
 
 
 def test_images_that_are_not_mirrored_come_in_the_same_order() -> None:
