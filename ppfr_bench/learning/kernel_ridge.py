@@ -168,6 +168,7 @@ def _errors(
 def _left_out(inverse: torch.Tensor, identities: IntArray) -> torch.Tensor:
     """The weights (n, n), doubles, of the outputs in the answer on each image, had its person been left out of the fit.
 
+    The means of inputs and outputs stay those of all images: under a weak penalty they tell something of the person.
     Leaving rows B out of a ridge regression has a closed form: y_B - G_BB^-1 (G y)_B, where G is the inverse. Weights
     are doubles, as weak strengths need them; what they weigh may be single.
     """
