@@ -189,7 +189,7 @@ def _check_differentiated(
     try:
         with torch.enable_grad():
             out = defense.protect(to_float(images).requires_grad_(), torch.Generator().manual_seed(seed))
-    except Exception:  # It has no gradient, and is not asked for one.
+    except Exception:  # Code of a plug-in may raise anything; without a gradient no attacker sees what it would give.
         return []
     fits = isinstance(out, torch.Tensor) and tuple(out.shape) == released.shape
     if differing := _apart(to_bytes(out.detach()), released, names) if fits else tuple(names):

@@ -91,6 +91,7 @@ def _perform(shared: str, key: str, job: bytes, limits: Limits, *earlier: Result
     if failed := passed_on(key, earlier):
         return failed
     memory_mib = limits.memory_mib or _share()
+    # Dask types all plugins as their base class, which has no such attribute.
     packed = get_worker().plugins[shared].packed  # type: ignore[attr-defined]
     future = _pool(memory_mib).schedule(_in_child, args=(packed, job), timeout=limits.seconds)
     try:

@@ -362,6 +362,7 @@ def _on_disk(folder: str, family: Sequence[int]) -> float:
 
     def count(path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
+            # Plain strings: a plug-in may make thousands of files, which are counted ten times a second.
             about = os.stat(path, follow_symlinks=not path.startswith(folder))  # noqa: PTH116
             if path.startswith(folder) or about.st_nlink == 0:
                 found[about.st_dev, about.st_ino] = max(about.st_blocks * 512, _SMALLEST)

@@ -176,11 +176,11 @@ class _Zip(_Archive):
         """A file, unpacked as far as its size says. Other ways of packing would unpack all that there is at once.
 
         Raises:
-            NotImplementedError: it is packed in another way; as ``ZipFile.read`` does.
+            RuntimeError: it is packed in another way; ``read`` says what to do.
         """
         info = self._infos[name]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NotImplementedError(f"compression of type {info.compress_type}")
+            raise RuntimeError(f"compression of type {info.compress_type}")
         with archive.open(info) as file:
             return file.read(info.file_size + 1)  # Of a file that goes on after its size, the check sum is wrong.
 
