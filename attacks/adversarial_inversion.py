@@ -33,7 +33,7 @@ class AdversarialInversion(WarmInverter):
     regression over the other half of the people.
     """
 
-    version = 3
+    version = 4
     card = AttackCard(
         title="Adversarial inversion learning",
         plain="A neural network that rebuilds faces. It trains against the running defense and protects new photos "

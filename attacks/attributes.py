@@ -8,7 +8,6 @@ import torch
 from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, FloatArray, Material, Scope
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import InverterConfig, plain_unet, read_plain_networks, rebuild
-from ppfr_bench.learning.observations import Observations
 from ppfr_bench.learning.resizing import enlarge
 from ppfr_bench.learning.unet import UNet
 from ppfr_bench.metrics.attributes import ATTRIBUTES, read_attributes
@@ -21,7 +20,7 @@ class Attributes(Attack):
     constant.
     """
 
-    version = 5
+    version = 6
     card = AttackCard(
         title="Attribute inference",
         plain="Reads skin tone, brow tone, facial hair and lip colour off a protected face, even where the face cannot "
@@ -45,10 +44,14 @@ class Attributes(Attack):
         networks, log = read_plain_networks(view, self.config)
         rows = data.validation_rows
         truth = read_attributes(view.auxiliary.load(data.rows[rows.numpy()]))
+        shown = ((data.own[rows], data.own_estimates[rows]), (data.targets, data.target_estimates))
+        of_estimates = [_read(estimates.float() / 255) for _, estimates in shown]
 
         def answer(network: UNet) -> FloatArray:
-            own = _readings(network, data.own[rows], data.own_estimates[rows])
-            targets = _readings(network, data.targets, data.target_estimates)
+            own, targets = (
+                np.stack([np.ones_like(known), known, _read(rebuild(network, *given))], axis=2)
+                for known, given in zip(of_estimates, shown, strict=True)
+            )
             found = np.empty((len(data.targets), len(ATTRIBUTES)))
             for i, of in enumerate(truth.T):
                 # NumPy computes it on the CPU, as torch calls another LAPACK, which would change the last bits.
@@ -66,11 +69,9 @@ class Attributes(Attack):
         return self._answers
 
 
-def _readings(network: UNet, observations: Observations, estimates: torch.Tensor) -> FloatArray:
-    """(n, attributes, 3): one, what is read off the closed-form estimate, and off the network's answer."""
-    answers = (estimates.float() / 255, rebuild(network, observations, estimates))
-    read = [read_attributes(enlarge(images)) for images in answers]
-    return np.stack([np.ones_like(read[0]), *read], axis=2)
+def _read(images: torch.Tensor) -> FloatArray:
+    """float32 (n, 3, s, s) in [0, 1] -> (n, attributes)."""
+    return read_attributes(enlarge(images))
 
 
 ATTACK = Attributes

@@ -69,7 +69,7 @@ class GradientInversion(Attack):
     between the start and the search, and on photographs the adapted prior's answer, one sample and a mean of samples.
     """
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="Gradient inversion",
         plain="Knows the defense completely and searches, for each protected image, the face that the defense would"

@@ -32,7 +32,7 @@ from ppfr_bench.learning.adaptation import (
     seen_or_rebuilt,
     student_material,
 )
-from ppfr_bench.learning.heads import share_named, unit_rows
+from ppfr_bench.learning.heads import share_named, trust, unit_rows
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.inverter import InverterConfig, plain_unet
 from ppfr_bench.learning.restriction import Restriction
@@ -75,7 +75,7 @@ class LinkageStudent(Attack):
     as is.
     """
 
-    version = 7
+    version = 8
     card = AttackCard(
         title="Linkage student",
         plain="Trains a whole face recognizer on protected and clear photos of other people until it gives both the"
@@ -132,17 +132,18 @@ class LinkageStudent(Attack):
             side: round(share_named(protected @ other.T, faces.identities), 4)
             for side, other in (("clear", clear), ("protected", protected))
         }
+        self._weights = {side: trust(share, faces.identities) for side, share in self.log["named"].items()}
         self.log["held_out"] = {"rank_1": self.log["named"]["clear"]}
 
     def run(self, view: AttackerView) -> Answers:
         """Similarities (n_targets, n_gallery), and those after parts of the training, by at most four releases."""
         assert view.gallery is not None, "the card asks for it"
-        gallery, (learning, looking) = view.gallery, self._restrictions()
+        gallery, weights, (learning, looking) = view.gallery, self._weights, self._restrictions()
         materials = learning.read(view, self._learnt(view.scope)) | looking.read(view, self._seen(view.scope))
         view = replace(looking.restrict(view), materials=materials)
         data = read_inversion_data(view, self.config.size, self.config.releases)
         self.log["shots"], given = data.log["shots"], self.student.given
-        clear, named = embed_bytes(self.teacher, gallery), self.log["named"]
+        clear = embed_bytes(self.teacher, gallery)
         drawn: list[ByteArray] = []
         if given == "seen" and not data.key:
             shots = [pictures(view, data, shot) for shot in view.targets[: data.log["shots"]]]
@@ -153,9 +154,9 @@ class LinkageStudent(Attack):
 
         def scores(network: Student, compared: list[ByteArray]) -> FloatArray:
             probes = _pooled(network, compared)
-            found = named["clear"] ** 2 * probes @ clear.T
+            found = weights["clear"] * probes @ clear.T
             if drawn:
-                found = found + named["protected"] ** 2 * probes @ _pooled(network, drawn).T
+                found = found + weights["protected"] * probes @ _pooled(network, drawn).T
             return np.asarray(found, dtype=np.float64)
 
         some = shots[:_OF_CURVE]  # The curve costs as much as the answer for every part of the training.

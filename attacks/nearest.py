@@ -15,7 +15,7 @@ _SIZE = 112  # Side in pixels of what is observed; the estimates that are compar
 class Nearest(Attack):
     """Answers with its own face whose closed-form reconstruction is most like the target's, as a mark to beat."""
 
-    version = 1
+    version = 2
     card = AttackCard(
         title="Nearest auxiliary face",
         plain="Not a real attack. It answers with the attacker's own photo that fits the protected image best. A "

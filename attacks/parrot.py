@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Generator
 
 from ppfr_bench.api import Answers, Attack, AttackCard, AttackerView, ByteArray, Config, FloatArray, IntArray
-from ppfr_bench.learning.heads import Head, choose_head, head_validation_mask, share_named, unit_rows
+from ppfr_bench.learning.heads import Head, choose_head, head_validation_mask, share_named, trust, unit_rows
 
 _PARTS = (4, 2)  # It also learns from its images divided by each of these,
 _FEWEST = 64  # if there are so many.
@@ -17,9 +17,10 @@ _FEWEST = 64  # if there are so many.
 
 @dataclass(frozen=True)
 class _Adapted:
-    """Two heads, each with the share of held-out people that it named, and that of the unadapted recognizer."""
+    """Two heads, each with its weight, that of the unadapted recognizer, and the share of held-out people it named."""
 
     heads: tuple[tuple[float, Head], ...]
+    weight: float
     unadapted: float
     note: dict[str, dict[str, float]]
 
@@ -40,7 +41,7 @@ class Parrot(Attack):
     held-out people it named.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Parrot: adapted recognizer",
         plain="Has photos of other people protected by the same defense, and adapts a face recognizer to them. Then"
@@ -88,10 +89,10 @@ class Parrot(Attack):
             plain = unit_rows(probes) @ unit_rows(clear).T
 
         def scores(adapted: _Adapted) -> FloatArray:
-            found = adapted.unadapted**2 * plain
-            for share, head in adapted.heads:
+            found = adapted.weight * plain
+            for weight, head in adapted.heads:
                 side = protected if head.map is None else clear
-                found = found + share**2 * (head.probes(probes) @ head.gallery(side).T)
+                found = found + weight * (head.probes(probes) @ head.gallery(side).T)
             return np.asarray(found, dtype=np.float64)
 
         parts = {count: scores(adapted) for count, adapted in self._at.items() if count < self._count}
@@ -104,9 +105,9 @@ def _adapted(protected: FloatArray, clear: FloatArray, identities: IntArray, gen
     heads, note = [], {}
     for kind in ("both protected", "to clear"):
         choice = choose_head(protected, clear, identities, mask, kind == "to clear")
-        heads.append((choice.share, choice.head))
+        heads.append((trust(choice.share, identities[mask]), choice.head))
         note[kind] = choice.note
-    return _Adapted(tuple(heads), unadapted, note)
+    return _Adapted(tuple(heads), trust(unadapted, identities[mask]), unadapted, note)
 
 
 def _embed(view: AttackerView, images: ByteArray) -> FloatArray:

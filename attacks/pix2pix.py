@@ -27,7 +27,7 @@ class Pix2pixConfig(WarmInverterConfig):
 class Pix2pix(WarmInverter):
     """The U-Net attacker with a discriminator of patches: prefers a sharp guess to a blurred mean."""
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="pix2pix inversion",
         plain="Trains a neural network to rebuild the face. A second network rejects pictures that do not look "

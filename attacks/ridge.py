@@ -30,7 +30,7 @@ class Ridge(Attack):
     of the attacker's own, and so is the strength of the penalty, once for each measure: squared error prefers a blur.
     """
 
-    version = 5
+    version = 6
     card = AttackCard(
         title="Ridge inversion",
         plain="Learns from pairs of clear and protected photos the linear formula that rebuilds the clear face "

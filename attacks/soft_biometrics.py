@@ -37,7 +37,7 @@ class SoftBiometrics(Attack):
     is what the same classifiers read off the clear image. Whether a face is detected is read off the release alone.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Soft biometrics",
         plain="Uses published classifiers to read age, sex, race group and facial expression off a protected face, "
@@ -64,7 +64,7 @@ class SoftBiometrics(Attack):
         assert view.auxiliary_protected is not None, "an aware attacker is given its protected images"
         data = read_inversion_data(view, self.config.size, self.shots)
         networks, log = read_plain_networks(view, self.config.unet)
-        rows = data.validation_rows[: self.config.images]
+        rows = data.some_validation_rows(self.config.images)
         mine = data.rows[rows.numpy()]
         real = read_soft_biometrics(view.auxiliary.load(mine))
         shown = (view.render(np.asarray(view.auxiliary_protected[mine])), view.render(view.targets[0]))

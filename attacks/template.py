@@ -21,6 +21,7 @@ from ppfr_bench.learning.heads import choose_embedding_map, unit_rows
 from ppfr_bench.learning.inversion import JUDGED
 from ppfr_bench.learning.likeness import measured
 from ppfr_bench.learning.resizing import enlarge
+from ppfr_bench.learning.validation import evenly_spaced
 from ppfr_bench.metrics import LEAKING, is_better
 
 AS_MAPPED, AT_UNIT, CLOSED_FORM = "as mapped", "at unit length", "closed form"
@@ -46,7 +47,7 @@ class Template(Attack):
     recognizers what they need.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Template attack",
         plain="Rebuilds the face from the list of numbers that a face recognizer computes of the protected image, "
@@ -76,8 +77,9 @@ class Template(Attack):
         protected = self._embed(view, np.asarray(view.auxiliary_protected[rows]))
         clear, held_out = decoder.embeddings[rows].double().numpy(), decoder.validation[rows]
         self._map, mapped, note = choose_embedding_map(protected, clear, held_out)
-        judging = view.auxiliary.load(rows[held_out if held_out.any() else ~held_out][:JUDGED])
-        found = {name: measured(faces, judging) for name, faces in self._rebuilt(decoder, mapped[:JUDGED]).items()}
+        some = evenly_spaced(np.arange(len(mapped)), JUDGED)
+        judging = view.auxiliary.load(rows[held_out if held_out.any() else ~held_out][some])
+        found = {name: measured(faces, judging) for name, faces in self._rebuilt(decoder, mapped[some]).items()}
         best = {metric: _best(metric, found) for metric in LEAKING}
         corrected = {name: values for name, values in found.items() if name != CLOSED_FORM}
         self._main, self._best = _best("lpips", corrected), best

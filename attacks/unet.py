@@ -18,7 +18,7 @@ class Unet(Inverter):
     the person left out, so that it does not learn to trust them more than they deserve.
     """
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="U-Net inversion",
         plain="Has its own photos protected and trains a neural network on the pairs to turn protected images back "

@@ -22,7 +22,7 @@ class UnetPerceptualConfig(WarmInverterConfig):
 class UnetPerceptual(WarmInverter):
     """The U-Net attacker with a surrogate recognizer: goes on training with the distance of identity in its loss."""
 
-    version = 4
+    version = 5
     card = AttackCard(
         title="U-Net inversion, perceptual and identity loss",
         plain="Trains a neural network to rebuild faces that look right to people and that a face recognizer takes "

@@ -18,7 +18,7 @@ class Unshuffle(Attack):
     is undone here.
     """
 
-    version = 2
+    version = 3
     card = AttackCard(
         title="Unshuffling by content",
         plain="Solves scrambled images like a jigsaw puzzle. It learns the kind of scrambling from its own photos "

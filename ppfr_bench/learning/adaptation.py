@@ -41,6 +41,7 @@ from ppfr_bench.learning.observations import seen_as_images
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.restriction import Restriction
 from ppfr_bench.learning.unet import Batch, train, weights_from
+from ppfr_bench.learning.validation import held_out_people
 
 _BATCH = 32
 _CHECKED = 128  # At most so many images of held-out people are validated on.
@@ -139,15 +140,15 @@ def student_material(scope: Scope, config: StudentConfig) -> Material:
     It starts from the data of one shot and from the plain U-Net. It needs the surrogate.
     """
     return Material(
-        "student", config.model_dump() | {"version": 5}, partial(_train, config=config),
+        "student", config.model_dump() | {"version": 6}, partial(_train, config=config),
         (inversion_data(scope, config.size, 1), plain_unet(scope, config.plain)),
         queries=config.draws > 1, needs_surrogate=True,
     )  # fmt: skip
 
 
 def student_materials(scope: Scope, config: StudentConfig) -> tuple[Material, ...]:
-    """What ``adapted`` reads: the plain U-Net and the student."""
-    return plain_unet(scope, config.plain), student_material(scope, config)
+    """What ``adapted`` reads: the plain U-Net, the student, and whom it has not learnt from."""
+    return plain_unet(scope, config.plain), student_material(scope, config), held_out_people()
 
 
 def _train(view: AttackerView, generator: torch.Generator, config: StudentConfig) -> Arrays:
@@ -163,7 +164,7 @@ def _train(view: AttackerView, generator: torch.Generator, config: StudentConfig
     data = read_inversion_data(view, config.size, 1)
     faces = subset(view.auxiliary, data.rows)
     clear = torch.cat([embed_with(teacher, to_float(part)) for part in faces.batches(_BATCH)])
-    known, held_out = data.training_rows, data.validation_rows[:_CHECKED]
+    known, held_out = data.training_rows, data.some_validation_rows(_CHECKED)
     start = device.to(Student(teacher, generator))
 
     def trained(draws: list[ByteArray], checked: ByteArray, steps: int, reached: Reached | None = None) -> Trained:
@@ -318,7 +319,11 @@ def released_scene(scope: Scope, size: int, digest: str) -> Material:
         size: of the student's config.
         digest: ``released_digest`` of the released images.
     """
-    return Restriction({"released": digest}, _as_it_is).material(inversion_data(scope, size, 1))
+    return _released(digest).material(inversion_data(scope, size, 1))
+
+
+def _released(digest: str) -> Restriction:
+    return Restriction({"released": digest}, _as_it_is)
 
 
 def adapted(
@@ -343,11 +348,19 @@ def adapted(
     assert view.surrogate is not None, "there is nothing to fine-tune without a recognizer with gradients"
     student = read_student(view, view.scope, config)
     theirs = replace(view, targets=released[None])
-    scene = released_scene(theirs.scope, config.size, released_digest(released))
-    plain = inversion_data(theirs.scope, config.size, 1)
-    found: dict[str, Arrays] = {}
-    for material in (*scene.starts_from, scene):
+    digest = released_digest(released)
+    scene, plain = released_scene(theirs.scope, config.size, digest), inversion_data(theirs.scope, config.size, 1)
+    # The people held out are those whom the student has not learnt from.
+    found: dict[str, Arrays] = {_released(digest).material(held_out_people()).key: view.material(held_out_people())}
+
+    def compute(material: Material) -> None:
+        if material.key in found:
+            return
+        for earlier in material.starts_from:
+            compute(earlier)
         found[material.key] = material.compute(replace(theirs, materials=found), generator_for(material))
+
+    compute(scene)
     theirs = replace(theirs, materials={**view.materials, plain.key: found[scene.key]})
     data = read_inversion_data(theirs, config.size, 1)
     everyone = torch.arange(len(data.rows))

@@ -81,11 +81,15 @@ def choose_head(
             protected is compared with protected.
     """
     known = ~validation if not validation.all() else validation
+    side = clear if to_clear else protected
+    mean, clear_mean = protected[known].mean(0), clear[known].mean(0)
+    x, y = protected[known] - mean, clear[known] - clear_mean
+    maps = {strength: _map(x, y, strength) for strength in STRENGTHS} if to_clear else {0.0: None}
     found: list[tuple[float, float, float]] = []
     for shrinkage in SHRINKAGES:
-        for strength in STRENGTHS if to_clear else (0.0,):
-            head = fit_head(protected[known], clear[known], identities[known], shrinkage, strength)
-            side = clear if to_clear else protected
+        whiten = _whitening(y if to_clear else x, identities[known], shrinkage)
+        for strength, linear in maps.items():
+            head = Head(mean, whiten, linear, clear_mean)
             scores = head.probes(protected[validation]) @ head.gallery(side[validation]).T
             found.append((share_named(scores, identities[validation]), shrinkage, strength))
     share, shrinkage, strength = max(found)
@@ -107,12 +111,19 @@ def fit_head(protected: FloatArray, clear: FloatArray, identities: IntArray, shr
     """
     mean, clear_mean = protected.mean(0), clear.mean(0)
     x, y = protected - mean, clear - clear_mean
-    mapped, linear = x, None
-    if strength:
-        gram = x.T @ x
-        scale = max(float(gram.diagonal().mean()), 1e-12)
-        linear = np.linalg.solve(gram + strength * scale * np.eye(len(gram)), x.T @ y)
-        mapped = y
+    linear = _map(x, y, strength) if strength else None
+    return Head(mean, _whitening(y if strength else x, identities, shrinkage), linear, clear_mean)
+
+
+def _map(x: FloatArray, y: FloatArray, strength: float) -> FloatArray:
+    """The ridge regression (d, d) of centred rows on centred rows."""
+    gram = x.T @ x
+    scale = max(float(gram.diagonal().mean()), 1e-12)
+    return np.asarray(np.linalg.solve(gram + strength * scale * np.eye(len(gram)), x.T @ y))
+
+
+def _whitening(mapped: FloatArray, identities: IntArray, shrinkage: float) -> FloatArray:
+    """Whitens (d, d) what varies within a person, of centred rows (n, d)."""
     order = np.argsort(identities, kind="stable")
     people, starts = np.unique(identities[order], return_index=True)
     means = np.add.reduceat(mapped[order], starts, axis=0) / np.diff([*starts, len(order)])[:, None]
@@ -120,8 +131,7 @@ def fit_head(protected: FloatArray, clear: FloatArray, identities: IntArray, shr
     covariance = within.T @ within / max(len(within) - len(people), 1)
     scale = max(float(covariance.diagonal().mean()), 1e-12)
     values, vectors = np.linalg.eigh(covariance + shrinkage * scale * np.eye(len(covariance)))
-    whiten = (vectors / np.sqrt(values)) @ vectors.T
-    return Head(mean, whiten, linear, clear_mean)
+    return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
 
 
 def share_named(scores: FloatArray, identities: IntArray) -> float:
@@ -140,6 +150,16 @@ def share_named(scores: FloatArray, identities: IntArray) -> float:
     if not usable.any():
         return 0.0
     return float(((best & same).sum(1) / best.sum(1))[usable].mean())
+
+
+def trust(share: float, identities: IntArray) -> float:
+    """How much scores count beside others: the share that they named squared; 1 where nobody has two images.
+
+    Args:
+        share: by ``share_named``.
+        identities: of the images that it is of.
+    """
+    return share**2 if len(np.unique(identities)) < len(identities) else 1.0
 
 
 def unit_rows(rows: FloatArray) -> FloatArray:

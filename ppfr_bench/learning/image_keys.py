@@ -21,6 +21,7 @@ from torch.nn import functional
 from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, IntArray, Material, Scope
 from ppfr_bench.learning.jigsaw import Jigsaw, Tiling, eigenfaces
 from ppfr_bench.learning.resizing import resize
+from ppfr_bench.learning.validation import evenly_spaced
 
 SIDES = (56, 28, 16, 14, 8, 7)  # Of square tiles, in pixels.
 LINES = (28, 16, 14, 8, 7, 4, 2, 1)  # Heights of rows, and widths of columns.
@@ -32,6 +33,7 @@ _CHECKED = 48  # Images that are solved to see whether it pays.
 LOOKED_AT = 1000  # Of the attacker's own images, at most so many are looked at.
 _EXPLAINS = 0.3  # A kind explains the change if so much of the squared difference is left, at most.
 _AS_GOOD = 0.02  # A simpler kind is taken that leaves so much more of the variance.
+_SELDOM, _SELDOM_OF_TILES = 0.0015, 0.01  # Turns that are a smaller share of all that are seen are mistakes.
 _PAYS = 0.7  # Solving pays if so much of the squared difference is left, at most.
 _SOLVED = 1000  # Releases of the attacker's own images that are solved, where an image has 64 tiles; fewer where more.
 _BATCH = 128
@@ -69,8 +71,13 @@ class Key(ABC):
         return float((keys == keys.mode(0).values).float().mean()) < self.alike
 
     @abstractmethod
-    def learn(self, clear: torch.Tensor) -> None:
-        """Learn from images whose keys are undone, uint8 (n, 3, s, s), what they look like."""
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """Learn what images look like, and which keys there are.
+
+        Args:
+            clear: uint8 (n, 3, s, s), images with their keys undone; at most ``LOOKED_AT`` are worth the time.
+            keys: int64 (n, parts), those keys.
+        """
 
     @abstractmethod
     def undone(self, released: torch.Tensor) -> torch.Tensor:
@@ -100,9 +107,9 @@ class TileOrder(Key):
         tiles = self.tiling.cut(released)
         return self.tiling.joined(tiles.gather(1, keys[:, :, None, None, None].expand_as(tiles)))
 
-    def learn(self, clear: torch.Tensor) -> None:
-        """Fit the model of tiles."""
-        self._jigsaw = Jigsaw(clear[:LOOKED_AT].float() / 255, self.tiling)
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """Fit the model of tiles; any order is possible."""
+        self._jigsaw = Jigsaw(clear.float() / 255, self.tiling)
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The likeliest order."""
@@ -183,12 +190,12 @@ class Turned(Key):
 
     def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The images turned."""
-        self._turns = sorted(set(keys.flatten().tolist()))
         return torch.cat([TURNS[int(i)].undo(released[row : row + 1]) for row, i in enumerate(keys)])
 
-    def learn(self, clear: torch.Tensor) -> None:
-        """Which turns there are was seen when keys were applied last; now learn what a face looks like."""
-        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT])
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """Which turns there are, and what a face looks like."""
+        self._turns = _seen(keys, len(TURNS), _SELDOM)
+        self._likelihood = _FaceLikelihood(clear)
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The most face-like."""
@@ -214,8 +221,6 @@ class TurnedTiles(Key):
 
     def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The tiles turned."""
-        counts = keys.flatten().bincount(minlength=len(TILE_TURNS))
-        self._turns = torch.nonzero(counts > 0.01 * counts.sum()).flatten().tolist()
         tiles = self.tiling.cut(released)
         return self._joined(torch.stack([_turned_tiles(tiles, turn) for turn in TILE_TURNS], dim=2), keys)
 
@@ -223,10 +228,11 @@ class TurnedTiles(Key):
         index = keys[:, :, None, None, None, None].expand(-1, -1, 1, *tried.shape[3:])
         return self.tiling.joined(tried.gather(2, index)[:, :, 0])
 
-    def learn(self, clear: torch.Tensor) -> None:
-        """Which turns there are was seen when keys were applied; now learn what a face looks like."""
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """Which turns there are, and what a face looks like."""
+        self._turns = _seen(keys, len(TILE_TURNS), _SELDOM_OF_TILES)
         self._small = Tiling(self.tiling.height // 2, self.tiling.width // 2, SIZE // 2)
-        self._likelihood = _FaceLikelihood(clear[:LOOKED_AT], SIZE // 2)
+        self._likelihood = _FaceLikelihood(clear, SIZE // 2)
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The most face-like: tile by tile, all others as they are, until none changes."""
@@ -255,6 +261,12 @@ class TurnedTiles(Key):
         return self._joined(tried, keys)
 
 
+def _seen(keys: torch.Tensor, count: int, seldom: float) -> list[int]:
+    """Which of ``count`` keys are a larger share of all keys than ``seldom``: others are taken for mistakes."""
+    counts = keys.flatten().bincount(minlength=count)
+    return torch.nonzero(counts > seldom * counts.sum()).flatten().tolist()
+
+
 def _turned_tiles(tiles: torch.Tensor, turn: _Turn) -> torch.Tensor:
     """uint8 (n, tiles, 3, t, t) -> the same."""
     return turn.undo(tiles.flatten(0, 1)).reshape(tiles.shape)
@@ -273,9 +285,9 @@ class Rolled(Key):
         """The images shifted back."""
         return _rolled(released, keys[:, 0])
 
-    def learn(self, clear: torch.Tensor) -> None:
-        """Learn what a face looks like, small and less small."""
-        self._coarse, self._fine = (_FaceLikelihood(clear[:LOOKED_AT], size) for size in (_SMALL, 2 * _SMALL))
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """What a face looks like, small and less small; any shift is possible."""
+        self._coarse, self._fine = (_FaceLikelihood(clear, size) for size in (_SMALL, 2 * _SMALL))
 
     def undone(self, released: torch.Tensor) -> torch.Tensor:
         """The most face-like: of all shifts of the image made small, then of those around the best few."""
@@ -319,16 +331,15 @@ class Levels(Key):
 
     def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The number taken from the pixels of each channel."""
-        equal = (keys == keys[:, :1]).all(1).float().mean()
-        self._one_for_all = bool(equal > self.alike)
         return self._without(keys.to(torch.uint8)[:, :, None, None], released)
 
     def _without(self, numbers: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         return images - numbers if self._added else torch.bitwise_xor(images, numbers)
 
-    def learn(self, clear: torch.Tensor) -> None:
-        """Whether channels have the same number was seen when keys were applied; now learn what a face looks like."""
-        places = _places(clear[:LOOKED_AT])
+    def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
+        """Whether channels have the same number, and what a face looks like."""
+        self._one_for_all = bool((keys == keys[:, :1]).all(1).float().mean() > self.alike)
+        places = _places(clear)
         parts = [places] if self._one_for_all else places.split(1, dim=1)
         self._likelihoods = [_FaceLikelihood(part, places.shape[-1]) for part in parts]
 
@@ -388,19 +399,22 @@ def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
         return None
     key = best[1]
     held_out = min(_CHECKED, len(one) // 2)
-    key.learn(key.matched(one[held_out:], other[held_out:]))
+    _learn(key, one[held_out:], other[held_out:])
     found = key.undone(other[:held_out])
     # A face and its mirror image are as likely, and recognizers do not tell them apart.
     solved = _left(one[:held_out], torch.where(_nearer_mirrored(one[:held_out], found), found.flip(3), found))
     if solved > _PAYS * min(_left(one[:held_out], other[:held_out]), 1.0):
         return None
-    key.learn(_all_matched(key, clear, released))
+    _learn(key, *(torch.from_numpy(np.ascontiguousarray(images[:LOOKED_AT])) for images in (clear, released)))
     return key
 
 
-def _all_matched(key: Key, clear: ByteArray, released: ByteArray) -> torch.Tensor:
-    one, other = (torch.from_numpy(np.ascontiguousarray(images[:LOOKED_AT])) for images in (clear, released))
-    return torch.cat([key.matched(a, b) for a, b in zip(one.split(100), other.split(100), strict=True)])
+def _learn(key: Key, clear: torch.Tensor, released: torch.Tensor) -> None:
+    """Learn from images whose keys are known by the clear ones, uint8 (n, 3, s, s) twice."""
+    parts = list(zip(clear.split(_BATCH), released.split(_BATCH), strict=True))
+    keys = [key.keys(one, other) for one, other in parts]
+    undone = torch.cat([key.applied(found, other) for found, (_, other) in zip(keys, parts, strict=True)])
+    key.learn(undone, torch.cat(keys))
 
 
 def _bytes(images: torch.Tensor) -> torch.Tensor:
@@ -457,7 +471,7 @@ def undone(scope: Scope, shots: int) -> Material:
         shots: releases of each image that are solved; of the attacker's own, those beyond the first are asked for.
     """
     shots = min(shots, scope.shots)
-    return Material("undone", {"shots": shots, "version": 3}, partial(_undo, shots=shots), queries=shots > 1)
+    return Material("undone", {"shots": shots, "version": 4}, partial(_undo, shots=shots), queries=shots > 1)
 
 
 def read_undone(view: AttackerView, shots: int) -> Undone | None:
@@ -481,7 +495,7 @@ def _undo(view: AttackerView, generator: torch.Generator, shots: int) -> Arrays:
         key = find_key(faces.load(looked_at), np.asarray(protected[looked_at]))
     if key is None:
         return {"name": np.array("")}
-    rows = looked_at[: max(2, key.solved // shots)]
+    rows = evenly_spaced(looked_at, max(2, key.solved // shots))
     clear, first = faces.load(rows), np.asarray(protected[rows])
     assert view.oracle is not None or shots == 1, "an attacker of several releases has the oracle"
     own = [first, *(view.oracle.protect(clear) for _ in range(shots - 1))] if view.oracle is not None else [first]

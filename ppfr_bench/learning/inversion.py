@@ -22,7 +22,7 @@ from ppfr_bench.learning.likeness import measured
 from ppfr_bench.learning.observations import Observations, observe
 from ppfr_bench.learning.reading import Reader, Reading, read_reading, reader_of, reading
 from ppfr_bench.learning.resizing import shrink_faces
-from ppfr_bench.learning.validation import validation_mask
+from ppfr_bench.learning.validation import evenly_spaced, held_out_people, read_held_out
 from ppfr_bench.metrics import is_better
 
 REPRESENTATION_SIZE = 56  # Working side in pixels where a representation is read: two pixels a place of the usual 28.
@@ -30,7 +30,6 @@ ESTIMATE_SIZE = 64  # Side in pixels of the closed-form estimates, at most.
 _PARTS = (4, 2)  # The regression is also fitted on the images divided by each of these.
 _AT = "targets_first_at_"  # Before the number of images that it was fitted on.
 _READING = "reading "  # Before the names of its arrays.
-VALIDATION_SHARE = 0.1  # This share of the people is validated on.
 JUDGED = 24  # At most so many of the images that are held out say which answer is best by a measure.
 _BATCH = 128
 _BYTES = 2**29  # At most so many of releases are in memory together.
@@ -105,6 +104,10 @@ class InversionData:
         mask = self.validation
         return torch.nonzero(mask if mask.any() else ~mask).flatten()
 
+    def some_validation_rows(self, most: int) -> torch.Tensor:
+        """int64, at most so many of ``validation_rows``, evenly spaced."""
+        return torch.from_numpy(evenly_spaced(self.validation_rows.numpy(), most))
+
 
 def inversion_data(scope: Scope, size: int, shots: int) -> Material:
     """The material ``scene``, which ``read_inversion_data`` reads under the same arguments.
@@ -118,8 +121,8 @@ def inversion_data(scope: Scope, size: int, shots: int) -> Material:
             attacker holds fewer. Those of its own images beyond the first come from the oracle.
     """
     size, shots = size if scope.releases_image else REPRESENTATION_SIZE, min(shots, scope.shots)
-    spec = {"size": size, "shots": shots, "version": 6}
-    starts_from = (undone(scope, shots), *(() if scope.releases_image else (reading(),)))
+    spec = {"size": size, "shots": shots, "version": 7}
+    starts_from = (held_out_people(), undone(scope, shots), *(() if scope.releases_image else (reading(),)))
     return Material("scene", spec, partial(_compute, size=size, shots=shots), starts_from, queries=shots > 1)
 
 
@@ -141,7 +144,7 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     if found_key is not None:
         faces, first, shown = subset(faces, found_key.rows), found_key.own[0], found_key.targets
     identities = faces.identities
-    validation = validation_mask(identities, VALIDATION_SHARE, generator)
+    validation = read_held_out(view, None if found_key is None else found_key.rows)
     decoder = fit_decoder(first, faces, validation) if view.releases_image else None
     how = read_reading(view)
     releases = found_key.batches if found_key is not None else _releases_of_own(view, shots)
@@ -170,15 +173,19 @@ def _compute(view: AttackerView, generator: torch.Generator, size: int, shots: i
     for count in sorted({len(own) // part for part in _PARTS} - {0}):
         some = np.linspace(0, len(own) - 1, count).astype(np.int64)
         arrays[f"{_AT}{count}"] = as_bytes(fitted.of_part(some, given), side).cpu().numpy()  # A material, as above.
-    rows = np.flatnonzero(validation)[:JUDGED]
+    rows = evenly_spaced(np.flatnonzero(validation), JUDGED)
     if len(rows) and len(own) > len(rows):
         judged = _judged(fitted, validation, rows, faces.load(rows), side)
         note["strengths"] = {metric: found.strength for metric, found in judged.items()}
         note["held_out"] = {metric: round(found.value, 5) for metric, found in judged.items()}
-        for metric, found_at in judged.items():
-            if found_at.strength != fitted.strength:
-                better = as_bytes(fitted.at(found_at.strength)(given), side)
-                arrays[f"targets_first_{metric}"] = better.cpu().numpy()  # A material, as above.
+        better = {
+            strength: as_bytes(fitted.at(strength)(given), side).cpu().numpy()  # A material, as above.
+            for strength in {found.strength for found in judged.values()} - {fitted.strength}
+        }
+        arrays |= {
+            f"targets_first_{metric}": better[found.strength] for metric, found in judged.items()
+            if found.strength in better
+        }  # fmt: skip
     if found_key is not None:
         arrays["rows"] = found_key.rows
     named = np.array(found_key.name if found_key is not None else "")
@@ -225,7 +232,7 @@ def _releases_of_own(view: AttackerView, shots: int) -> Iterator[ByteArray]:
 
 
 def _read(view: AttackerView, arrays: Arrays, spec: Mapping[str, Any]) -> InversionData:
-    """From arrays that ``_compute`` gave, whose names are those of version 6 of the material."""
+    """From arrays that ``_compute`` gave, whose names are those of version 7 of the material."""
     words = ("log", "view", "key", "rows")
     read = {key.removeprefix(_READING): array for key, array in arrays.items() if key.startswith(_READING)}
     how = reader_of(read)

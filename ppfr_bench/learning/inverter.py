@@ -116,7 +116,7 @@ class Inverter(Attack):
         c = self.config
         self.data = data = read_inversion_data(view, c.size, self.shots)
         self.networks = networks = Networks(self.start(view, generator))
-        rows = data.validation_rows[:_VALIDATED]
+        rows = data.some_validation_rows(_VALIDATED)
         clear = device.to(data.clear[rows]).float() / 255
 
         def validate(network: UNet, loss: Loss) -> float:
@@ -195,7 +195,7 @@ class Inverter(Attack):
         """By measure, what answers it best on held-out people: ``main``, ``structural`` or ``closed form``."""
         assert self.networks.structural is not None, "there is something to choose from"
         data = self.data
-        rows = data.validation_rows[:JUDGED]
+        rows = data.some_validation_rows(JUDGED)
         clear = view.auxiliary.load(data.rows[rows.numpy()])
         found = {
             name: measured(rebuild(network, data.own[rows], data.own_estimates[rows]), clear)
@@ -236,7 +236,7 @@ def plain_unet(scope: Scope, config: InverterConfig) -> Material:
 
     ``read_plain_unet`` reads it under the same arguments. It starts from ``inversion_data(scope, config.size, 1)``.
     """
-    return trained(Inverter, config, "unet", version=5, scope=scope)
+    return trained(Inverter, config, "unet", version=6, scope=scope)
 
 
 def read_plain_networks(view: AttackerView, config: InverterConfig) -> tuple[Networks, dict[str, Any]]:

@@ -16,6 +16,7 @@ STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)  # The penalty is thi
 _COMPARED = 800  # Kernels are compared on at most so many images; the best one is fitted on all.
 _COLUMNS = 2048  # So many columns are doubles at a time.
 _ROWS = 256  # Of a Gram matrix, whose upper half is not computed.
+_AS_GOOD = 0.005  # The simplest kernel is taken whose error is larger than the least by at most this share of it.
 
 FeatureMap = Callable[[torch.Tensor], torch.Tensor]  # uint8 or float (n, c, h, w) -> float32 (n, d).
 
@@ -39,12 +40,15 @@ def spectrum(images: torch.Tensor) -> torch.Tensor:
 
 
 FEATURE_MAPS: dict[str, FeatureMap] = {"pixels": pixels, "spectrum": spectrum}
-KERNELS = (*FEATURE_MAPS, "curved")
+KERNELS = ("pixels", "curved", "spectrum")  # The simplest first; the last does not know where things are.
 
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """f(x) = mean of y + k(x, X) @ inverse @ y, under the one of three kernels with the least error on held-out people.
+    """f(x) = k(x, X) @ a + b, with a penalty on a alone, under the one of three kernels that held-out people choose.
+
+    An answer is a sum of the outputs of the fit whose weights sum to 1. So it does not depend on where inputs and
+    outputs are centred, and an answer that leaves images out knows nothing of them.
 
     Source: ridge regression, Hoerl and Kennard 1970; dual form, Saunders, Gammerman and Vovk, ICML 1998.
 
@@ -82,8 +86,8 @@ class KernelRidge:
         known = torch.from_numpy(~validation)
         inside, across = self._gram[known][:, known], self._gram[torch.from_numpy(rows)][:, known]
         for strength in reversed([s for s in STRENGTHS if s <= self.strength]):
-            weights = torch.cholesky_solve(across.T, _factor(inside, strength))
-            yield strength, device.to(weights.T.float()) @ self._outputs[known] + self._mean
+            weights = _weights(across, inside, strength)
+            yield strength, device.to(weights.float()) @ self._outputs[known] + self._mean
 
     def at(self, strength: float) -> KernelRidge:
         """The same under another penalty, fitted on all images; ``left_out`` stays that of this one."""
@@ -102,12 +106,12 @@ class KernelRidge:
         """
         part = torch.from_numpy(rows)
         across = self._kernel(device.to(images), self._inputs[part])
-        weights = torch.cholesky_solve(across.T, _factor(self._gram[part][:, part], self.strength)).T
+        weights = _weights(across, self._gram[part][:, part], self.strength)
         return device.to(weights.float()) @ self._outputs[part] + self._mean
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images like those of the fit, (m, c, h, w) on any device -> float32 (m, e) on the current one."""
-        weights = self._kernel(device.to(images), self._inputs) @ self._inverse
+        weights = _summing_to_one(self._kernel(device.to(images), self._inputs) @ self._inverse, self._inverse.sum(0))
         return device.to(weights.float()) @ self._outputs + self._mean
 
 
@@ -142,14 +146,17 @@ def fit_best_kernel_ridge(
     y = outputs - mean
     some = np.linspace(0, len(y) - 1, min(len(y), _COMPARED)).astype(np.int64)
     tried = _errors({name: device.to(given[some]) for name, given in candidates.items()}, y[some], validation[some])
-    candidate, best = min(tried, key=lambda pair: tried[pair][0])
+    candidate, _ = min(tried, key=lambda pair: tried[pair][0])
+    errors = {name: error for (of, name), (error, _) in tried.items() if of == candidate}
+    least = min(errors.values())  # Of an exact fit it may be below 0 by rounding.
+    best = next(name for name in KERNELS if errors[name] <= least + _AS_GOOD * abs(least))
     inputs = device.to(candidates[candidate])
     kernel, gram = _kernels(inputs, [best])[best]
     # Squared errors need only the inner products of the outputs.
     _, strength = _choose(gram, device.double(_self_product(y)), validation)
     inverse = torch.cholesky_inverse(_factor(gram, strength))
     left_out = device.to(_left_out(inverse, identities).float()) @ y + mean
-    errors = {name: round(tried[candidate, name][0] / y.shape[1], 7) for of, name in tried if of == candidate}
+    errors = {name: round(error / y.shape[1], 7) for name, error in errors.items()}
     return candidate, KernelRidge(best, strength, left_out, errors, inputs, inverse, y, mean, kernel, gram)
 
 
@@ -165,15 +172,38 @@ def _errors(
     }
 
 
+def _weights(across: torch.Tensor, gram: torch.Tensor, strength: float) -> torch.Tensor:
+    """The weights of the outputs in each answer, (m, n), which sum to 1.
+
+    Args:
+        across: doubles (m, n), the kernel of what is asked and the images of the fit.
+        gram: doubles (n, n), of the latter.
+        strength: of the penalty.
+    """
+    columns = torch.cat([across.T, across.new_ones(across.shape[1], 1)], dim=1)
+    solved = torch.cholesky_solve(columns, _factor(gram, strength)).T
+    return _summing_to_one(solved[:-1], solved[-1])
+
+
+def _summing_to_one(weights: torch.Tensor, of_ones: torch.Tensor) -> torch.Tensor:
+    """Weights (m, n) of a fit without a constant, and what its inverse makes of ones (n,) -> those with a constant."""
+    return weights + (1 - weights.sum(1, keepdim=True)) / of_ones.sum() * of_ones
+
+
 def _left_out(inverse: torch.Tensor, identities: IntArray) -> torch.Tensor:
     """The weights (n, n), doubles, of the outputs in the answer on each image, had its person been left out of the fit.
 
-    The means of inputs and outputs stay those of all images: under a weak penalty they tell something of the person.
-    Leaving rows B out of a ridge regression has a closed form: y_B - G_BB^-1 (G y)_B, where G is the inverse. Weights
-    are doubles, as weak strengths need them; what they weigh may be single.
+    Leaving rows B out of a regression has a closed form: y_B - P_BB^-1 (P y)_B, where P y are the weights of the kernel
+    in the fit on all; with a constant, P = G - G 1 1' G / 1' G 1, where G is the inverse without one. Where there is
+    one person the weights are 0. They are doubles, as weak strengths need them; what they weigh may be single.
     """
-    weights = torch.empty_like(inverse)
-    for person in np.unique(identities):
+    people = np.unique(identities)
+    weights = torch.zeros_like(inverse)
+    if len(people) == 1:
+        return weights
+    of_ones = inverse.sum(0)
+    inverse = inverse - of_ones[:, None] / of_ones.sum() * of_ones
+    for person in people:
         rows = torch.from_numpy(np.flatnonzero(identities == person))
         weights[rows] = -torch.linalg.solve(inverse[rows][:, rows], inverse[rows])
         weights[rows[:, None], rows] = 0.0  # Exactly so: the person's own outputs have no part.
@@ -252,7 +282,7 @@ def _choose(gram: torch.Tensor, inner: torch.Tensor, validation: npt.NDArray[np.
     of_held_out = inner[held_out][:, held_out].diagonal()
     errors = []
     for strength in STRENGTHS:
-        weights = torch.cholesky_solve(across.T, _factor(inside, strength))
+        weights = _weights(across, inside, strength).T
         squared = (
             (weights * device.double(of_known @ weights.float())).sum(0) - 2 * (weights * between).sum(0) + of_held_out
         )

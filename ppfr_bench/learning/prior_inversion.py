@@ -20,6 +20,7 @@ from ppfr_bench.learning.posterior import agreeing, sample, trust
 from ppfr_bench.learning.refining import Refiner, grown, refiner
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.unet import UNet
+from ppfr_bench.learning.validation import evenly_spaced
 from ppfr_bench.metrics import is_better
 
 Way = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]  # Start, release -> answer, 112 pixels all.
@@ -80,8 +81,7 @@ def held_out(view: AttackerView, data: InversionData, network: UNet) -> HeldOut:
     rows = unseen_by_prior(view, data)
     by_prior = bool(len(rows))
     if not by_prior:
-        rows = data.validation_rows
-        rows = rows[torch.linspace(0, len(rows) - 1, min(JUDGED, len(rows))).long()]
+        rows = data.some_validation_rows(JUDGED)
     places = data.rows[rows.numpy()]
     clear = view.auxiliary.load(places)
     assert view.auxiliary_protected is not None and view.oracle is not None, "an informed attacker has both"
@@ -105,7 +105,7 @@ def unseen_by_prior(view: AttackerView, data: InversionData) -> torch.Tensor:
         return torch.empty(0, dtype=torch.int64)
     rows, names = data.validation_rows, view.auxiliary.names
     unseen = unseen_people([names[int(row)] for row in data.rows[rows.numpy()]])
-    return rows[torch.from_numpy(unseen)][:_MOST_CHOOSE]
+    return torch.from_numpy(evenly_spaced(rows.numpy()[unseen], _MOST_CHOOSE))
 
 
 @dataclass

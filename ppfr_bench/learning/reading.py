@@ -18,7 +18,7 @@ from torch.nn import functional
 from ppfr_bench import device
 from ppfr_bench.api import SIZE, Arrays, AttackerView, ByteArray, Faces, FloatArray, IntArray, Material, to_float
 from ppfr_bench.learning.mixed_channels import MixedChannels, fit_mixed_channels
-from ppfr_bench.learning.validation import validation_mask
+from ppfr_bench.learning.validation import evenly_spaced, held_out_people, read_held_out
 
 _IMAGES, _PLACES = 1000, 784  # At most so many of its own images, and places of each, does an attacker learn from.
 _CHECKED = 100  # At most so many images of held-out people decide whether draws are told apart.
@@ -31,8 +31,8 @@ _ROUNDS = 3
 _BATCH = 25
 _AROUND = 9  # Detail is the pixels less the mean of so many a side.
 _TELLS = 0.05  # Less than this share of the detail of faces is as good as nothing.
+_SMALLEST = 7  # Sides of grids that are read: coarser ones have too many pixels a place.
 _MIXED = 28  # Channels on a finer grid are not taken to be mixed, as its covariance would be large.
-_VALIDATION_SHARE = 0.1  # Of the people.
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ Reader = Reading | MixedChannels  # Makes images of releases uint8 (n, c, h, h):
 
 def reading() -> Material:
     """The material ``reading``, of a representation, which ``read_reading`` reads."""
-    return Material("reading", {"version": 1}, _compute, queries=False)
+    return Material("reading", {"version": 2}, _compute, (held_out_people(),), queries=False)
 
 
 def read_reading(view: AttackerView) -> Reader | None:
@@ -126,9 +126,9 @@ def _compute(view: AttackerView, generator: torch.Generator) -> Arrays:
     assert released is not None, "an aware attacker is given its protected images"
     if not readable(released.shape):
         return {"told": np.zeros(2)}
-    validation = validation_mask(faces.identities, _VALIDATION_SHARE, generator)
+    validation = read_held_out(view)
     found = fit_reading(released, faces, validation, generator)
-    rows = np.flatnonzero(validation if validation.any() else ~validation)[:_CHECKED]
+    rows = evenly_spaced(np.flatnonzero(validation if validation.any() else ~validation), _CHECKED)
     some, clear = np.asarray(released[rows]), to_float(faces.load(rows))
     told = np.array(
         [_detail_told(images, clear) for images in (found(some), to_float(view.render(some))[..., :SIZE, :SIZE])]
@@ -151,8 +151,8 @@ def _detail_told(images: torch.Tensor, clear: torch.Tensor) -> float:
 
 
 def readable(shape: tuple[int, ...]) -> bool:
-    """Whether releases (..., c, h, w) lie on a square grid, each place of which is a square of whole pixels."""
-    return shape[-1] == shape[-2] and shape[-1] <= SIZE and SIZE % shape[-1] == 0
+    """Whether releases (..., c, h, w) lie on a square grid, each place of which is a small square of whole pixels."""
+    return shape[-1] == shape[-2] and _SMALLEST <= shape[-1] <= SIZE and SIZE % shape[-1] == 0
 
 
 def fit_reading(

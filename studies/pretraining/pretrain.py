@@ -30,14 +30,14 @@ from ppfr_bench.api import SIZE, Config, Faces, to_bytes, to_float
 from ppfr_bench.datasets import load_dataset
 from ppfr_bench.datasets.faces import subset
 from ppfr_bench.learning.face_prior import unseen_people
-from ppfr_bench.learning.inversion import ESTIMATE_SIZE, VALIDATION_SHARE, as_bytes
+from ppfr_bench.learning.inversion import ESTIMATE_SIZE, as_bytes
 from ppfr_bench.learning.inverter import enlarged, network_inputs, new_unet, rebuild
 from ppfr_bench.learning.kernel_ridge import fit_best_kernel_ridge
 from ppfr_bench.learning.likeness import measured, unlikeness
 from ppfr_bench.learning.observations import Observations, observe_images
 from ppfr_bench.learning.pretrained import WEIGHTS, WIDTH
 from ppfr_bench.learning.resizing import shrink_faces
-from ppfr_bench.learning.validation import validation_mask
+from ppfr_bench.learning.validation import HELD_OUT_SHARE, validation_mask
 
 _SYNTHETIC_SEED = 20261128
 _RELEASES = (1, 1, 1, 2, 4)  # Of each image, one of these for each degradation.
@@ -81,7 +81,7 @@ def examples(faces: Faces, degradation: Degradation, fitted: int, kept: int, gen
         seen.append(np.stack([to_bytes(degradation(clear, generator)) for _ in range(releases)]))
     own = Observations.concatenated([Observations(*observe_images(part, SIZE, None)) for part in seen])
     outputs = shrink_faces(some, ESTIMATE_SIZE).flatten(1).float() / 255
-    held = validation_mask(some.identities, VALIDATION_SHARE, generator)
+    held = validation_mask(some.identities, HELD_OUT_SHARE, generator)
     _, fit = fit_best_kernel_ridge(own.regression_inputs(ESTIMATE_SIZE), outputs, some.identities, held)
     chosen = torch.randperm(len(some), generator=generator)[:kept]
     clear = torch.from_numpy(some.load(chosen.numpy()))

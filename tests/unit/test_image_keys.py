@@ -27,6 +27,7 @@ from ppfr_bench.learning.image_keys import (
 )
 from ppfr_bench.learning.inversion import inversion_data, read_inversion_data
 from ppfr_bench.learning.jigsaw import Jigsaw, Tiling
+from ppfr_bench.learning.validation import held_out_people
 
 Protect = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -220,7 +221,8 @@ def test_attacks_start_from_what_was_undone(own: ByteArray, targets: ByteArray) 
     view = testing.attacker_view(ridge, defense, mine, targets, targets)
     data = read_inversion_data(view, 16, 1)
     assert data.key == found.name and len(data.own) == len(data.clear) == len(data.rows) == len(found.rows)
-    assert inversion_data(view.scope, 16, 1).starts_from[0].key == undone(view.scope, 1).key
+    starts_from = [material.key for material in inversion_data(view.scope, 16, 1).starts_from]
+    assert starts_from == [held_out_people().key, undone(view.scope, 1).key]
 
 
 def test_where_nothing_is_keyed_the_release_is_the_answer(targets: ByteArray) -> None:

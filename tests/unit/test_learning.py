@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from pretended_device import OTHERS, assert_alike, other_device
 from ppfr_bench import device, registry, testing
 from ppfr_bench.api import ByteArray, FloatArray
 from ppfr_bench.datasets.faces import ArrayFaces, subset
+from ppfr_bench.learning import kernel_ridge
 from ppfr_bench.learning.decoding import fit_decoder
 from ppfr_bench.learning.face_decoder import STRENGTHS, fit_linear_faces
 from ppfr_bench.learning.heads import MAP_STRENGTHS, choose_embedding_map, fit_embedding_map
 from ppfr_bench.learning.inversion import read_inversion_data
-from ppfr_bench.learning.kernel_ridge import fit_kernel_ridge
+from ppfr_bench.learning.kernel_ridge import KERNELS, KernelRidge, _kernels, fit_kernel_ridge
+from ppfr_bench.learning.kernel_ridge import STRENGTHS as STRENGTHS_OF_KERNELS
 from ppfr_bench.learning.resizing import shrink_faces
 
 
@@ -33,23 +37,60 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_left_out_answers_are_those_of_a_fit_without_that_person() -> None:
-    """Against refitting with the person's rows away: the closed form must give the same, but for the mean's shift."""
+def refitted(fitted: KernelRidge, outputs: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Answers on the rows that are not kept, by a fit on the others with a constant, solved as one system."""
+    kernel, _ = _kernels(fitted._inputs, [fitted.name])[fitted.name]
+    gram = kernel(fitted._inputs, fitted._inputs)
+    n, penalty = int(kept.sum()), fitted.strength * gram.diagonal().mean()
+    system = torch.ones(n + 1, n + 1, dtype=torch.float64)
+    system[:n, :n] = gram[kept][:, kept] + penalty * torch.eye(n, dtype=torch.float64)
+    system[n, n] = 0
+    solved = torch.linalg.solve(system, torch.cat([outputs[kept].double(), torch.zeros(1, outputs.shape[1])]).double())
+    return gram[~kept][:, kept] @ solved[:n] + solved[n]
+
+
+@pytest.mark.parametrize("strength", STRENGTHS_OF_KERNELS)
+@pytest.mark.parametrize("name", KERNELS)
+def test_left_out_answers_are_those_of_a_fit_without_that_person(name: str, strength: float) -> None:
+    """Against refitting with the person's rows away, at every strength: neither inputs nor outputs tell of them.
+
+    Under weak penalties, a fit that is centred on all images tells of the person: there are fewer images than pixels.
+    """
     generator = seeded(1)
     inputs = (torch.rand(60, 3, 8, 8, generator=generator) * 255).to(torch.uint8)
-    outputs = (inputs.float() * 0.5 + 40).flatten(1) / 255
+    outputs = (inputs.float() * 0.5 + 40 + 60 * torch.randn(60, 1, 1, 1, generator=generator)).flatten(1) / 255
     people = np.repeat(np.arange(20), 3)
-    fitted = fit_kernel_ridge(inputs, outputs, people, people >= 18)
-    assert fitted.name == "pixels"
-    away = people == 4
-    x = inputs.flatten(1).double()
-    x, y = x - x.mean(0), outputs.double() - outputs.double().mean(0)
-    kept = torch.from_numpy(~away)
-    strength = fitted.strength * (x @ x.T).diagonal().mean()
-    gram = x[kept] @ x[kept].T
-    weights = torch.linalg.solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), x[kept] @ x[~kept].T)
-    expected = weights.T @ y[kept] + outputs.double().mean(0)
-    np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=1e-5)
+    with mock.patch.multiple(kernel_ridge, STRENGTHS=(strength,), KERNELS=(name,)):
+        fitted = fit_kernel_ridge(inputs, outputs, people, people >= 18)
+    assert (fitted.name, fitted.strength) == (name, strength)
+    kept = torch.from_numpy(people != 4)
+    expected = refitted(fitted, outputs, kept)
+    np.testing.assert_allclose(fitted.left_out[~kept].numpy(), expected.numpy(), atol=2e-4)
+
+
+def test_a_person_alone_is_left_out_as_the_mean_face() -> None:
+    inputs, people = torch.rand(6, 3, 8, 8, generator=seeded(1)), np.zeros(6, dtype=np.int64)
+    fitted = fit_kernel_ridge(inputs, inputs.flatten(1), people, np.zeros(6, dtype=bool))
+    torch.testing.assert_close(fitted.left_out, inputs.flatten(1).mean(0).expand(6, -1))
+
+
+def test_answers_do_not_depend_on_where_outputs_are_centred() -> None:
+    """Of a part of the images, too: an answer that leaves images out knows nothing of them."""
+    inputs, people = torch.rand(40, 3, 6, 6, generator=seeded(6)), np.arange(40)
+    outputs = torch.rand(40, 5, generator=seeded(7))
+    changed = outputs.clone()
+    changed[20:] += 1000
+    fits = [fit_kernel_ridge(inputs, given, people, people >= 36) for given in (outputs, changed)]
+    first, second = (replace(fit, strength=1e-3).of_part(people[:20], inputs[20:]) for fit in fits)
+    torch.testing.assert_close(first, second, atol=2e-3, rtol=0)
+
+
+def test_of_kernels_that_do_as_well_the_simplest_is_taken() -> None:
+    """On inputs that tell nothing, all answer with the mean; the best by a hair may be one that knows no places."""
+    inputs, outputs = (torch.rand(300, 3, 6, 6, generator=seeded(seed)) for seed in (8, 9))
+    people = np.arange(300)
+    fitted = fit_kernel_ridge(inputs, outputs.flatten(1), people, people >= 240)
+    assert min(fitted.error, key=lambda name: fitted.error[name]) != fitted.name == "pixels"
 
 
 def test_the_kernel_is_chosen_by_what_rebuilds_strangers() -> None:
