@@ -57,9 +57,7 @@ class Averaging(WarmInverter):
 
     def starts_from(self, scope: Scope) -> tuple[Material, ...]:
         """The data of several releases and of one, and the plain U-Net."""
-        found = super().starts_from(scope)
-        one = inversion_data(scope, self.config.size, 1)
-        return found if one in found else (one, *found)
+        return inversion_data(scope, self.config.size, 1), *super().starts_from(scope)
 
     def fit(self, view: AttackerView, generator: Generator) -> None:
         """Go on training from the plain U-Net on several releases, if there are any."""

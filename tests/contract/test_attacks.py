@@ -39,6 +39,7 @@ from ppfr_bench.learning.adaptation import (
     released_scene,
     student_materials,
 )
+from ppfr_bench.learning.inverter import Inverter
 from ppfr_bench.learning.likeness import perceptual_distance
 from ppfr_bench.learning.resizing import resize
 from ppfr_bench.learning.validation import held_out_people
@@ -233,6 +234,52 @@ def test_attacks_read_what_another_has_computed() -> None:
         assert len(answer(attack, replace(whole, materials=view.materials))) == len(TARGETS)
 
 
+@pytest.mark.parametrize("name", ["averaging", "adversarial_inversion"])
+def test_an_attack_on_several_releases_holds_out_the_people_of_its_start(
+    name: str, crowd: tuple[Faces, ByteArray]
+) -> None:
+    """The weights that it starts from have learnt from all others."""
+    mine, targets = crowd
+    attack = registry.build("attack", name, SMALL[name])
+    view = testing.attacker_view(attack, registry.build("defense", "gaussian_noise", {}), mine, targets, targets)
+    scenes = [key for key in view.materials if key.startswith("scene")]
+    several, one = (view.materials[key]["held"] for key in sorted(scenes, key=lambda key: '"shots": 1' in key))
+    assert len(scenes) == 2 and 0 < several.sum() < len(mine)
+    np.testing.assert_array_equal(several, one)
+
+
+def test_averaging_answers_from_one_release_where_that_is_better(
+    crowd: tuple[Faces, ByteArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where held-out people say so, which is decided for them here, measure by measure."""
+    chosen = Inverter.chosen
+
+    def decided(self: Inverter, view: AttackerView) -> dict[str, str]:
+        found = chosen(self, view)
+        self.log["held_out"] = {"lpips": 0.3, "ssim": 0.6} if type(self) is Inverter else {"lpips": 0.4, "ssim": 0.7}
+        return found
+
+    mine, targets = crowd
+    attack = registry.build("attack", "averaging", SMALL["averaging"])
+    view = testing.attacker_view(attack, registry.build("defense", "gaussian_noise", {}), mine, targets, targets)
+    unet = registry.build("attack", "unet", attack.config.plain.model_dump())
+    alone = answers_of(unet, replace(view, targets=view.targets[:1]))
+    monkeypatch.setattr(Inverter, "chosen", decided)
+    answers = answers_of(attack, view)
+    np.testing.assert_array_equal(answers.by_measure["lpips"], alone.by_measure.get("lpips", alone.main))
+    assert attack.log["answered_by"]["lpips"] == "one release" != attack.log["answered_by"]["ssim"]
+    assert attack.log["held_out"] == {"lpips": 0.3, "ssim": 0.7}
+    assert not np.array_equal(answers.main, answers.by_measure["lpips"])
+    assert not answers.at, "so few steps have no parts"
+
+
+def test_a_parrot_of_people_with_one_photo_each_still_compares() -> None:
+    """Nobody held out can be named, so that nothing is known of how far to trust each score."""
+    mine = subset(FACES, [0, 4])
+    attack = registry.build("attack", "parrot", {})
+    assert answer(attack, view_of(attack, "pixelate", mine)).std() > 0
+
+
 def test_one_auxiliary_person_is_enough_not_to_crash() -> None:
     alone = subset(MINE, [0, 1, 2])
     for name in NAMES:
@@ -300,6 +347,8 @@ def test_a_recognizer_adapts_to_a_representation(crowd: tuple[Faces, ByteArray])
     assert scene.spec["material"] == {"released": released_digest(view.targets[0])} and scene.key not in view.materials
     assert found.own.shape == (len(mine), 192) and found.released.shape == (len(targets), 192)
     np.testing.assert_allclose(np.linalg.norm(found.released, axis=1), 1, atol=1e-5)
+    held_out = view.materials[held_out_people().key]["held_out"]
+    np.testing.assert_array_equal(found.validation, held_out[found.rows], "those whom the student has not learnt from")
     embeddings, log = fine_tuned_embeddings(found, mine.identities)
     assert embeddings.shape == found.released.shape and np.isfinite(embeddings).all()
     assert log["shots"] == 1 and 0 <= log["without_head_rank_1"] <= 1 and "shrinkage" in log["head"]

@@ -21,6 +21,8 @@ from ppfr_bench.learning.image_keys import (
     TileOrder,
     Turned,
     TurnedTiles,
+    _learn,
+    _turned_tiles,
     find_key,
     read_undone,
     undone,
@@ -201,6 +203,16 @@ def test_a_jigsaw_keeps_every_tile(own: ByteArray, targets: ByteArray) -> None:
 
 
 # In an attack --------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_is_not_forgotten_that_the_last_images_do_not_show(own: ByteArray) -> None:
+    """Of 216 images the first hundred are turned: what is learnt of is more than is looked at together."""
+    images, tiling = torch.from_numpy(own), Tiling(56, 56)
+    assert torch.equal(TURNS[3].undo(TURNS[1].undo(images)), images), "a quarter turn and three more"
+    turned_tiles = tiling.joined(_turned_tiles(tiling.cut(images[:100]), TILE_TURNS[1]))
+    for key, turned in ((Turned(), TURNS[1].undo(images[:100])), (TurnedTiles(tiling), turned_tiles)):
+        _learn(key, images, torch.cat([turned, images[100:]]))
+        assert {3, 0} <= set(key._turns), key.name
 
 
 def test_attacks_start_from_what_was_undone(own: ByteArray, targets: ByteArray) -> None:

@@ -22,6 +22,7 @@ from ppfr_bench.learning.inversion import read_inversion_data
 from ppfr_bench.learning.kernel_ridge import KERNELS, KernelRidge, _kernels, fit_kernel_ridge
 from ppfr_bench.learning.kernel_ridge import STRENGTHS as STRENGTHS_OF_KERNELS
 from ppfr_bench.learning.resizing import shrink_faces
+from ppfr_bench.learning.validation import evenly_spaced
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -91,6 +92,13 @@ def test_of_kernels_that_do_as_well_the_simplest_is_taken() -> None:
     people = np.arange(300)
     fitted = fit_kernel_ridge(inputs, outputs.flatten(1), people, people >= 240)
     assert min(fitted.error, key=lambda name: fitted.error[name]) != fitted.name == "pixels"
+
+
+def test_evenly_spaced_rows_are_of_as_many_people_as_there_are() -> None:
+    people, rows = np.repeat(np.arange(50), 4), np.arange(200)
+    some = evenly_spaced(rows, 24)
+    assert len(set(some.tolist())) == len(set(people[some].tolist())) == 24 and (some[0], some[-1]) == (0, 199)
+    assert evenly_spaced(rows[:24], 24).tolist() == list(range(24)) and evenly_spaced(rows[:0], 24).size == 0
 
 
 def test_the_kernel_is_chosen_by_what_rebuilds_strangers() -> None:

@@ -72,7 +72,8 @@ def test_one_draw_stays_one() -> None:
 
 
 def test_what_lies_on_no_grid_of_whole_pixels_is_not_read() -> None:
-    assert readable((5, 27, 28, 28)) and readable((5, 3, 112, 112))
+    assert readable((5, 27, 28, 28)) and readable((5, 3, 112, 112)) and readable((5, 64, 7, 7))
+    assert not readable((5, 64, 4, 4)) and not readable((5, 512, 1, 1)), "a place would be of hundreds of pixels"
     assert not readable((5, 3, 30, 30)) and not readable((5, 3, 28, 56)) and not readable((5, 3, 224, 224))
 
 
