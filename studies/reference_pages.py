@@ -194,6 +194,22 @@ def _entry(name: str, boards: dict[str, list[str]], picture: Picture | None) -> 
     yield from _source(card)
 
 
+def _by_board(names: list[str], boards: dict[str, dict[str, list[str]]]) -> Iterator[str]:
+    """A table of attacks: what each knows, whether it is trained, and on which board it stands."""
+    suites = sorted({suite for name in names for suite in boards.get(name, {})})
+    yield f"| attack | knows | trained |{''.join(f' {suite} |' for suite in suites)}"
+    yield f"|---|---|---|{'---|' * len(suites)}"
+    for name in names:
+        card = registry.load("attack", name).card
+        cells = []
+        for suite in suites:
+            labels = sorted(boards.get(name, {}).get(suite, []))
+            several = f", {len(labels)} settings" if len(labels) > 1 else ""
+            cells.append(f"[yes](../leaderboards/{suite}/attacks/{labels[0]}.html){several}" if labels else "")
+        columns = [f"[{safe(card.title)}](#{name})", card.knowledge, "yes" if card.learned else "", *cells]
+        yield f"| {' | '.join(columns)} |"
+
+
 def attack_page() -> str:
     """``docs/attacks.md``."""
     boards, drawn = _boards(), pictures()
@@ -213,7 +229,7 @@ def attack_page() -> str:
         for track, title in TRACKS.items()
     ]
     for track, title in TRACKS.items():
-        lines += ["", f"## {title}", ""]
+        lines += ["", f"## {title}", "", *_by_board(by_track[track], boards), ""]
         for name in by_track[track]:
             lines += _entry(name, boards.get(name, {}), drawn.get(name))
     return "\n".join(lines).rstrip("\n") + "\n"
