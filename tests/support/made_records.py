@@ -335,3 +335,17 @@ def write(
 def content(folder: Path) -> dict[str, bytes]:
     """All files of a folder by their path in it."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def filled(store: ResultStore, *records: Record) -> Path:
+    """The published folder of suite ``quick`` with these records."""
+    for one in records:
+        store.write(one)
+    store.compact("quick")
+    return Path(str(store.root)) / "quick"
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    """The content of all files but those of a run that goes on."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cells" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

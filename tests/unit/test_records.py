@@ -32,20 +32,6 @@ def store(tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path / "results")
 
 
-def filled(store: ResultStore, *records: Record) -> Path:
-    """The published folder of suite ``quick`` with these records."""
-    for one in records:
-        store.write(one)
-    store.compact("quick")
-    return Path(str(store.root)) / "quick"
-
-
-def published(folder: Path) -> dict[str, bytes]:
-    """The content of all files but those of a run that goes on."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cells" not in path.parts)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
 # The schema ----------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +111,7 @@ def test_records_come_back_as_they_went_in_before_and_after_they_are_folded(tmp_
         assert {one.key: store.strip(one) for one in records if one.samples} == strips
         assert store.suites() == ["quick"] and store.find("quick", "0" * 64) is None
         if not again:
-            assert not published(tmp_path / "quick")
+            assert not made.published(tmp_path / "quick")
             store.compact("quick")
             assert not list((tmp_path / "quick/.cells").glob("*.j*"))
 
@@ -141,25 +127,25 @@ def test_the_same_records_give_the_same_bytes_in_few_files(tmp_path: Path) -> No
         if i % 20 == 0:
             other.compact("quick")
     other.compact("quick")
-    found = published(tmp_path / "one/quick")
-    assert found == published(tmp_path / "other/quick")
+    found = made.published(tmp_path / "one/quick")
+    assert found == made.published(tmp_path / "other/quick")
     assert set(found) == {
         "draws.parquet",
         *(f"synthetic/{name}.{end}" for name in made.STORY for end in ("jsonl", "jpg")),
     }
     one.compact("quick")
-    assert published(tmp_path / "one/quick") == found, "there was nothing to fold"
+    assert made.published(tmp_path / "one/quick") == found, "there was nothing to fold"
 
 
 def test_a_line_can_be_read_and_a_changed_record_changes_one(record: Record, store: ResultStore) -> None:
     other = made.appearance("pixelate", "ridge", {"lpips": 0.5}, draws={"lpips": [0.4, 0.6]})
-    folder = filled(store, record, other)
+    folder = made.filled(store, record, other)
     path = folder / "synthetic/pixelate.jsonl"
     head, *lines = path.read_text(encoding="utf-8").splitlines()
     assert json.loads(head)["shared"]["defense"]["label"] == "pixelate"
     assert [json.loads(line)["attack"]["label"] for line in lines] == ["ridge", "unet"]
     assert all("0.2, 0.3" not in line and '"draws": 1' in line for line in lines), "draws lie in the Parquet"
-    filled(store, record.model_copy(update={"flags": ("measured_again",)}))
+    made.filled(store, record.model_copy(update={"flags": ("measured_again",)}))
     head_now, *now = path.read_text(encoding="utf-8").splitlines()
     assert (head_now, now[0]) == (head, lines[0]) and "measured_again" in now[1]
 
@@ -167,7 +153,7 @@ def test_a_line_can_be_read_and_a_changed_record_changes_one(record: Record, sto
 def test_text_with_separators_of_its_own_comes_back(store: ResultStore) -> None:
     """U+2028 and U+0085 end lines for Python's splitlines and for no JSON."""
     bad = made.record("pixelate", "attack", attack="unet", status="failed", reason="one\u2028two\x85three\r\nfour é")
-    filled(store, bad)
+    made.filled(store, bad)
     assert list(ResultStore(store.root).records()) == [bad]
 
 
@@ -193,7 +179,7 @@ def test_draws_with_more_digits_than_scorers_give_are_refused_at_once(store: Res
 def test_a_record_measured_again_takes_the_place_of_the_first(record: Record, store: ResultStore) -> None:
     again = made.appearance("pixelate", "unet", {"lpips": 0.75}, draws={"lpips": [0.7, 0.8]})
     assert again.key == record.key
-    filled(store, record)
+    made.filled(store, record)
     store.write(again)
     assert list(store.records()) == [again] == [store.find("quick", again.key)]
     store.compact("quick")
@@ -202,11 +188,11 @@ def test_a_record_measured_again_takes_the_place_of_the_first(record: Record, st
 
 def test_a_record_that_comes_under_another_label_leaves_its_former_row(record: Record, store: ResultStore) -> None:
     """A key holds no label, so a suite may call the same defense otherwise than before."""
-    folder = filled(store, record)
+    folder = made.filled(store, record)
     renamed = record.model_copy(update={"defense": record.defense.model_copy(update={"label": "mosaic"})})
-    filled(store, renamed)
+    made.filled(store, renamed)
     assert list(store.records()) == [renamed]
-    assert set(published(folder)) == {"draws.parquet", "synthetic/mosaic.jsonl"}
+    assert set(made.published(folder)) == {"draws.parquet", "synthetic/mosaic.jsonl"}
 
 
 # Sample faces --------------------------------------------------------------------------------------------------------
@@ -269,124 +255,6 @@ def test_another_sheet_than_the_row_has_noted_shows_nothing_that_is_on_no_record
     assert [ResultStore(tmp_path).strip(record) for record in store.records()] == [None, None]
 
 
-# What is damaged -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ('"schema_version": 2', '"schema_version": 3', r"expected schema_version 2, got 3\n.*newer ppfr-bench"),
-        ('"schema_version": 2', '"schema_version": 1', "expected schema_version 2, got 1"),
-        ('"shared"', '"Shared"', "line 1 does not head"),
-        ('"status": "ok"', '"status": "great"', "status"),
-        ('"cell": "attack"', '"cell": "attack", "surprise": 1', "surprise"),
-        ('"value": 0.25', '"value": NaN', "finite"),
-        ('"value": 0.25', '"value": "much"', "value"),
-        ('{"attack"', '{"attack', "line 2 is not a record"),
-        ('{"attack": {', '["attack", {', "line 2 is not a record"),
-        ('"cell": "attack", ', "", "line 2 is not a record"),
-        ('"label": "pixelate"', '"label": "blackout"', r"line 2: its record belongs to quick/synthetic/blackout"),
-    ],
-)
-def test_a_damaged_file_is_refused_by_name_and_line(
-    old: str, new: str, says: str, record: Record, store: ResultStore
-) -> None:
-    path = filled(store, record) / "synthetic/pixelate.jsonl"
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-    for reader in (store, ResultStore(store.root)):
-        with pytest.raises(UserError, match=says) as error:
-            list(reader.records())
-        assert error.value.hint and ("pixelate.jsonl" in error.value.message or record.key[:12] in error.value.message)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"schema_version": 2}', b"x" * 10 + b"\n\n"])
-def test_what_is_no_file_of_records_is_refused(content: bytes, record: Record, store: ResultStore) -> None:
-    path = filled(store, record) / "synthetic/pixelate.jsonl"
-    path.write_bytes(content)
-    for question in (lambda: list(store.records()), lambda: store.statuses("quick"), lambda: store.compact("quick")):
-        with pytest.raises(UserError, match=r"pixelate\.jsonl"):
-            question()
-
-
-def test_the_line_that_is_not_text_is_named_and_so_is_one_that_comes_twice(record: Record, store: ResultStore) -> None:
-    path = filled(store, record) / "synthetic/pixelate.jsonl"
-    head, line, _ = path.read_bytes().split(b"\n")
-    path.write_bytes(b"\n".join([head, line, b"\xff", b""]))
-    with pytest.raises(UserError, match="line 3 is not a record: it is not UTF-8"):
-        list(store.records())
-    path.write_bytes(b"\n".join([head, line, line, b""]))
-    with pytest.raises(UserError, match="line 3: another line has the key"):
-        list(store.records())
-
-
-def test_lost_draws_are_noticed(record: Record, store: ResultStore) -> None:
-    """A record without its draws would get other intervals on a page."""
-    path = filled(store, record) / "draws.parquet"
-    whole = path.read_bytes()
-    path.unlink()
-    for reader in (store, ResultStore(store.root)):
-        with pytest.raises(UserError, match=r"draws\.parquet lacks draws of 1 records") as error:
-            list(reader.records())
-        assert "git" in error.value.hint
-    path.write_bytes(whole[:100])
-    for question in (lambda: list(store.records()), lambda: store.statuses("quick"), lambda: store.compact("quick")):
-        with pytest.raises(UserError, match="holds no draws") as error:
-            question()
-        assert f"rm '{path}'" in error.value.hint
-
-
-@pytest.mark.parametrize("shelf", ["", "set-aside/superseded/"])
-def test_a_run_measures_again_what_has_lost_its_draws(shelf: str, record: Record, store: ResultStore) -> None:
-    """Also where other records, which this run does not measure, have lost theirs."""
-    other = made.utility("blur", "dlib_resnet", 0.5, draws=[0.4, 0.6])
-    without = made.record("blackout", "utility", recognizer="dlib_resnet", status="failed", reason="x")
-    folder = filled(store, record, other, without)
-    if shelf:
-        store.set_aside("quick", [record.key, other.key, without.key], "superseded")
-    path = folder / f"{shelf}draws.parquet"
-    whole = path.read_bytes()
-    path.unlink()
-    assert store.statuses("quick") == {without.key: "failed"}, "what has no draws can lose none"
-    assert store.set_aside("quick", ["0" * 64], "another") == []
-    assert store.bring_back("quick", [record.key, without.key]) == ([without.key] if shelf else [])
-    store.write(record)
-    store.compact("quick")
-    assert store.statuses("quick") == {record.key: "ok", without.key: "failed"}
-    assert store.bring_back("quick", [record.key, without.key]) == []
-    assert store.find("quick", record.key) == record and store.find("quick", without.key) == without
-    if shelf:
-        assert list(store.records()) == [without, record]
-    store.write(other)
-    store.compact("quick")
-    assert sorted(one.key for one in store.records()) == sorted([record.key, other.key, without.key])
-    if not shelf:
-        assert path.read_bytes() == whole
-
-
-@pytest.mark.parametrize("content", [b"", b'{"suite": "qui', bytes(200), b"\xff", b"{}"])
-def test_a_plan_that_is_torn_says_what_to_delete(content: bytes, record: Record, store: ResultStore) -> None:
-    path = filled(store, record) / "plan.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"plan\.json") as error:
-        store.plan("quick")
-    assert f"rm '{path}'" in error.value.hint
-
-
-def test_a_cell_that_is_no_record_is_named_and_is_not_folded(record: Record, store: ResultStore) -> None:
-    store.write(record)
-    path = Path(str(store.root)) / f"quick/.cells/{'0' * 64}.json"
-    for content in (b"", b"{}", b"[1]", json.dumps(json.loads((path.parent / f"{record.key}.json").read_text())
-                                                   | {"surprise": 1, "key": "0" * 64}).encode()):  # fmt: skip
-        path.write_bytes(content)
-        for question in (lambda: list(store.records()), lambda: store.compact("quick")):
-            with pytest.raises(UserError, match=r"\.cells/0000") as error:
-                question()
-            assert error.value.hint
-        assert (path.parent / f"{record.key}.json").is_file() and not published(path.parent.parent)
-
-
 # Plan, set-aside records, index --------------------------------------------------------------------------------------
 
 
@@ -418,14 +286,14 @@ def test_what_is_set_aside_is_found_by_its_key_and_read_by_no_board(tmp_path: Pa
     store.write(record, picture)
     store.write(other)
     store.compact("quick")
-    before = published(folder)
+    before = made.published(folder)
     assert store.set_aside("quick", [record.key, "0" * 64], "superseded") == [record.key]
     assert store.aside_count() == 1 and Path(str(store.aside("quick"))) == folder / "set-aside"
-    assert set(published(folder / "set-aside/superseded")) == {
+    assert set(made.published(folder / "set-aside/superseded")) == {
         "draws.parquet", "synthetic/pixelate.jsonl", "synthetic/pixelate.jpg"
     }  # fmt: skip
-    assert set(published(folder)) - set(before) == {
-        f"set-aside/superseded/{name}" for name in published(folder / "set-aside/superseded")
+    assert set(made.published(folder)) - set(before) == {
+        f"set-aside/superseded/{name}" for name in made.published(folder / "set-aside/superseded")
     }
     assert list(store.records()) == list(store.records("quick")) == [other]
     assert store.find("quick", record.key) == record and store.strip(record) == picture
@@ -433,7 +301,7 @@ def test_what_is_set_aside_is_found_by_its_key_and_read_by_no_board(tmp_path: Pa
     assert list(store.set_aside_records(None, record.key[:8])) == [record]
     assert list(store.set_aside_records("quick", other.key)) == []
     assert store.bring_back("quick", [record.key, other.key]) == [record.key]
-    assert published(folder) == before and store.aside_count() == 0
+    assert made.published(folder) == before and store.aside_count() == 0
     assert store.bring_back("quick", [record.key]) == [], "it is there already"
 
 
