@@ -181,8 +181,9 @@ def check_guarantee(defense: Defense, seed: int) -> list[Finding]:
     if not found.refuted:
         return []
     delta = f" at delta {claim.delta:g}" if claim.delta else ""
+    least = math.floor(found.limit * 1000) / 1000  # Down, as it is a lower limit.
     message = (
-        f"claims epsilon {claim.epsilon:g}{delta}, but epsilon is at least {found.limit:.2f}: an event was seen in "
+        f"claims epsilon {claim.epsilon:g}{delta}, but epsilon is at least {least:.3f}: an event was seen in "
         f"{found.hits:,} of {_CHECKED // 2:,} releases of an image and in {found.false_hits:,} of a neighbour"
     )
     return [Finding("guarantee", message)]
