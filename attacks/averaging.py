@@ -64,6 +64,7 @@ class Averaging(WarmInverter):
         self._of_one = of_one = Inverter(self.config.plain)
         of_one.data = read_inversion_data(view, self.config.size, 1)
         of_one.networks, log = read_plain_networks(view, self.config.plain)
+        of_one.log |= log
         if view.scope.shots > 1:
             super().fit(view, generator)
             return

@@ -28,6 +28,18 @@ class Surrogate(nn.Module):
         return nn.functional.normalize(features.reshape(len(images), -1), dim=1)
 
 
+def without_subnormals(network: nn.Module) -> nn.Module:
+    """The network with weights below the least normal number, 1.2e-38, set to 0: answers keep their bytes.
+
+    Some processors take a hundred times as long for a product with such a number. Of this network 8,938 of 1,182,784
+    weights are subnormal, and with them it takes up to nine times as long.
+    """
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights[weights.abs() < torch.finfo(weights.dtype).tiny] = 0
+    return network
+
+
 class Faceplugin(Recognizer):
     """BGR, (x - 127) / 128 -> 512-d, compared by cosine.
 
@@ -59,7 +71,7 @@ class Faceplugin(Recognizer):
         from ppfr_bench.assets import asset_path
 
         # Given the path, onnx2torch would write beside the file.
-        network = onnx2torch.convert(onnx.load(str(asset_path("faceplugin"))))
+        network = without_subnormals(onnx2torch.convert(onnx.load(str(asset_path("faceplugin")))))
         self._network = Surrogate(network.to(memory_format=torch.channels_last))
 
     def embed(self, images: Tensor) -> Tensor:
