@@ -139,7 +139,7 @@ class Shelf:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what killed processes have left: half-written files, and sheets and draws of no record."""
+        """Remove what killed processes have left: half-written files, and sheets and draws that no record has."""
         listed, sheets = self.listed()
         for at in sorted(sheets - listed.keys()):
             self.files.remove(self._path(at, "jpg"))
@@ -148,7 +148,7 @@ class Shelf:
         self.files.sweep(self.folder)
         content = self.files.read(f"{self.folder}/{_DRAWS}")
         if content is not None:
-            keys = {key for row in self.rows().values() for key in row.lines}
+            keys = {key for row in self.rows().values() for key, line in row.lines.items() if line.draws}
             if draws.keys_of(content, self.files.name(f"{self.folder}/{_DRAWS}")) - keys:
                 self._write_draws({key: one for key, one in self._all_draws().items() if key in keys})
 
@@ -229,7 +229,8 @@ class View:
 
 def _lacking(found: Mapping[Place, Row], lists: draws.Draws) -> list[str]:
     lines = [(key, line) for row in found.values() for key, line in row.lines.items()]
-    return [key for key, line in lines if len(lists.get(key, ())) != line.draws]
+    # Draws of a record that has none are those of another that had its key: the next to tidy up removes them.
+    return [key for key, line in lines if line.draws and len(lists.get(key, ())) != line.draws]
 
 
 def checked(raw: Raw, where: str) -> Record:

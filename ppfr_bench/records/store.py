@@ -193,12 +193,15 @@ class ResultStore:
     def write(self, record: Record, strip: bytes | None = None) -> None:
         """Keep a record, and its sample faces first: a record that exists has them.
 
-        Faces that the record does not name are not kept, nor those of real people.
+        Faces that the record does not name are not kept, nor those of real people. Where the same cell was measured, a
+        record that it failed is not kept: another process may have been out of memory, or of older code.
 
         Raises:
             UserError: the folder cannot be written.
             ValueError: a draw has more digits than scorers give.
         """
+        if record.status == "failed" and self.statuses(record.suite).get(record.key) == "ok":
+            return
         raw = record.model_dump(mode="json")
         draws.check(rows.draws_of(raw), record.key)
         text = json.dumps(raw, sort_keys=True, allow_nan=False, ensure_ascii=False)

@@ -195,6 +195,32 @@ def test_a_record_that_comes_under_another_label_leaves_its_former_row(record: R
     assert set(made.published(folder)) == {"draws.parquet", "synthetic/mosaic.jsonl"}
 
 
+def test_a_failure_does_not_take_the_place_of_what_was_measured(record: Record, store: ResultStore) -> None:
+    """Of another process, say, that a user has stopped and that ends late: before the record is folded, and after."""
+    failed = record.model_copy(update={"status": "failed", "reason": "MemoryError", "metrics": {}})
+    store.write(failed)
+    store.write(record)
+    store.write(failed)
+    assert list(store.records()) == [record]
+    store.compact("quick")
+    ResultStore(store.root).write(failed)
+    store.compact("quick")
+    assert list(ResultStore(store.root).records()) == [record]
+
+
+def test_draws_of_what_a_cell_was_before_are_removed(record: Record, store: ResultStore) -> None:
+    """Another outcome without draws takes the place of one with some, such as a cell that is skipped now."""
+    other = made.utility("blur", "dlib_resnet", 0.5, draws=[0.4, 0.6])
+    made.filled(store, record, other)
+    skipped = record.model_copy(update={"status": "skipped", "reason": "no weights", "metrics": {}})
+    store.write(skipped)
+    store.compact("quick")
+    for reader in (store, ResultStore(store.root)):
+        assert sorted(reader.records(), key=lambda one: one.key) == sorted([skipped, other], key=lambda one: one.key)
+    content = (Path(str(store.root)) / "quick/draws.parquet").read_bytes()
+    assert draws.keys_of(content, "draws.parquet") == {other.key}
+
+
 # Sample faces --------------------------------------------------------------------------------------------------------
 
 
