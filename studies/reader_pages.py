@@ -197,11 +197,13 @@ def took(suite: str) -> str:
 
 
 def outdated() -> str:
-    """``A and B were``: the published boards of attacks that have another version today; empty if there is none."""
+    """``A, B and C were``: the published boards of attacks that have another version today; empty if there is none."""
     store = ResultStore(ROOT / "results")
     plans = [plan for suite in store.suites() if (plan := store.plan(suite)) is not None]
     names = [f"`{plan.suite}`" for plan in plans if changes_of(plan).attacks]
-    return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'}" if names else ""
+    if len(names) < 2:
+        return f"{names[0]} was" if names else ""
+    return f"{', '.join(names[:-1])} and {names[-1]} were"
 
 
 def has_row(suite: str, defense: str) -> bool:

@@ -105,15 +105,11 @@ def _closed_forms(suite: str) -> dict[tuple[str, int], Record]:
     return {(defense, seed): record for (defense, attack, seed), record in found if attack == "ridge"}
 
 
-def _errors(record: Record) -> dict[str, float]:
+def _choice(record: Record) -> tuple[str, dict[str, float]]:
+    """The kernel that was chosen, and the squared error of each on held-out people."""
     assert record.training is not None
-    found: dict[str, float] = record.training.notes["closed_form"]["errors"]
-    return found
-
-
-def kernel_error(suite: str, defense: str, seed: int, kernel: str) -> str:
-    """The squared error of a kernel on held-out people."""
-    return f"{_errors(_closed_forms(suite)[defense, seed])[kernel]:.7f}"
+    noted = record.training.notes["closed_form"]
+    return noted["kernel"], noted["errors"]
 
 
 def under_seed(suite: str, defense: str, attack: str, seed: int, measure: str, part: Part = "leakage") -> str:
@@ -131,9 +127,9 @@ def by_spectrum(*suites: str) -> str:
     found = {}
     for suite in suites:
         for (defense, seed), record in _closed_forms(suite).items():
-            errors = _errors(record)
+            kernel, errors = _choice(record)
             other = min(errors[name] for name in errors if name != "spectrum")
-            if errors["spectrum"] < other:
+            if kernel == "spectrum":
                 found[100 * (1 - errors["spectrum"] / other)] = f"`{defense}` on `{suite}`, seed {seed}"
     return "; ".join(f"{found[margin]} ({margin:.3g}%)" for margin in sorted(found, reverse=True))
 
@@ -185,5 +181,5 @@ def card(model: str) -> dict[str, Any]:
 
 LOOKUPS: tuple[Callable[..., object], ...] = (
     ladder, ablation_table, students_section, measured_with, gained, lost, by_seed, weak_leakage, weak_defenses, card,
-    kernel_error, under_seed, closed_forms, by_spectrum,
+    under_seed, closed_forms, by_spectrum,
 )  # fmt: skip
