@@ -24,6 +24,7 @@ from ppfr_bench.api import ByteArray, Differentiable, to_float
 from ppfr_bench.cli.recognizers import overview
 from ppfr_bench.errors import Unavailable, UserError
 from ppfr_bench.recognizers import (
+    faceplugin,
     load_recognizer,
     recognizer_card,
     recognizer_class,
@@ -314,6 +315,27 @@ def test_differentiable_passes_gradients_to_the_images_and_none_to_the_weights()
     step = 0.005 * gradient / lengths[:, None, None, None]
     ahead, behind = (recognizer.embed((images + sign * step).detach()) for sign in (1, -1))  # by the other runtime
     torch.testing.assert_close(((ahead - behind) * target).sum(dim=1), 0.01 * lengths, rtol=0.05, atol=1e-6)
+
+
+@pytest.mark.assets
+def test_weights_that_slow_processors_down_are_gone_and_no_answer_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has weights below the least normal number: without them, embeddings and gradients keep their bytes."""
+    ours = Faceplugin().differentiable()
+    monkeypatch.setattr(faceplugin, "without_subnormals", lambda network: network)
+    as_published = Faceplugin().differentiable()
+    tiny = torch.finfo(torch.float32).tiny
+
+    def subnormal(network: torch.nn.Module) -> int:
+        return sum(int(((one != 0) & (one.abs() < tiny)).sum()) for one in network.parameters())
+
+    assert subnormal(as_published) > 0 == subnormal(ours)
+    found = []
+    for network in (ours, as_published):
+        images = to_float(patterns()).contiguous(memory_format=torch.channels_last).requires_grad_()
+        rows = network(images)
+        (gradient,) = torch.autograd.grad(rows[:, ::2].sum(), images)
+        found.append((rows.detach(), gradient))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
 # Other devices
