@@ -31,8 +31,8 @@ class Surrogate(nn.Module):
 def without_subnormals(network: nn.Module) -> nn.Module:
     """The network with weights below the least normal number, 1.2e-38, set to 0: answers keep their bytes.
 
-    Some processors take a hundred times as long for a product with such a number. Of this network 8,938 of 1,182,784
-    weights are subnormal, and with them it takes up to nine times as long.
+    Some processors take a hundred times as long for a product with such a number, and 8,938 of the 1,182,784 weights of
+    this network are subnormal.
     """
     with torch.no_grad():
         for weights in network.parameters():
