@@ -61,10 +61,6 @@ class Key(ABC):
     def applied(self, keys: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
         """The released images with these keys undone, uint8 (n, 3, s, s)."""
 
-    def matched(self, clear: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
-        """The released images with their keys undone, by the clear ones: uint8 (n, 3, s, s) each."""
-        return self.applied(self.keys(clear, released), released)
-
     def varies(self, clear: torch.Tensor, released: torch.Tensor) -> bool:
         """Whether the images have keys of their own: one for all is what regressions undo, and better."""
         keys = self.keys(clear, released)
@@ -72,12 +68,7 @@ class Key(ABC):
 
     @abstractmethod
     def learn(self, clear: torch.Tensor, keys: torch.Tensor) -> None:
-        """Learn what images look like, and which keys there are.
-
-        Args:
-            clear: uint8 (n, 3, s, s), images with their keys undone; at most ``LOOKED_AT`` are worth the time.
-            keys: int64 (n, parts), those keys.
-        """
+        """Learn from images with their keys undone, uint8 (n, 3, s, s), and from those keys, int64 (n, parts)."""
 
     @abstractmethod
     def undone(self, released: torch.Tensor) -> torch.Tensor:
@@ -392,7 +383,7 @@ def find_key(clear: ByteArray, released: ByteArray) -> Key | None:
     best: tuple[float, Key] | None = None
     for kind in kinds():
         key = kind()
-        left = _left(one[few], key.matched(one[few], other[few]))
+        left = _left(one[few], key.applied(key.keys(one[few], other[few]), other[few]))
         if left <= _EXPLAINS * min(before, 1.0) and (best is None or left < best[0] - _AS_GOOD):
             best = left, key
     if best is None or not best[1].varies(one[few], other[few]):
